@@ -1,0 +1,27 @@
+"""A held-out share of a training set, so that the best epoch need not be chosen on test images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dataloader.errors import DataError
+from dataloader.random_streams import permutation
+
+
+def split_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tuple[np.ndarray, ...]:
+    """Indices (kept, held out), both ascending: `fraction` of each class, rounded, is held out.
+
+    DataError when so small a fraction holds nothing out.
+    """
+    held_out = [_share(labels, int(c), fraction, seed) for c in np.unique(labels)]
+    is_held_out = np.zeros(len(labels), dtype=bool)
+    is_held_out[np.concatenate(held_out)] = True
+    if not is_held_out.any():
+        raise DataError(f"a held-out share of {fraction} leaves no image to select on: raise it")
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def _share(labels: np.ndarray, c: int, fraction: float, seed: int) -> np.ndarray:
+    indices = np.flatnonzero(labels == c)
+    order = permutation(len(indices), "holdout", seed, c).numpy()
+    return indices[order[: round(fraction * len(indices))]]

@@ -1,0 +1,39 @@
+"""A labelled set of images held in memory: what every small data set becomes once loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split of a data set.
+
+    images: (N, H, W, 3) uint8; labels: (N,) int64 in [0, number of classes);
+    masks: (N, H, W) bool, True on the object, where the data set knows it.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    masks: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, whether or not each has an image in this split."""
+        return len(self.class_names)
+
+    def image(self, index: int) -> Image.Image:
+        """The image at `index` as an RGB Pillow image."""
+        return Image.fromarray(self.images[index])
+
+    def subset(self, indices: np.ndarray) -> ImageSet:
+        """The images at `indices` (1-d integers), in that order."""
+        masks = None if self.masks is None else self.masks[indices]
+        return replace(self, images=self.images[indices], labels=self.labels[indices], masks=masks)

@@ -1,0 +1,88 @@
+"""Batches of (index, views, labels), where a view is a function of (seed, epoch, index) alone:
+batch size, number of workers and order leave every pixel as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dataloader.image_set import ImageSet
+from dataloader.random_streams import permutation, seeded_draws
+from dataloader.views import View
+
+# index (B,) int64, views (B, 3, H, W) uint8, labels (B,) int64
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Key = tuple[int, int]  # (epoch, index)
+
+
+class ViewDataset(Dataset):
+    """The images of a set under one view; an item's key is (epoch, index)."""
+
+    def __init__(self, images: ImageSet, view: View, *, seed: int) -> None:
+        self.images, self.view, self.seed = images, view, seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int]:
+        epoch, index = key
+        with seeded_draws("views", self.seed, epoch, index):
+            pixels = self.view(self.images.image(index))
+        return index, pixels, int(self.images.labels[index])
+
+
+class EpochBatches(Sampler):
+    """Batches of keys. The epoch travels in the key, so that workers may outlive an epoch."""
+
+    def __init__(self, size: int, batch_size: int, *, shuffle: bool, seed: int) -> None:
+        self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch = self.epoch
+        for indices in self._order(epoch).split(self.batch_size):
+            yield [(epoch, index) for index in indices.tolist()]
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        if self.shuffle:
+            return permutation(self.size, "order", self.seed, epoch)
+        return torch.arange(self.size)
+
+
+class ViewLoader:
+    """One pass over an image set for every epoch asked for."""
+
+    def __init__(
+        self,
+        images: ImageSet,
+        view: View,
+        *,
+        seed: int,
+        batch_size: int,
+        shuffle: bool = False,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.images = images
+        self._batches = EpochBatches(len(images), batch_size, shuffle=shuffle, seed=seed)
+        self._loader = DataLoader(
+            ViewDataset(images, view, seed=seed),
+            batch_sampler=self._batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._batches)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of `epoch`."""
+        self._batches.epoch = epoch
+        return iter(self._loader)

@@ -1,0 +1,38 @@
+"""Random draws that depend on a key alone, never on what was drawn before.
+
+torchvision's transforms and torch's initialisers draw from torch's default generator. Code
+inside `seeded_draws(key)` finds it seeded by the key, and the generator is put back after.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(purpose: str, *key: int) -> int:
+    """A 63-bit seed for a purpose ("views", "order", ...) and a key of non-negative integers."""
+    entropy = (zlib.crc32(purpose.encode()), *key)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def seeded_draws(purpose: str, *key: int) -> Iterator[None]:
+    """Draws on torch's CPU generator inside the block are a function of (purpose, key) alone."""
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(derive_seed(purpose, *key))
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+
+
+def permutation(size: int, purpose: str, *key: int) -> torch.Tensor:
+    """A (size,) permutation of 0 to size-1 that depends on (purpose, key) alone."""
+    generator = torch.Generator().manual_seed(derive_seed(purpose, *key))
+    return torch.randperm(size, generator=generator)

@@ -1,0 +1,118 @@
+"""The names of the experiment grid, and the only code that takes them apart.
+
+`T2s` is teacher number 2 trained on the strong view; `T1s_T2w_Ss` a student on the strong view
+distilled from T1s and T2w; `Sw` and `Ss` the students without a teacher.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.errors import RunError
+
+VIEW_LETTERS = {"w": "weak", "s": "strong"}
+TEACHER_NUMBERS = (1, 2, 3)
+LARGEST_ENSEMBLE = 3
+
+_TEACHER = re.compile(r"T([1-9])([ws])")
+_STUDENT = re.compile(r"S([ws])")
+
+
+@dataclass(frozen=True)
+class TeacherCell:
+    """Teacher number `number` on the view `letter` ("w" or "s"); the number is its seed."""
+
+    number: int
+    letter: str
+
+    def __str__(self) -> str:
+        return f"T{self.number}{self.letter}"
+
+    @property
+    def view(self) -> str:
+        """Name of the view it is trained on."""
+        return VIEW_LETTERS[self.letter]
+
+    @property
+    def teachers(self) -> tuple[TeacherCell, ...]:
+        """A teacher learns from labels alone."""
+        return ()
+
+
+@dataclass(frozen=True)
+class StudentCell:
+    """A student on the view `letter`, distilled from `teachers` (none: the baseline, 0T)."""
+
+    teachers: tuple[TeacherCell, ...]
+    letter: str
+
+    def __str__(self) -> str:
+        return "_".join([*map(str, self.teachers), f"S{self.letter}"])
+
+    @property
+    def view(self) -> str:
+        """Name of the view that the student and its teachers see."""
+        return VIEW_LETTERS[self.letter]
+
+
+Cell = TeacherCell | StudentCell
+
+
+def parse_teacher(name: str) -> TeacherCell:
+    """The teacher called `name`; RunError when it is no teacher's name."""
+    match = _TEACHER.fullmatch(name)
+    if match is None:
+        raise RunError(f"unknown teacher cell {name!r}: use T<number><w or s>, such as T1w or T2s")
+    return TeacherCell(int(match[1]), match[2])
+
+
+def parse_student(name: str) -> StudentCell:
+    """The student called `name`; RunError when it is no student's name."""
+    *teachers, last = name.split("_")
+    match = _STUDENT.fullmatch(last)
+    if match is None or not all(map(_TEACHER.fullmatch, teachers)):
+        raise RunError(f"unknown student cell {name!r}: use names such as Sw, T1w_Ss or T1s_T2w_Ss")
+    cell = StudentCell(tuple(map(parse_teacher, teachers)), match[1])
+    _check_teachers(cell)
+    return cell
+
+
+def parse_cell(name: str) -> Cell:
+    """The teacher or student called `name`; RunError when it is neither."""
+    return parse_teacher(name) if _TEACHER.fullmatch(name) else parse_student(name)
+
+
+def teacher_cells() -> list[TeacherCell]:
+    """All six teachers of the grid, weak ones first."""
+    return [TeacherCell(k, letter) for letter in VIEW_LETTERS for k in TEACHER_NUMBERS]
+
+
+def student_cells(num_teachers: int) -> list[StudentCell]:
+    """The grid's students of `num_teachers` teachers: 2, 4, 8 and 16 cells for 0 to 3."""
+    numbers = TEACHER_NUMBERS[:num_teachers]
+    letters = itertools.product(VIEW_LETTERS, repeat=num_teachers + 1)
+    return [StudentCell(tuple(map(TeacherCell, numbers, row)), row[-1]) for row in letters]
+
+
+def expand(names: Iterable[str]) -> list[Cell]:
+    """Cells for names and groups: `T` is all teachers, `0T` to `3T` the students of so many."""
+    groups: dict[str, list[Cell]] = {"T": [*teacher_cells()]}
+    groups |= {f"{k}T": [*student_cells(k)] for k in range(LARGEST_ENSEMBLE + 1)}
+    return [cell for name in names for cell in groups.get(name) or [parse_cell(name)]]
+
+
+def grid_order(cell: Cell) -> tuple[bool, int, str]:
+    """Sort key: teachers first, then students by number of teachers, then by name."""
+    return isinstance(cell, StudentCell), len(cell.teachers), str(cell)
+
+
+def _check_teachers(cell: StudentCell) -> None:
+    numbers = [teacher.number for teacher in cell.teachers]
+    if numbers != sorted(set(numbers)) or len(numbers) > LARGEST_ENSEMBLE:
+        raise RunError(
+            f"unknown student cell {cell}: name at most {LARGEST_ENSEMBLE} different teachers, "
+            "in the order of their numbers"
+        )

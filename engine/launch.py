@@ -1,0 +1,138 @@
+"""Run a trainer for many cells and seeds, one process each, spread over devices.
+
+    python -m engine.launch train_student.py --dataset CIFAR100 --cells 0T 1T --gpus 0 1
+
+Flags that it does not know go to the trainer. Finished cells are skipped and unfinished ones
+resumed by the trainer itself; the first cell that fails stops the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from engine.cells import Cell, StudentCell, expand
+from engine.errors import RunError, run_program
+from engine.run import RunDirectory
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell with one seed: the trainer's command and its run's directory."""
+
+    name: str
+    command: tuple[str, ...]
+    run: RunDirectory
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run every cell; RunError names the first that failed and its log."""
+    options, extra = _parser().parse_known_args(argv)
+    jobs = [
+        _job(options, cell, seed, extra)
+        for cell in expand(options.cells)
+        for seed in (options.seeds if isinstance(cell, StudentCell) else [cell.number])
+    ]
+    Pool(options.gpus or [None]).run(jobs)
+
+
+class Pool:
+    """Runs jobs in order, each on the next free device, until one fails."""
+
+    def __init__(self, devices: Sequence[str | None]) -> None:
+        self.devices = devices
+        self._processes: set[subprocess.Popen] = set()
+        self._lock = threading.Lock()
+        self._failures: list[RunError] = []
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """RunError, after the running jobs are stopped, when one fails."""
+        waiting = iter(jobs)
+        with ThreadPoolExecutor(len(self.devices)) as threads:
+            try:
+                list(threads.map(lambda device: self._serve(device, waiting), self.devices))
+            except BaseException:
+                self._stop()
+                raise
+        if self._failures:
+            raise self._failures[0]
+
+    def _serve(self, device: str | None, waiting: Iterator[Job]) -> None:
+        while (job := self._next(waiting)) is not None:
+            code = self._finish(job, device)
+            if code != 0:
+                self._fail(job, code)
+
+    def _next(self, waiting: Iterator[Job]) -> Job | None:
+        with self._lock:
+            return None if self._failures else next(waiting, None)
+
+    def _finish(self, job: Job, device: str | None) -> int:
+        alone = len(self.devices) == 1
+        process = subprocess.Popen(
+            job.command,
+            env=_environment(device, len(self.devices)),
+            stdout=None if alone else subprocess.PIPE,  # alone it may draw its bar on the terminal
+            stderr=None if alone else subprocess.STDOUT,
+            text=True,
+        )
+        with self._lock:
+            self._processes.add(process)
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+        return process.wait()
+
+    def _fail(self, job: Job, code: int) -> None:
+        with self._lock:
+            self._failures.append(
+                RunError(f"{job.name} failed (exit code {code}); log: {job.run.log}")
+            )
+        self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            for process in self._processes:
+                process.terminate()
+
+
+def _job(options: argparse.Namespace, cell: Cell, seed: int, extra: Sequence[str]) -> Job:
+    command = [sys.executable, options.program, "--dataset", options.dataset, "--cell", str(cell)]
+    if options.recipe:
+        command += ["--recipe", options.recipe]
+    if isinstance(cell, StudentCell):
+        command += ["--seed", str(seed)]
+    run = RunDirectory.locate(options.output_dir, options.dataset, cell, seed)
+    name = f"cell {cell} seed {seed} of {options.dataset}"
+    return Job(name, (*command, "--output-dir", options.output_dir, *extra), run)
+
+
+def _environment(device: str | None, sharing: int) -> dict[str, str]:
+    """The trainer's environment on a GPU's number, on "cpu", or wherever it likes (None)."""
+    if device is None:
+        return dict(os.environ)
+    if device == "cpu":
+        threads = max(1, (os.cpu_count() or 1) // sharing)
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(threads)}
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("program", help="train_teacher.py or train_student.py")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--recipe", default="", help="the data set's own where empty")
+    parser.add_argument("--cells", nargs="+", required=True, help="names, or T, 0T, 1T, 2T, 3T")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1], help="of students")
+    parser.add_argument("--gpus", nargs="*", default=[], help="GPU numbers, or cpu for a process")
+    parser.add_argument("--output-dir", default="runs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, None))

@@ -1,0 +1,49 @@
+"""All that changes while one model is trained: its weights and its optimiser's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Learner:
+    """A model, SGD, and the learning rate of each epoch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        factors: Sequence[float],
+    ) -> None:
+        self.model = model
+        self.rates = [lr * factor for factor in factors]
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+        )
+
+    def start_epoch(self, epoch: int) -> float:
+        """Set and return the learning rate of `epoch` (from 0) before its first step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[epoch]
+        return self.rates[epoch]
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One step of SGD down the gradient of `loss`."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimiser state."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,34 @@
+"""The learning rate of each epoch, as a factor of the base rate. A pure function of the epoch,
+so that a resumed run needs no scheduler state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+SCHEDULES = ("multistep", "cosine")
+
+
+def learning_rate_factors(
+    schedule: str,
+    epochs: int,
+    *,
+    milestones: Sequence[int] = (),
+    decay: float = 0.1,
+    warmup_epochs: int = 0,
+) -> list[float]:
+    """Factors of epochs 0 to epochs-1: a linear warm-up, (e+1)/warmup_epochs, then the schedule.
+
+    "multistep" multiplies by `decay` at each milestone; "cosine" falls from 1 at the end of the
+    warm-up towards 0 at `epochs` (Loshchilov and Hutter 2017, without restarts).
+    """
+
+    def after_warmup(epoch: int) -> float:
+        if schedule == "cosine":
+            return (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
+        return decay ** sum(epoch >= milestone for milestone in milestones)
+
+    return [
+        (epoch + 1) / warmup_epochs if epoch < warmup_epochs else after_warmup(epoch)
+        for epoch in range(epochs)
+    ]

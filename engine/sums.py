@@ -1,0 +1,89 @@
+"""What an epoch records, added up on the device and divided once: no mean of batch means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from engine.errors import RunError
+from metrics.agreement import (
+    agreement_per_sample,
+    correct_per_sample,
+    ensemble_logits,
+    kl_divergence_per_sample,
+)
+from metrics.information import predictive_entropy_per_sample
+
+
+def per_sample_measures(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    teacher_logits: torch.Tensor | None,
+    teacher_names: Sequence[str],
+) -> dict[str, torch.Tensor]:
+    """Named values of each sample, (B,): the model alone, then against each teacher and ensemble.
+
+    logits (B, C), labels (B,), teacher_logits (K, B, C) in the order of `teacher_names`, or None.
+    """
+    logits = logits.detach().float()
+    measures = {
+        "cross_entropy": F.cross_entropy(logits, labels, reduction="none"),
+        "top1": correct_per_sample(logits, labels),
+        "entropy_nats": predictive_entropy_per_sample(logits),
+    }
+    if teacher_logits is not None:
+        teachers = dict(zip(teacher_names, teacher_logits.float(), strict=True))
+        teachers["ensemble"] = ensemble_logits(teacher_logits)
+        for name, other in teachers.items():
+            measures |= _against(name, other, logits)
+    return measures
+
+
+def _against(name: str, teacher: torch.Tensor, student: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {
+        f"fidelity_{name}": agreement_per_sample(student, teacher),
+        f"kl_{name}_to_student_nats": kl_divergence_per_sample(teacher, student),
+        f"kl_student_to_{name}_nats": kl_divergence_per_sample(student, teacher),
+        f"entropy_{name}_nats": predictive_entropy_per_sample(teacher),
+    }
+
+
+class EpochSums:
+    """Sums over the samples seen so far, in float64 on the device."""
+
+    def __init__(self, teacher_names: Sequence[str], device: torch.device) -> None:
+        self._teacher_names = teacher_names
+        self._names: list[str] = []
+        self._sums = torch.zeros((), dtype=torch.float64, device=device)
+        self._count = 0
+
+    def update(
+        self,
+        loss: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        teacher_logits: torch.Tensor | None,
+    ) -> None:
+        """Add a batch: its mean loss (scalar), logits (B, C), labels (B,), teachers (K, B, C)."""
+        measures = per_sample_measures(logits, labels, teacher_logits, self._teacher_names)
+        sums = [loss.detach().double() * len(labels)]
+        sums += [values.double().sum() for values in measures.values()]
+        self._names = ["loss", *measures]
+        self._sums = self._sums + torch.stack(sums)
+        self._count += len(labels)
+
+    def means(self) -> dict[str, float]:
+        """Mean over the samples so far, by name; waits for the device.
+
+        RunError when the loss is not finite, so that no checkpoint is written from it.
+        """
+        means = dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
+        if not math.isfinite(means["loss"]):
+            raise RunError(
+                f"the loss became {means['loss']}: lower --lr or lengthen --warmup-epochs; "
+                "the last finished epoch is kept"
+            )
+        return means

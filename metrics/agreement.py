@@ -1,0 +1,137 @@
+"""How alike two classifiers answer: top-1 agreement (fidelity), KL and JS divergence, accuracy.
+
+``*_per_sample`` functions return one value for each sample and look at shapes alone, so that a
+training loop can add up their float64 sums on the device without waiting for it; what is not
+finite in the logits is not finite in the divergences. The functions that return a float also
+refuse NaN, infinity and empty input. Every result is detached from the graph.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metrics.validation import (
+    check_labels_shape,
+    check_logits,
+    check_logits_and_labels,
+    check_logits_shape,
+    check_same_shape,
+)
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Natural logarithm of the softmax, in float64. (B, C) -> (B, C), detached."""
+    return F.log_softmax(logits.detach().double(), dim=1)
+
+
+def ensemble_logits(teacher_logits: Tensor) -> Tensor:
+    """Mean over the teachers of their logits, in float64. (K, B, C) -> (B, C).
+
+    Raises:
+        ValueError: the input is not (K, B, C) with K >= 1.
+    """
+    if teacher_logits.ndim != 3 or teacher_logits.shape[0] == 0:
+        shape = tuple(teacher_logits.shape)
+        raise ValueError(
+            f"teacher_logits: expected shape (teachers, samples, classes), got {shape}"
+        )
+    return teacher_logits.detach().double().mean(dim=0)
+
+
+def correct_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the largest logit is the label's. (B, C), (B,) -> (B,) bool; of ties, the first."""
+    check_logits_shape(logits)
+    check_labels_shape(labels, logits.shape[0])
+    return logits.argmax(dim=1) == labels
+
+
+def top1_accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Fraction of samples, in [0, 1], whose largest logit is the label's. (B, C), (B,).
+
+    Raises:
+        ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
+    """
+    check_logits_and_labels(logits, labels)
+    return _mean(correct_per_sample(logits, labels))
+
+
+def agreement_per_sample(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """Whether both models predict the same class. Two (B, C) -> (B,) bool; of ties, the first."""
+    _check_pair_shape(p_logits, q_logits)
+    return p_logits.argmax(dim=1) == q_logits.argmax(dim=1)
+
+
+def top1_agreement(p_logits: Tensor, q_logits: Tensor) -> float:
+    """Fidelity: the fraction of samples, in [0, 1], on which both predict the same class.
+
+    Average top-1 agreement of Stanton et al. 2021, "Does Knowledge Distillation Really Work?",
+    equation 5. Symmetric. Both inputs (B, C).
+
+    Raises:
+        ValueError: shapes that differ or are not (B, C), no samples, NaN or infinity.
+    """
+    _check_pair(p_logits, q_logits)
+    return _mean(agreement_per_sample(p_logits, q_logits))
+
+
+def kl_divergence_per_sample(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """KL(p || q) = sum_c p_c (ln p_c - ln q_c) in nats. Two (B, C) -> (B,) float64."""
+    _check_pair_shape(p_logits, q_logits)
+    return _kl(log_probabilities(p_logits), log_probabilities(q_logits))
+
+
+def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> float:
+    """KL(p || q) in nats, mean over samples: the cost of using q where p is right.
+
+    Kullback and Leibler 1951. Not symmetric: for KL(teacher || student) the teacher comes first.
+    Both inputs (B, C).
+
+    Raises:
+        ValueError: shapes that differ or are not (B, C), no samples, NaN or infinity.
+    """
+    _check_pair(p_logits, q_logits)
+    return _mean(kl_divergence_per_sample(p_logits, q_logits))
+
+
+def js_divergence_per_sample(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """(KL(p || m) + KL(q || m)) / 2 in nats, with m = (p + q) / 2. Two (B, C) -> (B,) float64."""
+    _check_pair_shape(p_logits, q_logits)
+    log_p, log_q = log_probabilities(p_logits), log_probabilities(q_logits)
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
+
+
+def js_divergence(p_logits: Tensor, q_logits: Tensor) -> float:
+    """Jensen-Shannon divergence in nats, mean over samples: symmetric, from 0 to ln 2.
+
+    Lin 1991, "Divergence measures based on the Shannon entropy". Both inputs (B, C).
+
+    Raises:
+        ValueError: shapes that differ or are not (B, C), no samples, NaN or infinity.
+    """
+    _check_pair(p_logits, q_logits)
+    return _mean(js_divergence_per_sample(p_logits, q_logits))
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    # Rounding alone can take the sum a few 1e-17 below zero, where no divergence is.
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1).clamp_min(0)
+
+
+def _check_pair_shape(p_logits: Tensor, q_logits: Tensor) -> None:
+    check_logits_shape(p_logits, name="p_logits")
+    check_logits_shape(q_logits, name="q_logits")
+    check_same_shape(p_logits, q_logits, names="p_logits and q_logits")
+
+
+def _check_pair(p_logits: Tensor, q_logits: Tensor) -> None:
+    check_logits(p_logits, name="p_logits")
+    check_logits(q_logits, name="q_logits")
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
