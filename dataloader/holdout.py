@@ -8,12 +8,13 @@ from dataloader.errors import DataError
 from dataloader.random_streams import permutation
 
 
-def split_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tuple[np.ndarray, ...]:
+def split_holdout(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, ...]:
     """Indices (kept, held out), both ascending: `fraction` of each class, rounded, is held out.
 
+    The same images for every run: what selects a student must not have trained its teacher.
     DataError when so small a fraction holds nothing out.
     """
-    held_out = [_share(labels, int(c), fraction, seed) for c in np.unique(labels)]
+    held_out = [_share(labels, int(c), fraction) for c in np.unique(labels)]
     is_held_out = np.zeros(len(labels), dtype=bool)
     is_held_out[np.concatenate(held_out)] = True
     if not is_held_out.any():
@@ -21,7 +22,7 @@ def split_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tuple[np
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
-def _share(labels: np.ndarray, c: int, fraction: float, seed: int) -> np.ndarray:
+def _share(labels: np.ndarray, c: int, fraction: float) -> np.ndarray:
     indices = np.flatnonzero(labels == c)
-    order = permutation(len(indices), "holdout", seed, c).numpy()
+    order = permutation(len(indices), "holdout", c).numpy()
     return indices[order[: round(fraction * len(indices))]]

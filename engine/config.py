@@ -21,6 +21,7 @@ from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_te
 from engine.errors import RunError
 from engine.schedule import SCHEDULES
 
+FIRST_STUDENT_STREAM = 1000
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
 
 
@@ -99,6 +100,11 @@ class TeacherConfig(TrainConfig):
         """A teacher's number is its seed: T1w and T2w differ in nothing else."""
         return self.parsed_cell.number
 
+    @property
+    def stream(self) -> int:
+        """What its weights, order and views are drawn from."""
+        return self.seed
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig(TrainConfig):
@@ -115,6 +121,12 @@ class StudentConfig(TrainConfig):
     def parsed_cell(self) -> StudentCell:
         """The cell's parts."""
         return parse_student(self.cell)
+
+    @property
+    def stream(self) -> int:
+        """What its weights, order and views are drawn from: never a teacher's stream, for a
+        student that starts from its teacher's own weights would agree with it by birth."""
+        return FIRST_STUDENT_STREAM + self.seed
 
     def _rules(self) -> list[tuple[str, bool, str]]:
         return [

@@ -40,7 +40,7 @@ def load_data(config: TeacherConfig | StudentConfig, *, pin_memory: bool) -> Run
         return ViewLoader(
             images,
             family.view(view, config.image_size),
-            seed=config.seed if training else TEST_VIEW_SEED,
+            seed=config.stream if training else TEST_VIEW_SEED,
             batch_size=config.batch_size,
             shuffle=training,
             workers=config.workers,
@@ -50,7 +50,7 @@ def load_data(config: TeacherConfig | StudentConfig, *, pin_memory: bool) -> Run
     test_loader = validation = loader(test, "test", training=False)
     selected_on = "test"
     if config.holdout_fraction > 0:
-        kept, held_out = split_holdout(train.labels, config.holdout_fraction, seed=config.seed)
+        kept, held_out = split_holdout(train.labels, config.holdout_fraction)
         validation = loader(train.subset(held_out), "test", training=False)
         train, selected_on = train.subset(kept), "holdout"
     return RunData(

@@ -18,6 +18,18 @@ use_python() { # use_python REQUIREMENTS_FILE
   PYTHON=.venv/bin/python
 }
 
+runs_folder() { # runs_folder FLAGS...: the value of --output-dir among them, else runs
+  local folder=runs
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --output-dir) folder=${2:?"--output-dir needs a folder"} ;;
+      --output-dir=*) folder=${1#*=} ;;
+    esac
+    shift
+  done
+  echo "$folder"
+}
+
 # train PROGRAM DATASET RECIPE CELLS [FLAGS]: every cell of CELLS (names, or the groups T, 0T, 1T,
 # 2T, 3T) for every seed of SEEDS, spread over GPUS. Finished cells are skipped, others resumed.
 train() {

@@ -1,0 +1,56 @@
+"""Results as rows: printed with aligned columns, written as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.files import write_json, write_text
+
+Row = dict[str, Any]
+
+
+def format_table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+    """The rows as lines of aligned columns; a missing value is a dash, a float has 3 decimals."""
+    names = list(columns or _all_columns(rows))
+    cells = [names, *([_text(row.get(name)) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in cells)
+
+
+def write_table(stem: Path, rows: Sequence[Row]) -> list[Path]:
+    """Write the rows to `stem`.csv and `stem`.json; returns both paths."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _all_columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    paths = [stem.with_suffix(".csv"), stem.with_suffix(".json")]
+    write_text(paths[0], text.getvalue())
+    write_json(paths[1], list(rows))
+    return paths
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def _all_columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = line
+    parts = [first.ljust(widths[0])]
+    parts += [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+    return "  ".join(parts).rstrip()
