@@ -1,0 +1,68 @@
+import pytest
+
+from engine.cells import (
+    StudentCell,
+    TeacherCell,
+    expand,
+    grid_order,
+    parse_cell,
+    parse_student,
+    parse_teacher,
+    student_cells,
+    teacher_cells,
+)
+from engine.errors import RunError
+
+
+def test_names_come_apart():
+    cell = parse_student("T1s_T2w_Ss")
+    assert cell.teachers == (TeacherCell(1, "s"), TeacherCell(2, "w"))
+    assert [t.view for t in cell.teachers] == ["strong", "weak"]
+    assert cell.view == "strong"
+    assert parse_student("Sw").teachers == ()
+    assert (parse_teacher("T3w").number, parse_teacher("T3w").view) == (3, "weak")
+
+
+def test_every_cell_of_the_grid_survives_its_name():
+    cells = [*teacher_cells(), *(cell for k in range(4) for cell in student_cells(k))]
+    assert [parse_cell(str(cell)) for cell in cells] == cells
+    assert len(set(map(str, cells))) == len(cells) == 6 + 2 + 4 + 8 + 16
+
+
+@pytest.mark.parametrize(("teachers", "count"), [(0, 2), (1, 4), (2, 8), (3, 16)])
+def test_number_of_cells(teachers, count):
+    cells = student_cells(teachers)
+    assert len(cells) == count
+    assert {tuple(t.number for t in cell.teachers) for cell in cells} == {(1, 2, 3)[:teachers]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "S", "Sx", "T1w", "T1w_", "Sw_T1w", "T2w_T1w_Sw", "T1w_T1s_Sw", "T1ww_Sw", "T0w_Sw"],
+)
+def test_unknown_students_are_refused(name):
+    with pytest.raises(RunError, match="unknown student cell"):
+        parse_student(name)
+
+
+@pytest.mark.parametrize("name", ["", "T", "Tw", "T1", "T1x", "Sw", "T1w_Sw", "T10w"])
+def test_unknown_teachers_are_refused(name):
+    with pytest.raises(RunError, match="unknown teacher cell"):
+        parse_teacher(name)
+
+
+def test_at_most_three_teachers():
+    with pytest.raises(RunError, match="at most 3"):
+        parse_student("T1w_T2w_T3w_T4w_Sw")
+
+
+def test_groups_and_names_mix():
+    assert [str(c) for c in expand(["0T", "T1w_Ss"])] == ["Sw", "Ss", "T1w_Ss"]
+    assert expand(["T"]) == teacher_cells()
+
+
+def test_grid_order_puts_teachers_first_and_few_teachers_before_many():
+    names = ["T1w_T2w_Sw", "Sw", "T2w", "T1w_Sw", "T1s"]
+    ordered = sorted(map(parse_cell, names), key=grid_order)
+    assert list(map(str, ordered)) == ["T1s", "T2w", "Sw", "T1w_Sw", "T1w_T2w_Sw"]
+    assert isinstance(ordered[2], StudentCell)

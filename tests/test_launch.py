@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+
+from engine.cells import parse_student
+from engine.errors import RunError
+from engine.launch import Job, Pool, _environment, main
+from engine.run import RunDirectory
+
+
+def job(tmp_path, name, code):
+    command = (sys.executable, "-c", code)
+    return Job(name, command, RunDirectory(tmp_path / name))
+
+
+def touch(path):
+    return f"open({str(path)!r}, 'w').close()"
+
+
+def test_every_job_runs_whatever_the_number_of_devices(tmp_path):
+    for devices in (["cpu"], ["cpu", "cpu"], ["0", "1", "2"]):
+        files = [tmp_path / f"{len(devices)}-{i}" for i in range(5)]
+        Pool(devices).run([job(tmp_path, file.name, touch(file)) for file in files])
+        assert all(file.exists() for file in files)
+
+
+def test_each_device_gets_its_environment(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert _environment("2", 3)["CUDA_VISIBLE_DEVICES"] == "2"
+    shared = _environment("cpu", 2)
+    assert (shared["CUDA_VISIBLE_DEVICES"], shared["OMP_NUM_THREADS"]) == ("", "4")
+
+
+def test_the_first_failure_stops_the_rest_and_is_named(tmp_path):
+    after = tmp_path / "after"
+    jobs = [
+        job(tmp_path, "cell Sw seed 1", "raise SystemExit(3)"),
+        job(tmp_path, "cell Ss seed 1", touch(after)),
+    ]
+    with pytest.raises(RunError, match=r"cell Sw seed 1 failed \(exit code 3\); log: .*log\.txt"):
+        Pool([None]).run(jobs)
+    assert not after.exists()
+
+
+def test_a_failure_stops_the_jobs_on_other_devices(tmp_path):
+    jobs = [
+        job(tmp_path, "endless", "import time; time.sleep(600)"),
+        job(tmp_path, "broken", "raise SystemExit(1)"),
+    ]
+    with pytest.raises(RunError, match="broken failed"):
+        Pool(["cpu", "cpu"]).run(jobs)
+
+
+def test_unknown_cells_are_refused_before_anything_starts(tmp_path):
+    arguments = ["train_student.py", "--dataset", "synthetic", "--output-dir", str(tmp_path)]
+    with pytest.raises(RunError, match="unknown student cell 'T9x'"):
+        main([*arguments, "--cells", "Sw", "T9x"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_found_by_data_set_cell_and_seed():
+    run = RunDirectory.locate("runs", "CIFAR100", parse_student("T1w_Sw"), 3)
+    assert run.metrics.as_posix() == "runs/CIFAR100/T1w_Sw/seed3/metrics.json"
+
+
+def test_finished_runs_are_skipped_without_loading_torch():
+    code = (
+        "import sys, engine.launch, engine.config, engine.run, train_teacher, train_student;"
+        "raise SystemExit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

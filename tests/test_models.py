@@ -1,0 +1,127 @@
+import pytest
+import torch
+from torch import nn
+
+from models.errors import ModelError
+from models.frozen_teachers import FrozenTeachers
+from models.pretrained import load_pretrained
+from models.registry import architectures, build_model
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arch", "classes", "count"),
+    [  # torchvision's published counts; the small nets' by adding up their layers
+        ("resnet18", 1000, 11_689_512),
+        ("resnet34", 1000, 21_797_672),
+        ("resnet50", 1000, 25_557_032),
+        ("resnet18_small_stem", 1000, 11_689_512 - 64 * 3 * (49 - 9)),
+        ("resnet34_small_stem", 1000, 21_797_672 - 64 * 3 * (49 - 9)),
+        ("resnet50_small_stem", 1000, 25_557_032 - 64 * 3 * (49 - 9)),
+        ("resnet8", 10, 75_290),
+        ("resnet20", 10, 269_722),
+        ("resnet32", 10, 464_154),
+        ("resnet56", 10, 853_018),
+    ],
+)
+def test_parameter_counts(arch, classes, count):
+    assert parameters(build_model(arch, classes)) == count
+
+
+def test_every_architecture_answers_at_32_pixels():
+    for arch in architectures():
+        with torch.no_grad():
+            logits = build_model(arch, 7).eval()(torch.zeros(2, 3, 32, 32))
+        assert logits.shape == (2, 7), arch
+
+
+def test_small_nets_keep_the_resolution_that_small_images_need():
+    for arch, side in (("resnet18_small_stem", 4), ("resnet20", 8), ("resnet18", 1)):
+        model = build_model(arch, 10).eval()
+        seen = []
+        model.avgpool.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        model(torch.zeros(1, 3, 32, 32))
+        assert seen[0].shape[-2:] == (side, side), arch
+
+
+def test_unknown_architecture():
+    with pytest.raises(ModelError, match=r"unknown architecture 'resnet19'.*resnet20"):
+        build_model("resnet19", 10)
+
+
+class TestPretrained:
+    def save(self, path, model):
+        torch.save(model.state_dict(), path)
+        return path
+
+    def test_final_layer_is_replaced_where_the_classes_differ(self, tmp_path):
+        source = build_model("resnet18", 1000)
+        model = build_model("resnet18", 10)
+        fresh = model.fc.weight.clone()
+        assert load_pretrained(model, self.save(tmp_path / "w.pt", source)) is True
+        assert torch.equal(model.fc.weight, fresh)
+        assert torch.equal(model.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
+
+    def test_final_layer_is_kept_where_they_agree(self, tmp_path):
+        source, model = build_model("resnet20", 10), build_model("resnet20", 10)
+        assert load_pretrained(model, self.save(tmp_path / "w.pt", source)) is False
+        assert torch.equal(model.fc.weight, source.fc.weight)
+
+    def test_other_mismatches_are_named_key_by_key(self, tmp_path):
+        source = build_model("resnet18", 10)
+        weights = source.state_dict()
+        weights["layer9.extra"] = weights.pop("bn1.weight")
+        torch.save(weights, tmp_path / "w.pt")
+        with pytest.raises(ModelError) as error:
+            load_pretrained(build_model("resnet18_small_stem", 10), tmp_path / "w.pt")
+        assert "bn1.weight is missing" in str(error.value)
+        assert "layer9.extra is unexpected" in str(error.value)
+        assert "conv1.weight has shape (64, 3, 7, 7), needed (64, 3, 3, 3)" in str(error.value)
+
+    def test_files_that_hold_no_weights(self, tmp_path):
+        model = build_model("resnet8", 10)
+        with pytest.raises(ModelError, match=r"no weights at .*missing\.pt"):
+            load_pretrained(model, tmp_path / "missing.pt")
+        whole = self.save(tmp_path / "w.pt", model).read_bytes()
+        (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ModelError, match="truncated or no file of weights"):
+            load_pretrained(model, tmp_path / "cut.pt")
+        (tmp_path / "text.pt").write_text("not weights")
+        with pytest.raises(ModelError, match="truncated or no file of weights"):
+            load_pretrained(model, tmp_path / "text.pt")
+        torch.save([1, 2], tmp_path / "list.pt")
+        with pytest.raises(ModelError, match="is no state_dict"):
+            load_pretrained(model, tmp_path / "list.pt")
+
+    def test_a_file_that_would_run_code_is_refused(self, tmp_path):
+        torch.save(build_model("resnet8", 10), tmp_path / "module.pt")  # a pickled class
+        with pytest.raises(ModelError, match="truncated or no file of weights"):
+            load_pretrained(build_model("resnet8", 10), tmp_path / "module.pt")
+
+
+class TestFrozenTeachers:
+    def teachers(self):
+        return [build_model("resnet8", 5), build_model("resnet20", 5)]
+
+    def test_logits_are_stacked_in_order(self):
+        models = self.teachers()
+        images = torch.randn(3, 3, 32, 32)
+        logits = FrozenTeachers(models)(images)
+        assert logits.shape == (2, 3, 5)
+        torch.testing.assert_close(logits[1], models[1].eval()(images))
+
+    def test_nothing_unfreezes_them(self):
+        teachers = FrozenTeachers(self.teachers())
+        before = {name: value.clone() for name, value in teachers.state_dict().items()}
+        nn.Sequential(teachers).train()
+        teachers.train(True).requires_grad_(True)
+        teachers.teachers[0].train()  # BatchNorm would follow the batch from here on
+        logits = teachers(5 + torch.randn(8, 3, 32, 32))
+        assert not logits.requires_grad
+        assert not any(p.requires_grad for p in teachers.parameters())
+        assert not any(module.training for module in teachers.modules())
+        for name, value in teachers.state_dict().items():
+            assert torch.equal(value, before[name]), name

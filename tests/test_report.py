@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from engine.errors import RunError
+from engine.run import RunDirectory
+from metrics.report import grid_rows, main
+from metrics.table import format_table
+
+
+def metrics(cell, seed, top1, *, fidelity=None):
+    test = {"top1": top1} | ({} if fidelity is None else {"fidelity_ensemble": fidelity})
+    last = {"gap_points": 2.0, "test": test}
+    return {
+        "cell": cell,
+        "seed": seed,
+        "selected_on": "test",
+        "last": last,
+        "best": {"test": {"top1": top1 + 0.01}},
+    }
+
+
+def test_mean_and_spread_over_seeds():
+    rows = grid_rows(
+        [metrics("T1w_Sw", 1, 0.5, fidelity=0.8), metrics("T1w_Sw", 2, 0.7, fidelity=0.9)]
+    )
+    assert rows[0]["seeds"] == 2
+    assert rows[0]["top1_last"] == pytest.approx(60)
+    assert rows[0]["top1_last_std"] == pytest.approx(200**0.5)
+    assert rows[0]["top1_best"] == pytest.approx(61)
+    assert rows[0]["fidelity_ensemble"] == pytest.approx(85)
+
+
+def test_rows_follow_the_grid():
+    names = ["T1w_T2w_Sw", "Sw", "T1w_Sw", "T3s", "T1w"]
+    rows = grid_rows([metrics(name, 1, 0.5) for name in names])
+    assert [row["cell"] for row in rows] == ["T1w", "T3s", "Sw", "T1w_Sw", "T1w_T2w_Sw"]
+    assert rows[0]["fidelity_ensemble"] is None
+
+
+def test_prints_finished_cells_and_names_those_in_progress(tmp_path, capsys):
+    for cell, done in (("Sw", True), ("T1w_Sw", False)):
+        run = RunDirectory.locate(str(tmp_path), "synthetic", cell, 1)
+        run.path.mkdir(parents=True)
+        run.config.write_text("cell: x\n")
+        if done:
+            run.metrics.write_text(json.dumps(metrics(cell, 1, 0.512)))
+    main(["--dataset", "synthetic", "--output-dir", str(tmp_path)])
+    out, err = capsys.readouterr()
+    assert "Sw" in out
+    assert "51.2" in out
+    assert "in progress, left out" in err
+    assert "T1w_Sw" in err
+    assert (tmp_path / "synthetic" / "results.csv").read_text().startswith("cell,seeds,top1_last")
+
+
+def test_no_runs_at_all(tmp_path):
+    with pytest.raises(RunError, match=r"no runs in .*CIFAR100: train"):
+        main(["--output-dir", str(tmp_path)])
+
+
+def test_columns_are_aligned():
+    text = format_table([{"cell": "Sw", "x": 1.0}, {"cell": "T1w_Sw", "x": None}])
+    assert text.splitlines() == ["cell        x", "Sw      1.000", "T1w_Sw      -"]

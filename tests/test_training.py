@@ -1,0 +1,308 @@
+"""Whole runs in miniature, started as a user starts them."""
+
+import json
+import resource
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+
+import train_student
+import train_teacher
+from engine.checkpoint import Header, load, load_model, save
+from engine.errors import RunError, run_program
+from engine.files import sha256
+from engine.run import RunDirectory
+from models.registry import build_model
+
+
+class Bench:
+    """Trains cells of the embedded long-tailed set below one folder."""
+
+    def __init__(self, folder, recipe):
+        self.folder, self.recipe = folder, recipe
+
+    def flags(self, cell, *flags):
+        common = ["--dataset", "synthetic_imb10", "--cell", cell, "--recipe", str(self.recipe)]
+        return [*common, "--output-dir", str(self.folder), *map(str, flags)]
+
+    def teacher(self, cell, *flags):
+        train_teacher.main(self.flags(cell, *flags))
+        return self.run(cell, int(cell[1]))
+
+    def student(self, cell, *flags):
+        train_student.main(self.flags(cell, *flags))
+        return self.run(cell, 1)
+
+    def run(self, cell, seed):
+        return RunDirectory.locate(str(self.folder), "synthetic_imb10", cell, seed)
+
+
+@pytest.fixture
+def bench(tmp_path, tiny_recipe):
+    return Bench(tmp_path / "runs", tiny_recipe)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """Two finished teachers."""
+    folder = tmp_path_factory.mktemp("taught")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(
+        "common: {arch: resnet8, image_size: 32, batch_size: 128, epochs: 3, milestones: [2],\n"
+        "         warmup_epochs: 1, workers: 0, device: cpu}\n"
+    )
+    bench = Bench(folder / "runs", recipe)
+    bench.teacher("T1w")
+    bench.teacher("T2s")
+    return bench
+
+
+@pytest.fixture
+def with_teachers(taught, tmp_path):
+    """A copy of the finished teachers, free to be damaged."""
+    shutil.copytree(taught.folder, tmp_path / "runs")
+    return Bench(tmp_path / "runs", taught.recipe)
+
+
+def weights(run, which="last"):
+    return load(run.checkpoint(which))[1]["model"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def records(run):
+    return [json.loads(line) for line in run.epochs.read_text().splitlines()]
+
+
+def without_times(run):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records(run)]
+
+
+def test_a_student_run_leaves_everything_that_the_readme_names(with_teachers):
+    run = with_teachers.student("T1w_T2s_Ss")
+    assert yaml.safe_load(run.config.read_text())["cell"] == "T1w_T2s_Ss"
+    assert [record["epoch"] for record in records(run)] == [1, 2, 3]
+    last = records(run)[-1]
+    assert last["lr"] == pytest.approx(0.01)
+    for split in ("train", "validation"):
+        for teacher in ("T1w", "T2s", "ensemble"):
+            assert 0 <= last[split][f"fidelity_{teacher}"] <= 1
+            assert last[split][f"kl_{teacher}_to_student_nats"] >= 0
+            assert 0 <= last[split][f"entropy_{teacher}_nats"] <= 2.303
+    gap = 100 * (last["train"]["top1"] - last["validation"]["top1"])
+    assert last["gap_points"] == pytest.approx(gap)
+    metrics = json.loads(run.metrics.read_text())
+    assert metrics["selected_on"] == "test"
+    assert metrics["last"]["test"] == last["validation"]
+    assert metrics["best"]["test"]["top1"] == max(r["validation"]["top1"] for r in records(run))
+    environment = json.loads(run.environment.read_text())
+    teacher = with_teachers.run("T2s", 2).checkpoint("last")
+    assert environment["teachers"]["T2s"]["sha256"] == sha256(teacher)
+    assert "epoch 3/3" in run.log.read_text()
+
+
+def test_validation_figures_are_those_of_the_checkpoint(with_teachers):
+    """The recorded fidelity, by running both checkpoints again on the test images."""
+    from dataloader.datasets import load_split
+    from dataloader.views import CIFAR_STATISTICS
+
+    run = with_teachers.student("T1w_Sw")
+    images = load_split("synthetic_imb10", "test", run.path)
+    pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2)
+    inputs = CIFAR_STATISTICS.normalise(pixels)
+    with torch.no_grad():
+        student = load_model(run.checkpoint("last"))[1](inputs).argmax(1)
+        teacher = load_model(with_teachers.run("T1w", 1).checkpoint("last"))[1](inputs).argmax(1)
+    recorded = records(run)[-1]["validation"]
+    labels = torch.from_numpy(images.labels)
+    assert recorded["top1"] == pytest.approx((student == labels).double().mean().item(), abs=0.004)
+    agreement = (student == teacher).double().mean().item()
+    assert recorded["fidelity_T1w"] == pytest.approx(agreement, abs=0.004)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("moment", "fatal"), [("write_epochs", 2), ("best", 1), ("last", 2)])
+def test_a_run_killed_anywhere_resumes_to_the_same_bits(with_teachers, monkeypatch, moment, fatal):
+    """Killed just before the `fatal`-th write of one of the three files an epoch writes."""
+    import engine.checkpoint
+
+    whole = with_teachers.student("T1w_Ss")
+    expected = (weights(whole), weights(whole, "best"), without_times(whole))
+    shutil.rmtree(whole.path)
+
+    target, name = (
+        (RunDirectory, "write_epochs") if moment == "write_epochs" else (engine.checkpoint, "save")
+    )
+    genuine, calls = getattr(target, name), []
+
+    def kill(path, *args):
+        if moment == "write_epochs" or path.name == f"{moment}.pt":
+            calls.append(path)
+            if len(calls) == fatal:
+                raise KilledError
+        return genuine(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, kill)
+        with pytest.raises(KilledError):
+            with_teachers.student("T1w_Ss")
+    resumed = with_teachers.student("T1w_Ss")
+    assert same(weights(resumed), expected[0])
+    assert same(weights(resumed, "best"), expected[1])
+    assert without_times(resumed) == expected[2]
+
+
+def test_a_finished_run_is_left_alone_and_never_replaces_it_only_on_demand(with_teachers, capsys):
+    run = with_teachers.teacher("T1w")
+    assert "finished" in capsys.readouterr().out
+    before = run.metrics.stat().st_mtime_ns
+    with_teachers.teacher("T1w")
+    assert run.metrics.stat().st_mtime_ns == before
+    with_teachers.teacher("T1w", "--resume", "never")
+    assert run.metrics.stat().st_mtime_ns > before
+
+
+def test_other_settings_are_refused_in_the_same_directory(with_teachers):
+    with pytest.raises(RunError, match=r"--epochs was 3, now 2.*--resume never"):
+        with_teachers.teacher("T1w", "--epochs", 2)
+
+
+def test_seeds_make_the_difference_between_teachers(taught, bench):
+    again = bench.teacher("T1w")
+    assert same(weights(again), weights(taught.run("T1w", 1)))
+    assert not same(weights(again), weights(bench.teacher("T2w")))
+    assert not same(weights(again), weights(bench.student("Sw")))  # not its teacher by birth
+
+
+def test_a_distilled_student_learns_from_its_teachers(with_teachers):
+    """With all weight on the labels it is the baseline, with less it is not."""
+    baseline = with_teachers.student("Sw")
+    labels = with_teachers.student("T1w_Sw", "--ce-weight", 1)
+    assert same(weights(baseline), weights(labels))
+    taught = with_teachers.student("T1w_Sw", "--resume", "never")
+    assert not same(weights(baseline), weights(taught))
+
+
+def test_the_held_out_share_selects_and_the_test_set_only_tests(bench):
+    run = bench.student("Sw", "--holdout-fraction", 0.2)
+    metrics = json.loads(run.metrics.read_text())
+    assert metrics["selected_on"] == "holdout"
+    top1 = [record["validation"]["top1"] for record in records(run)]
+    assert metrics["best"]["epoch"] == top1.index(max(top1)) + 1
+    full = json.loads(bench.student("Ss").metrics.read_text())["train_images"]
+    assert metrics["train_images"] < full
+    assert metrics["last"]["test"]["top1"] != metrics["last"]["validation"]["top1"]
+
+
+def test_mixed_precision_on_the_cpu(bench):
+    run = bench.teacher("T1w", "--amp", "bf16", "--epochs", 1)
+    assert weights(run)["fc.weight"].dtype == torch.float32
+    assert records(run)[0]["train"]["loss"] < 3
+
+
+class TestErrors:
+    def fails(self, program, argv, capsys):
+        assert run_program(program, argv) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "Traceback" not in error
+        return error
+
+    def test_missing_teacher(self, bench, capsys):
+        error = self.fails(train_student.main, bench.flags("T3w_Sw"), capsys)
+        assert "teacher T3w of T3w_Sw is missing" in error
+        assert "train_teacher.py --dataset synthetic_imb10 --cell T3w" in error
+        assert not bench.run("T3w_Sw", 1).path.exists()
+
+    def test_unfinished_teacher(self, with_teachers, capsys):
+        with_teachers.run("T1w", 1).metrics.unlink()
+        error = self.fails(train_student.main, with_teachers.flags("T1w_Sw"), capsys)
+        assert "teacher T1w of T1w_Sw is not finished" in error
+
+    def test_truncated_teacher(self, with_teachers, capsys):
+        path = with_teachers.run("T1w", 1).checkpoint("last")
+        path.write_bytes(path.read_bytes()[:1000])
+        error = self.fails(train_student.main, with_teachers.flags("T1w_Sw"), capsys)
+        assert "truncated" in error
+        assert "last.pt" in error
+
+    def test_teacher_of_other_classes(self, with_teachers, capsys):
+        path = with_teachers.run("T1w", 1).checkpoint("last")
+        save(path, Header("resnet8", 7, 32, 3), {"model": build_model("resnet8", 7).state_dict()})
+        error = self.fails(train_student.main, with_teachers.flags("T1w_Sw"), capsys)
+        assert "has 7 classes, synthetic_imb10 has 10" in error
+
+    def test_teacher_of_another_image_size(self, with_teachers, capsys):
+        argv = with_teachers.flags("T1w_Sw", "--image-size", 40)
+        error = self.fails(train_student.main, argv, capsys)
+        assert "trained at 32 pixels, the student's --image-size is 40" in error
+
+    def test_teacher_that_changed_meanwhile(self, with_teachers, capsys):
+        run = with_teachers.student("T1w_Sw")
+        run.metrics.unlink()
+        path = with_teachers.run("T1w", 1).checkpoint("last")
+        torch.save(torch.load(path, weights_only=True) | {"note": 1}, path)
+        error = self.fails(train_student.main, with_teachers.flags("T1w_Sw"), capsys)
+        assert "teacher T1w" in error
+        assert "changed since" in error
+
+    def test_loss_that_explodes_keeps_the_last_good_epoch(self, bench, capsys):
+        argv = bench.flags("Sw", "--lr", 1e30, "--epochs", 2)
+        error = self.fails(train_student.main, argv, capsys)
+        assert "the loss became" in error
+        assert not bench.run("Sw", 1).checkpoint("last").exists()
+
+    def test_full_disk(self, bench, capsys):
+        """The limit on file size stands in for the disk: both make the write fail halfway."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            error = self.fails(train_student.main, bench.flags("Sw"), capsys)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+        assert "File too large" in error
+        run = bench.run("Sw", 1)
+        assert not list(run.path.glob("*.pt"))
+        assert not list(run.path.glob(".*partial"))
+
+    def test_damaged_records(self, with_teachers, capsys):
+        run = with_teachers.run("T1w", 1)
+        run.metrics.unlink()
+        run.epochs.write_text("{half a li")
+        error = self.fails(train_teacher.main, with_teachers.flags("T1w"), capsys)
+        assert "is damaged: start anew with --resume never" in error
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--arch", "resnet19"], "unknown architecture"),
+            (["--pretrained", "gone.pt"], "no weights at gone.pt"),
+            (["--train-list", "gone.txt"], "cannot read the image list gone.txt"),
+            (["--device", "abacus"], "--device abacus"),
+            (["--device", "cuda:99"], "--device cuda:99"),
+            (["--holdout-fraction", "0.0001"], "leaves no image"),
+        ],
+    )
+    def test_bad_values(self, bench, capsys, flags, message):
+        assert message in self.fails(train_student.main, bench.flags("Sw", *flags), capsys)
+        assert not bench.run("Sw", 1).path.exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", ["none", "bf16"])
+def test_a_student_on_the_gpu(with_teachers, amp):
+    run = with_teachers.student("T1w_T2s_Ss", "--device", "cuda", "--amp", amp, "--workers", 2)
+    last = records(run)[-1]
+    assert last["train"]["loss"] < records(run)[0]["train"]["loss"]
+    assert weights(run)["fc.weight"].device.type == "cpu"
