@@ -1,0 +1,221 @@
+"""Where a classifier looks: class activation maps of convolutional nets, attention rollout of ViTs.
+
+A convolutional net here has ``model.avgpool``, the global average pool, and ``model.fc``, the
+linear classifier behind it (torchvision's resnets and our small nets). The map of class c is then
+linear in the last feature map, so a data set needs one forward pass: keep the class maps, select
+the map of any target later.
+
+The classifier is only defined up to one vector added to all its rows: that shifts every logit of
+an image alike, and the softmax does not notice. The maps of classes therefore have the mean over
+classes subtracted, which removes any such vector. ``"class_sum"`` cannot be treated so (it would
+be zero everywhere), and consequently depends on a part of the weights that no gradient of a
+softmax loss ever moves. It is kept for comparison with the published code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer
+
+from metrics.validation import check_labels
+
+CLASS_SUM = "class_sum"
+PREDICTED = "predicted"
+
+
+def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tensor) -> Tensor:
+    """Attention map of each image, as coarse as the last features. (B, 3, H, W) -> (B, h, w).
+
+    Zhou et al. 2016, "Learning deep features for discriminative localization", equation 2, with
+    the mean over classes subtracted (see the module's text). ``target`` is (B,) labels,
+    ``"predicted"`` (the model's own arg-max) or ``"class_sum"`` (all classes' raw maps added).
+    A torchvision ``VisionTransformer`` gets its ``attention_rollout``, which knows no classes:
+    ``target`` is ignored there. Runs in eval mode without gradients; every module's training
+    mode is restored, no hook stays behind.
+
+    Raises:
+        ValueError: images that are not (B, 3, H, W), another target, labels that are not (B,)
+            or out of range, a model without ``avgpool`` and a linear ``fc``, NaN or infinity.
+    """
+    if isinstance(model, VisionTransformer):
+        return attention_rollout(model, images)
+    logits, features = forward_with_features(model, images)
+    if isinstance(target, str) and target == PREDICTED:
+        target = logits.argmax(dim=1)
+    return maps_from_features(features, classifier_weight(model), target)
+
+
+def forward_with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, C) and the input of the global average pool (B, D, h, w), from one forward.
+
+    Raises:
+        ValueError: images that are not (B, 3, H, W), or a model without ``avgpool`` and ``fc``.
+    """
+    _check_images(images)
+    classifier_weight(model)  # before the forward pass, so that an unsuitable model fails at once
+    with _inference(model), _pool_inputs(model) as inputs:
+        logits = model(images)
+    (features,) = inputs
+    return logits, features
+
+
+def classifier_weight(model: nn.Module) -> Tensor:
+    """The (C, D) weight of ``model.fc``, detached.
+
+    Raises:
+        ValueError: a model that does not follow the convention.
+    """
+    classifier = getattr(model, "fc", None)
+    if not isinstance(getattr(model, "avgpool", None), nn.Module) or not isinstance(
+        classifier, nn.Linear
+    ):
+        raise ValueError(f"{type(model).__name__}: expected modules `avgpool` and a linear `fc`")
+    return classifier.weight.detach()
+
+
+def maps_from_features(features: Tensor, weight: Tensor, target: str | Tensor) -> Tensor:
+    """Map of the target. (B, D, h, w) features, (C, D) classifier weight -> (B, h, w) float32.
+
+    ``target`` as in ``select_maps``.
+    """
+    return select_maps(class_maps(features, weight), target)
+
+
+def class_maps(features: Tensor, weight: Tensor) -> Tensor:
+    """Raw map of every class. (B, D, h, w) features, (C, D) weight -> (B, C, h, w) float64.
+
+    The spatial mean of class c's map is its logit without the bias. float64 because a vector
+    common to all rows may be much larger than what is left once ``select_maps`` removes it.
+
+    Raises:
+        ValueError: shapes that do not fit, no samples, NaN or infinity.
+    """
+    _check_features(features, weight)
+    maps = torch.einsum("bdhw,cd->bchw", features.detach().double(), weight.detach().double())
+    if not bool(torch.isfinite(maps).all()):
+        raise ValueError("class maps: the features or the classifier contain NaN or infinity")
+    return maps
+
+
+def select_maps(maps: Tensor, target: str | Tensor) -> Tensor:
+    """One map an image. (B, C, h, w) class maps -> (B, h, w) float32.
+
+    (B,) labels select those classes' maps minus the mean over classes; ``"class_sum"`` adds all
+    raw maps. What "predicted" means takes logits: pass their arg-max.
+
+    Raises:
+        ValueError: another target, or labels that are not (B,) or not in 0..C-1.
+    """
+    if isinstance(target, Tensor):
+        return _map_of_labels(maps, target).float()
+    if target != CLASS_SUM:
+        raise ValueError(f"target: expected (B,) labels or {CLASS_SUM!r} here, got {target!r}")
+    return maps.sum(dim=1).float()
+
+
+def attention_rollout(model: VisionTransformer, images: Tensor) -> Tensor:
+    """Attention from the class token to each patch. (B, 3, H, W) -> (B, h, w), h * w patches.
+
+    Abnar and Zuidema 2020, "Quantifying attention flow in transformers": every layer's attention,
+    averaged over heads, plus the identity for the residual path, rows scaled to sum to one,
+    multiplied through the layers. float32.
+
+    Raises:
+        ValueError: images that are not (B, 3, H, W), NaN or infinity.
+    """
+    _check_images(images)
+    with _inference(model), _head_averaged_attention(model) as layers:
+        model(images)
+    rollout = roll_out(torch.stack(layers))
+    if not bool(torch.isfinite(rollout).all()):
+        raise ValueError("attention: contains NaN or infinity")
+    side = math.isqrt(rollout.shape[-1] - 1)
+    return rollout[:, 0, 1:].unflatten(1, (side, side)).float()
+
+
+def roll_out(attention: Tensor) -> Tensor:
+    """Product over layers, first layer first, of row-normalised A + I. (L, B, N, N) -> (B, N, N).
+
+    In float64, which an autocast region around it leaves alone.
+    """
+    residual = torch.eye(attention.shape[-1], dtype=torch.float64, device=attention.device)
+    mixed = attention.detach().double() + residual
+    rollout, *later = mixed / mixed.sum(dim=-1, keepdim=True)
+    for layer in later:
+        rollout = layer @ rollout
+    return rollout
+
+
+def _map_of_labels(maps: Tensor, labels: Tensor) -> Tensor:
+    check_labels(labels, maps.shape[0], maps.shape[1], name="target")
+    rows = torch.arange(len(labels), device=maps.device)
+    return maps[rows, labels.to(maps.device, torch.long)] - maps.mean(dim=1)
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradient; afterwards every module has the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _pool_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what ``model.avgpool`` is given while the block lasts."""
+    inputs: list[Tensor] = []
+
+    def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs.append(arguments[0])
+
+    with model.avgpool.register_forward_pre_hook(record):
+        yield inputs
+
+
+@contextmanager
+def _head_averaged_attention(model: VisionTransformer) -> Iterator[list[Tensor]]:
+    """Collects each layer's attention (B, N, N), first layer first, while the block lasts.
+
+    torchvision's blocks ask for no weights; a pre-hook changes the question, a hook keeps the
+    answer, and no code of the library is touched.
+    """
+    layers: list[Tensor] = []
+
+    def ask(
+        module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return arguments, options | {"need_weights": True, "average_attn_weights": True}
+
+    def record(module: nn.Module, arguments: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        layers.append(output[1])
+
+    with ExitStack() as hooks:
+        for block in model.encoder.layers:
+            attention = block.self_attention
+            hooks.enter_context(attention.register_forward_pre_hook(ask, with_kwargs=True))
+            hooks.enter_context(attention.register_forward_hook(record))
+        yield layers
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[0] == 0 or images.shape[1] != 3:
+        raise ValueError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
+
+
+def _check_features(features: Tensor, weight: Tensor) -> None:
+    if features.ndim != 4 or 0 in features.shape:
+        raise ValueError(f"features: expected shape (B, D, h, w), got {tuple(features.shape)}")
+    if weight.ndim != 2 or weight.shape[1] != features.shape[1]:
+        expected = f"(C, {features.shape[1]})"
+        raise ValueError(f"weight: expected shape {expected}, got {tuple(weight.shape)}")

@@ -1,0 +1,122 @@
+"""Bootstrap confidence intervals over samples, vectorised: a resample is a row of counts.
+
+A resample of n samples is fixed by how often it takes each of them, so the totals of many
+resamples and many measures are one product, counts (R, n) times values (n, m). All measures see
+the same resamples: the difference of two of them may be passed as a measure of its own, and its
+interval then respects their correlation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metrics.calibration import (
+    calibration_gap,
+    equal_width_bin,
+    expected_calibration_error,
+    sample_columns,
+)
+from metrics.validation import check_count, check_finite
+
+CELLS_PER_CHUNK = 2**22  # counts held at a time: 32 MiB as int64, as much again as float64
+
+
+def bootstrap_intervals(
+    per_sample: Mapping[str, Tensor],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals (low, high) of the means of per-sample values, each (n,).
+
+    Efron 1979; percentile method of Efron and Tibshirani 1993, chapter 13. The draws come from a
+    generator of their own, on the CPU, so a seed means the same on every device.
+
+    Raises:
+        ValueError: no measures, values that are not (n,) with one n >= 1, NaN or infinity,
+            resamples < 1, or confidence outside (0, 1).
+    """
+    _check_measures(per_sample)
+    _check_options(resamples, confidence)
+    values = torch.stack([column.detach().double().cpu() for column in per_sample.values()], dim=1)
+    means = resampled_sums(values, resamples=resamples, seed=seed) / len(values)
+    low, high = _quantiles(means, confidence)
+    return dict(zip(per_sample, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+
+
+def bootstrap_calibration_error(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    n_bins: int = 15,
+    weighting: str = "sample",
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval (low, high) of ``expected_calibration_error``. (B, C), (B,).
+
+    The basic bootstrap interval (Davison and Hinkley 1997, section 5.2), 2 e - quantile, cut off at
+    0. Noise within bins adds to a sum of absolute gaps, in the sample as in each resample of it:
+    percentile intervals sit above the truth, and of a calibrated model never contain it. For the
+    same reason this one may lie mostly below the estimate e. At n = 1,000 a nominal 95% covered
+    a true error of 0.1 in 90% of trials, and a true error of 0 in about half.
+
+    Raises:
+        ValueError: as ``expected_calibration_error``, resamples < 1, or confidence outside (0, 1).
+    """
+    _check_options(resamples, confidence)
+    estimate = expected_calibration_error(logits, labels, n_bins=n_bins, weighting=weighting)
+    columns = sample_columns(logits, labels).cpu()
+    in_bin = F.one_hot(equal_width_bin(columns[:, 2], n_bins), n_bins)
+    values = (columns[:, :, None] * in_bin[:, None, :]).flatten(1)  # (n, 3 * n_bins)
+    sums = resampled_sums(values, resamples=resamples, seed=seed).unflatten(1, (3, n_bins))
+    low, high = _quantiles(calibration_gap(sums, weighting=weighting), confidence)
+    return max(0.0, 2 * estimate - high.item()), max(0.0, 2 * estimate - low.item())
+
+
+def resampled_sums(values: Tensor, *, resamples: int, seed: int) -> Tensor:
+    """Column totals of ``resamples`` draws of n rows with replacement. (n, m) -> (R, m), CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    chunks = _chunk_sizes(len(values), resamples)
+    totals = [_resample_counts(len(values), rows, generator) @ values for rows in chunks]
+    return torch.cat(totals)
+
+
+def _resample_counts(n: int, rows: int, generator: torch.Generator) -> Tensor:
+    """How often each of n samples is drawn: rows of multinomial counts, (rows, n) float64."""
+    drawn = torch.randint(n, (rows, n), generator=generator)
+    cells = drawn + n * torch.arange(rows)[:, None]
+    return cells.flatten().bincount(minlength=rows * n).view(rows, n).double()
+
+
+def _chunk_sizes(n: int, resamples: int) -> Iterator[int]:
+    most = max(1, CELLS_PER_CHUNK // n)
+    for start in range(0, resamples, most):
+        yield min(most, resamples - start)
+
+
+def _quantiles(statistics: Tensor, confidence: float) -> Tensor:
+    """Lower and upper end of the central mass, over dimension 0. (R, ...) -> (2, ...)."""
+    tail = (1 - confidence) / 2
+    levels = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    return statistics.quantile(levels, dim=0)
+
+
+def _check_measures(per_sample: Mapping[str, Tensor]) -> None:
+    lengths = {tuple(values.shape) for values in per_sample.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
+        raise ValueError(f"per_sample: expected measures of one shape (n,), got {sorted(lengths)}")
+    for name, values in per_sample.items():
+        check_finite(values, name=name)
+
+
+def _check_options(resamples: int, confidence: float) -> None:
+    check_count(resamples, name="resamples")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}")

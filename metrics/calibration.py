@@ -1,0 +1,188 @@
+"""How far a classifier's confidence is from its accuracy, and two proper scores.
+
+Every binned measure goes through ``binned_sums`` and ``calibration_gap``: there is one binning and
+one reduction. Confidence is the largest softmax probability, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metrics.agreement import correct_per_sample, log_probabilities
+from metrics.validation import check_count, check_logits_and_labels
+
+WEIGHTINGS = ("sample", "bin")
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """A reliability diagram of n samples: bin b is (edges[b], edges[b + 1]].
+
+    ``accuracy`` and mean ``confidence`` are 0 in a bin without samples: draw where counts > 0.
+    """
+
+    edges: Tensor  # (n_bins + 1,) float64, from 0 to 1
+    counts: Tensor  # (n_bins,) float64, adds up to n
+    accuracy: Tensor  # (n_bins,) float64, in [0, 1]
+    confidence: Tensor  # (n_bins,) float64, in [0, 1]
+
+
+def top_label_confidence(logits: Tensor) -> Tensor:
+    """Probability of the predicted class. (B, C) -> (B,) float64."""
+    return logits.detach().double().softmax(dim=1).amax(dim=1)
+
+
+def equal_width_bin(confidence: Tensor, n_bins: int) -> Tensor:
+    """Bin number 0..n_bins-1 of each confidence: right-closed bins, so 1.0 is in the last one.
+
+    A confidence of exactly 0, left of every bin, counts as the first bin's.
+    """
+    inner_edges = _edges(n_bins, confidence)[1:-1]
+    return torch.bucketize(confidence.contiguous(), inner_edges)
+
+
+def equal_mass_bin(confidence: Tensor, n_bins: int) -> Tensor:
+    """Bin number of each confidence by rank: sizes differ by at most one where no two are equal.
+
+    Equal confidences share a bin, whatever the order of the samples.
+    """
+    ordered = confidence.sort().values
+    rank = torch.searchsorted(ordered, confidence.contiguous(), right=True)  # 1..n, ties the last
+    return (rank * n_bins - 1) // len(confidence)
+
+
+def binned_sums(logits: Tensor, labels: Tensor, index: Tensor, n_bins: int) -> Tensor:
+    """Per-bin totals (3, n_bins) float64: samples, correct predictions, confidence."""
+    columns = sample_columns(logits, labels)
+    sums = torch.zeros(n_bins, 3, dtype=torch.float64, device=logits.device)
+    return sums.index_add_(0, index, columns).T
+
+
+def sample_columns(logits: Tensor, labels: Tensor) -> Tensor:
+    """What one sample adds to its bin: 1, whether it is correct, its confidence. -> (B, 3)."""
+    confidence = top_label_confidence(logits)
+    correct = correct_per_sample(logits, labels).double()
+    return torch.stack([torch.ones_like(confidence), correct, confidence], dim=1)
+
+
+def calibration_gap(sums: Tensor, *, weighting: str = "sample") -> Tensor:
+    """Mean of |accuracy - confidence| over bins. (..., 3, n_bins) totals -> (...).
+
+    ``"sample"`` weights a bin by its share of the samples; ``"bin"`` weights all n_bins alike,
+    and one without samples contributes 0.
+
+    Raises:
+        ValueError: another weighting.
+    """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting: expected one of {WEIGHTINGS}, got {weighting!r}")
+    if weighting == "bin":
+        return _gap_per_bin(sums).mean(dim=-1)
+    counts = sums[..., 0, :]
+    return (counts * _gap_per_bin(sums)).sum(dim=-1) / counts.sum(dim=-1)
+
+
+def reliability_bins(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> ReliabilityBins:
+    """Counts, accuracy and mean confidence in equal-width bins. (B, C), (B,).
+
+    Niculescu-Mizil and Caruana 2005, "Predicting good probabilities with supervised learning".
+
+    Raises:
+        ValueError: wrong shapes, no samples, NaN or infinity, label outside 0..C-1, n_bins < 1.
+    """
+    sums = _equal_width_sums(logits, labels, n_bins)
+    counts, correct, confidence = sums
+    share = counts.clamp_min(1)
+    return ReliabilityBins(_edges(n_bins, sums), counts, correct / share, confidence / share)
+
+
+def expected_calibration_error(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    n_bins: int = 15,
+    weighting: str = "sample",
+) -> float:
+    """Expected calibration error in [0, 1]: sum_b (n_b / n) |acc_b - conf_b|. (B, C), (B,).
+
+    Naeini et al. 2015; Guo et al. 2017, "On calibration of modern neural networks", equation 5,
+    with equal-width right-closed bins. ``weighting="bin"`` is the unweighted mean over all n_bins,
+    empty ones as 0: what the published code reports, with 10 bins.
+
+    Raises:
+        ValueError: as ``reliability_bins``, or an unknown weighting.
+    """
+    sums = _equal_width_sums(logits, labels, n_bins)
+    return calibration_gap(sums, weighting=weighting).item()
+
+
+def maximum_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> float:
+    """Largest |acc_b - conf_b| of the equal-width bins (Naeini et al. 2015), in [0, 1].
+
+    Raises:
+        ValueError: as ``reliability_bins``.
+    """
+    return _gap_per_bin(_equal_width_sums(logits, labels, n_bins)).max().item()
+
+
+def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> float:
+    """Expected calibration error over bins of (nearly) as many samples each, in [0, 1].
+
+    The adaptive binning of Nguyen and O'Connor 2015, "Posterior calibration and exploratory
+    analysis". Equal confidences are never split; fewer samples than bins leave some bins empty.
+
+    Raises:
+        ValueError: as ``reliability_bins``.
+    """
+    _check(logits, labels, n_bins)
+    index = equal_mass_bin(top_label_confidence(logits), n_bins)
+    return calibration_gap(binned_sums(logits, labels, index, n_bins)).item()
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean of -ln p(label) over samples, nats: the cross-entropy. (B, C), (B,).
+
+    Raises:
+        ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
+    """
+    check_logits_and_labels(logits, labels)
+    return F.nll_loss(log_probabilities(logits), labels.long()).item()
+
+
+def brier_score(logits: Tensor, labels: Tensor) -> float:
+    """Mean over samples of sum_c (p_c - 1[c is the label])^2, from 0 to 2. (B, C), (B,).
+
+    Brier 1950, equation 2: the sum runs over all classes, so with two classes it is twice the
+    binary score that scikit-learn reports.
+
+    Raises:
+        ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
+    """
+    check_logits_and_labels(logits, labels)
+    probabilities = logits.detach().double().softmax(dim=1)
+    truth = F.one_hot(labels.long(), logits.shape[1])
+    return (probabilities - truth).square().sum(dim=1).mean().item()
+
+
+def _edges(n_bins: int, like: Tensor) -> Tensor:
+    return torch.linspace(0, 1, n_bins + 1, dtype=torch.float64, device=like.device)
+
+
+def _gap_per_bin(sums: Tensor) -> Tensor:
+    counts, correct, confidence = sums.unbind(dim=-2)
+    return (correct - confidence).abs() / counts.clamp_min(1)
+
+
+def _equal_width_sums(logits: Tensor, labels: Tensor, n_bins: int) -> Tensor:
+    _check(logits, labels, n_bins)
+    index = equal_width_bin(top_label_confidence(logits), n_bins)
+    return binned_sums(logits, labels, index, n_bins)
+
+
+def _check(logits: Tensor, labels: Tensor, n_bins: int) -> None:
+    check_logits_and_labels(logits, labels)
+    check_count(n_bins, name="n_bins")
