@@ -45,7 +45,7 @@ def load(path: Path) -> tuple[Header, dict[str, Any]]:
 def load_model(path: Path) -> tuple[Header, nn.Module]:
     """Header and model, in eval mode, of the checkpoint at `path`."""
     header, state = load(path)
-    model = build_model(header.arch, header.num_classes)
+    model = build_model(header.arch, header.num_classes, image_size=header.image_size)
     check_keys(model.state_dict(), state["model"], path)
     model.load_state_dict(state["model"])
     return header, model.eval()

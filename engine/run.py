@@ -66,6 +66,11 @@ class RunDirectory:
         return self.path / "log.txt"
 
     @property
+    def outputs(self) -> Path:
+        """Logits and attention maps, a file for each split and view."""
+        return self.path / "outputs"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files, where TensorBoard is installed."""
         return self.path / "tensorboard"

@@ -42,7 +42,7 @@ def open_data(config: AnyConfig) -> tuple[RunData, Compute]:
 def build_learner(config: AnyConfig, num_classes: int, compute: Compute) -> Learner:
     """A new model, its initial weights drawn from the run's seed or read from a file."""
     with seeded_draws("weights", config.stream):
-        model = build_model(config.arch, num_classes)
+        model = build_model(config.arch, num_classes, image_size=config.image_size)
     if config.pretrained != "none":
         load_pretrained(model, Path(config.pretrained))
     factors = learning_rate_factors(

@@ -129,14 +129,23 @@ def attention_rollout(model: VisionTransformer, images: Tensor) -> Tensor:
     Raises:
         ValueError: images that are not (B, 3, H, W), NaN or infinity.
     """
+    return attention_with_logits(model, images)[1]
+
+
+def attention_with_logits(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, C) and ``attention_rollout`` (B, h, w), from one forward.
+
+    Raises:
+        ValueError: as ``attention_rollout``.
+    """
     _check_images(images)
     with _inference(model), _head_averaged_attention(model) as layers:
-        model(images)
+        logits = model(images)
     rollout = roll_out(torch.stack(layers))
     if not bool(torch.isfinite(rollout).all()):
         raise ValueError("attention: contains NaN or infinity")
     side = math.isqrt(rollout.shape[-1] - 1)
-    return rollout[:, 0, 1:].unflatten(1, (side, side)).float()
+    return logits, rollout[:, 0, 1:].unflatten(1, (side, side)).float()
 
 
 def roll_out(attention: Tensor) -> Tensor:

@@ -49,6 +49,36 @@ def bootstrap_intervals(
     return dict(zip(per_sample, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
+def means_with_intervals(per_sample: Mapping[str, Tensor], *, seed: int = 0) -> dict[str, float]:
+    """Mean of each measure as `name`, its 95% interval as `name_low` and `name_high`.
+
+    Raises:
+        ValueError: as ``bootstrap_intervals``.
+    """
+    row: dict[str, float] = {}
+    for name, (low, high) in bootstrap_intervals(per_sample, seed=seed).items():
+        mean = per_sample[name].double().mean().item()
+        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def bootstrap_ratio(
+    numerator: Tensor, denominator: Tensor, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95% percentile interval of mean(numerator) / mean(denominator) of paired samples, each (n,).
+
+    Resamples whose denominator is 0 are left out. Raises:
+        ValueError: as ``bootstrap_intervals``, or a denominator that is 0 throughout.
+    """
+    _check_measures({"numerator": numerator, "denominator": denominator})
+    values = torch.stack([numerator, denominator], dim=1).double().cpu()
+    top, bottom = resampled_sums(values, resamples=resamples, seed=seed).unbind(1)
+    if not bool((bottom != 0).any()):
+        raise ValueError("denominator: is 0 throughout, so the ratio is undefined")
+    low, high = _quantiles(top[bottom != 0] / bottom[bottom != 0], 0.95).tolist()
+    return low, high
+
+
 def bootstrap_calibration_error(
     logits: Tensor,
     labels: Tensor,

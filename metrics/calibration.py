@@ -150,7 +150,12 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
         ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
     """
     check_logits_and_labels(logits, labels)
-    return F.nll_loss(log_probabilities(logits), labels.long()).item()
+    return negative_log_likelihood_per_sample(logits, labels).mean().item()
+
+
+def negative_log_likelihood_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
+    """-ln p(label) of each sample, nats. (B, C), (B,) -> (B,) float64."""
+    return F.nll_loss(log_probabilities(logits), labels.long(), reduction="none")
 
 
 def brier_score(logits: Tensor, labels: Tensor) -> float:
@@ -163,9 +168,14 @@ def brier_score(logits: Tensor, labels: Tensor) -> float:
         ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
     """
     check_logits_and_labels(logits, labels)
+    return brier_score_per_sample(logits, labels).mean().item()
+
+
+def brier_score_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
+    """``brier_score`` of each sample; what is not finite stays so. (B, C), (B,) -> (B,) float64."""
     probabilities = logits.detach().double().softmax(dim=1)
     truth = F.one_hot(labels.long(), logits.shape[1])
-    return (probabilities - truth).square().sum(dim=1).mean().item()
+    return (probabilities - truth).square().sum(dim=1)
 
 
 def _edges(n_bins: int, like: Tensor) -> Tensor:

@@ -6,19 +6,21 @@ python -m metrics.report --dataset CIFAR100
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.cells import grid_order, parse_cell
+from engine.cells import Cell, grid_order, parse_cell
 from engine.errors import RunError, run_program
-from engine.run import RunDirectory, find_runs
+from engine.run import find_runs
+from metrics.seeds import over_seeds, with_spread
 from metrics.table import Row, format_table, read_json, write_table
 
-COLUMNS = ("cell", "seeds", "top1_last", "top1_best", "gap_points", "fidelity_ensemble")
+# Columns of the table, and their decimals.
+OWN = {"top1_last": 1, "top1_best": 1, "gap_points": 1, "fidelity_ensemble": 1}
+MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
+COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,16 +28,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     folder = Path(options.output_dir) / options.dataset
     runs = find_runs(Path(options.output_dir), options.dataset)
-    unfinished = [run for run in runs if not run.is_finished()]
-    for run in unfinished:
-        print(f"in progress, left out: {run.path}", file=sys.stderr)
-    rows = grid_rows([read_json(run.metrics) for run in runs if run.is_finished()])
-    if not rows:
+    for run in runs:
+        if not run.is_finished():
+            print(f"in progress, left out: {run.path}", file=sys.stderr)
+    finished = [read_json(run.metrics) for run in runs if run.is_finished()]
+    if not finished:
         raise RunError(f"no run in {folder} is finished yet")
-    print(format_table([_printed(row) for row in rows], COLUMNS))
-    print(legend(read_selected_on(runs)))
-    paths = write_table(folder / "results", rows)
-    print("results:", ", ".join(map(str, paths)))
+    rows = with_measures(grid_rows(finished), folder)
+    print(format_table([_printed(row) for row in rows], _columns(rows)))
+    print(legend({metrics["selected_on"] for metrics in finished}))
+    print("results:", ", ".join(map(str, write_table(folder / "results", rows))))
 
 
 def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
@@ -43,32 +45,34 @@ def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
 
     Top-1 and fidelity in percent, gap in percentage points, at the last epoch unless named best.
     """
-    by_cell: dict[str, list[Row]] = defaultdict(list)
-    for metrics in finished:
-        by_cell[metrics["cell"]].append(_figures(metrics))
-    ordered = sorted(by_cell, key=lambda name: grid_order(parse_cell(name)))
-    return [{"cell": name, **_spread(by_cell[name])} for name in ordered]
+    ordered = sorted(finished, key=lambda metrics: grid_order(parse_cell(metrics["cell"])))
+    return over_seeds([_figures(metrics) for metrics in ordered])
+
+
+def with_measures(rows: Sequence[Row], folder: Path) -> list[Row]:
+    """The rows with what has been measured of each cell so far: ECE; IoU among its teachers and of
+    all of them with it; for a teacher, the affinity of its own view."""
+    tables = {name: _measured(folder, name) for name in ("ece", "iou_T_T", "iou_T_S", "affinity")}
+    return [row | _measures_of(parse_cell(row["cell"]), tables) for row in rows]
 
 
 def legend(selected_on: set[str]) -> str:
     """What the columns mean, and on which images the best epoch was chosen."""
     where = " and ".join(sorted(selected_on))
     return (
-        "top-1 and fidelity in % of the test images; top1_best is at the epoch that is best on "
-        f"the {where} images;\ngap: training minus validation top-1 at the last epoch, points; "
-        "fidelity: top-1 agreement with the teachers' mean logits"
+        "top1, fidelity: % of the test images at the last epoch; top1_best: at the epoch that is "
+        f"best on the {where} images;\ngap: training minus validation top-1, points; fidelity: "
+        "top-1 agreement with the teachers' mean logits;\niou: of attention, among the teachers "
+        "and of all of them with the student; affinity: of a teacher's own view"
     )
-
-
-def read_selected_on(runs: Sequence[RunDirectory]) -> set[str]:
-    """The splits that chose the best epoch of the finished runs."""
-    return {read_json(run.metrics)["selected_on"] for run in runs if run.is_finished()}
 
 
 def _figures(metrics: dict[str, Any]) -> Row:
     last, best = metrics["last"], metrics["best"]
     fidelity = last["test"].get("fidelity_ensemble")
     return {
+        "cell": metrics["cell"],
+        "seed": metrics["seed"],
         "top1_last": 100 * last["test"]["top1"],
         "top1_best": 100 * best["test"]["top1"],
         "gap_points": last["gap_points"],
@@ -76,25 +80,37 @@ def _figures(metrics: dict[str, Any]) -> Row:
     }
 
 
-def _spread(seeds: Sequence[Row]) -> Row:
-    """Mean over seeds of each figure, and the standard deviation where there are several."""
-    row: Row = {"seeds": len(seeds)}
-    for name in seeds[0]:
-        values = [figures[name] for figures in seeds]
-        known = None not in values
-        row[name] = statistics.fmean(values) if known else None
-        row[f"{name}_std"] = statistics.stdev(values) if known and len(values) > 1 else None
-    return row
+def _measured(folder: Path, name: str) -> list[Row]:
+    """The rows of a measurement, of the 1T and 2T script's file and of the 3T script's."""
+    paths = [folder / f"{name}.json", folder / f"{name}_3T.json"]
+    rows = [row for path in paths if path.is_file() for row in read_json(path)]
+    return list({(row["cell"], row["seed"], row.get("view")): row for row in rows}.values())
+
+
+def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
+    name, teachers = str(cell), "_".join(map(str, cell.teachers))
+    own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
+    return {
+        **_mean(tables["ece"], name, "ece", "ece"),
+        **_mean(tables["iou_T_T"], teachers, "iou", "iou_teachers"),
+        **_mean(tables["iou_T_S"], name, "iou", "iou_student"),
+        **_mean(own_view, name, "affinity", "affinity"),
+    }
+
+
+def _mean(rows: Sequence[Row], cell: str, column: str, name: str) -> Row:
+    """Column `column` of a cell's rows over seeds, as `name`."""
+    found = [{"cell": cell, name: row[column]} for row in rows if row["cell"] == cell]
+    gathered = over_seeds(found)
+    return {key: gathered[0][key] for key in (name, f"{name}_std")} if found else {}
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
 
 
 def _printed(row: Row) -> Row:
-    """The row with one decimal, and ± the standard deviation where there is one."""
-    printed = dict(row)
-    for name in COLUMNS[2:]:
-        if row[name] is not None:
-            spread = row[f"{name}_std"]
-            printed[name] = f"{row[name]:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
-    return printed
+    return row | {name: with_spread(row, name, n) for name, n in (OWN | MEASURED).items()}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from torch import nn
 
 from models.errors import ModelError
 
-FINAL_LAYER = ("fc.weight", "fc.bias")
+FINAL_LAYERS = ("fc.weight", "fc.bias", "heads.head.weight", "heads.head.bias")
 
 
 def load_pretrained(model: nn.Module, path: Path) -> bool:
@@ -22,9 +22,10 @@ def load_pretrained(model: nn.Module, path: Path) -> bool:
     """
     weights = dict(read_state_dict(path))
     own = model.state_dict()
-    new_classes = any(_shape(weights, key) != _shape(own, key) for key in FINAL_LAYER)
+    final = [key for key in FINAL_LAYERS if key in own]
+    new_classes = any(_shape(weights, key) != _shape(own, key) for key in final)
     if new_classes:
-        weights |= {key: own[key] for key in FINAL_LAYER}
+        weights |= {key: own[key] for key in final}
     check_keys(own, weights, path)
     model.load_state_dict(weights)
     return new_classes

@@ -40,3 +40,12 @@ train() {
   "$PYTHON" -m engine.launch "$program" --dataset "$dataset" --recipe "$recipe" \
     --cells $cells --seeds ${SEEDS:-1} --gpus ${GPUS:-} "$@"
 }
+
+# measure MODULE CELLS [FLAGS]: one measurement of the data set's finished cells.
+measure() {
+  local module=$1 cells=$2
+  shift 2
+  # The list is split into words on purpose.
+  # shellcheck disable=SC2086
+  "$PYTHON" -m "$module" --dataset "${DATASET:-CIFAR100}" --cells $cells "$@"
+}

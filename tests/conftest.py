@@ -3,10 +3,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import train_student
+import train_teacher
 from dataloader.image_set import ImageSet
 from dataloader.synthetic import load_synthetic
+from engine.run import RunDirectory
 
-ROOT = Path(__file__).parent.parent
+DATASET = "synthetic_imb10"
+
+
+class Bench:
+    """Trains cells of the embedded long-tailed set below one folder."""
+
+    def __init__(self, folder, recipe):
+        self.folder, self.recipe = folder, recipe
+
+    def flags(self, cell, *flags):
+        common = ["--dataset", DATASET, "--cell", cell, "--recipe", str(self.recipe)]
+        return [*common, "--output-dir", str(self.folder), *map(str, flags)]
+
+    def teacher(self, cell, *flags):
+        train_teacher.main(self.flags(cell, *flags))
+        return self.run(cell, int(cell[1]))
+
+    def student(self, cell, *flags):
+        train_student.main(self.flags(cell, *flags))
+        return self.run(cell, 1)
+
+    def run(self, cell, seed):
+        return RunDirectory.locate(str(self.folder), DATASET, cell, seed)
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +45,29 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+TINY = (
+    "common: {arch: resnet8, image_size: 32, batch_size: 128, epochs: 3, lr: 0.1,\n"
+    "         warmup_epochs: 1, milestones: [2], workers: 0, device: cpu}\n"
+    "student: {temperature: 3, ce_weight: 0.6}\n"
+)
+
+
 @pytest.fixture
 def tiny_recipe(tmp_path) -> Path:
     """A recipe that trains in a second: the embedded long-tailed set, three epochs of resnet8."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(
-        "common: {arch: resnet8, image_size: 32, batch_size: 128, epochs: 3, lr: 0.1,\n"
-        "         warmup_epochs: 1, milestones: [2], workers: 0, device: cpu}\n"
-        "student: {temperature: 3, ce_weight: 0.6}\n"
-    )
+    path.write_text(TINY)
     return path
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory) -> Bench:
+    """Four finished teachers and three of their students; to be read, not changed."""
+    folder = tmp_path_factory.mktemp("taught")
+    (folder / "tiny.yaml").write_text(TINY)
+    bench = Bench(folder / "runs", folder / "tiny.yaml")
+    for cell in ("T1w", "T2w", "T1s", "T2s"):
+        bench.teacher(cell)
+    for cell in ("Sw", "T1w_Sw", "T1w_T2w_Sw", "T1s_T2s_Ss"):
+        bench.student(cell)
+    return bench

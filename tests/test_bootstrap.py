@@ -6,11 +6,18 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from scipy.stats import binom
 
 from metrics import bootstrap
-from metrics.bootstrap import bootstrap_calibration_error, bootstrap_intervals, resampled_sums
+from metrics.bootstrap import (
+    bootstrap_calibration_error,
+    bootstrap_intervals,
+    bootstrap_ratio,
+    means_with_intervals,
+    resampled_sums,
+)
 from metrics.calibration import expected_calibration_error
 
 
@@ -144,3 +151,39 @@ def test_bad_options_are_refused(options):
         bootstrap_intervals({"x": torch.zeros(3)}, **options)
     with pytest.raises(ValueError, match=next(iter(options))):
         bootstrap_calibration_error(torch.zeros(3, 2), torch.tensor([0, 1, 0]), **options)
+
+
+def test_ratio_of_a_measure_with_itself_is_one_and_of_its_double_two():
+    values = torch.arange(1, 51, dtype=torch.float64)
+    assert bootstrap_ratio(values, values) == (1.0, 1.0)
+    low, high = bootstrap_ratio(2 * values, values)
+    assert (low, high) == pytest.approx((2.0, 2.0))
+
+
+def test_ratio_agrees_with_scipy():
+    generator = torch.Generator().manual_seed(0)
+    top = (torch.rand(400, generator=generator) < 0.4).double()
+    bottom = (torch.rand(400, generator=generator) < 0.8).double()
+    low, high = bootstrap_ratio(top, bottom, resamples=4000)
+    found = scipy.stats.bootstrap(
+        (top.numpy(), bottom.numpy()),
+        lambda a, b, axis: a.mean(axis) / b.mean(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=4000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.01)
+
+
+def test_ratio_over_nothing_is_refused():
+    with pytest.raises(ValueError, match="is 0 throughout"):
+        bootstrap_ratio(torch.ones(3), torch.zeros(3))
+
+
+def test_means_with_intervals_are_the_mean_and_its_interval():
+    values = {"x": torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])}
+    row = means_with_intervals(values, seed=3)
+    assert row["x"] == pytest.approx(0.6)
+    assert (row["x_low"], row["x_high"]) == bootstrap_intervals(values, seed=3)["x"]

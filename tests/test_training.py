@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 import yaml
+from conftest import DATASET, Bench
 
 import train_student
 import train_teacher
@@ -18,52 +19,18 @@ from engine.run import RunDirectory
 from models.registry import build_model
 
 
-class Bench:
-    """Trains cells of the embedded long-tailed set below one folder."""
-
-    def __init__(self, folder, recipe):
-        self.folder, self.recipe = folder, recipe
-
-    def flags(self, cell, *flags):
-        common = ["--dataset", "synthetic_imb10", "--cell", cell, "--recipe", str(self.recipe)]
-        return [*common, "--output-dir", str(self.folder), *map(str, flags)]
-
-    def teacher(self, cell, *flags):
-        train_teacher.main(self.flags(cell, *flags))
-        return self.run(cell, int(cell[1]))
-
-    def student(self, cell, *flags):
-        train_student.main(self.flags(cell, *flags))
-        return self.run(cell, 1)
-
-    def run(self, cell, seed):
-        return RunDirectory.locate(str(self.folder), "synthetic_imb10", cell, seed)
-
-
 @pytest.fixture
 def bench(tmp_path, tiny_recipe):
     return Bench(tmp_path / "runs", tiny_recipe)
 
 
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    """Two finished teachers."""
-    folder = tmp_path_factory.mktemp("taught")
-    recipe = folder / "tiny.yaml"
-    recipe.write_text(
-        "common: {arch: resnet8, image_size: 32, batch_size: 128, epochs: 3, milestones: [2],\n"
-        "         warmup_epochs: 1, workers: 0, device: cpu}\n"
-    )
-    bench = Bench(folder / "runs", recipe)
-    bench.teacher("T1w")
-    bench.teacher("T2s")
-    return bench
-
-
 @pytest.fixture
 def with_teachers(taught, tmp_path):
     """A copy of the finished teachers, free to be damaged."""
-    shutil.copytree(taught.folder, tmp_path / "runs")
+    for cell in ("T1w", "T2s"):
+        shutil.copytree(
+            taught.run(cell, int(cell[1])).path.parent, tmp_path / f"runs/{DATASET}/{cell}"
+        )
     return Bench(tmp_path / "runs", taught.recipe)
 
 

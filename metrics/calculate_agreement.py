@@ -1,0 +1,103 @@
+"""Fidelity, divergence and information of every pair in a grid:
+
+python -m metrics.calculate_agreement (bash script/report.sh runs it too)
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from engine.errors import run_program
+from metrics.agreement import (
+    agreement_per_sample,
+    ensemble_logits,
+    js_divergence_per_sample,
+    kl_divergence_per_sample,
+)
+from metrics.bootstrap import means_with_intervals
+from metrics.figures import fidelity_figure
+from metrics.grid import Grid, GridRun, measure_parser, open_grid, students_of
+from metrics.information import (
+    mutual_information,
+    mutual_information_chance_floor,
+    predictive_entropy_per_sample,
+)
+from metrics.outputs import OutputStore
+from metrics.reference import (
+    batch_averaged_mutual_information,
+    reference_kl_student_to_teacher_times_10,
+)
+from metrics.results import publish
+from metrics.table import Row
+
+STUDENT = "S"
+ENSEMBLE = "ensemble"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print and write a row for each pair of each student cell."""
+    parser = measure_parser("Agreement of every pair.", ("1T", "2T", "3T"), "agreement")
+    options = parser.parse_args(argv)
+    grid, store, runs = open_grid(options)
+    rows = [row for run in students_of(runs) for row in cell_rows(run, grid, store)]
+    publish(
+        grid.folder / options.name,
+        rows,
+        ("cell", "seed", "pair", "fidelity", "fidelity_low", "fidelity_high", "kl_p_to_q_nats",
+         "kl_q_to_p_nats", "js_nats", "mutual_information_nats", "chance_floor_nats"),
+        fidelity_figure([row for row in rows if row["pair"] == f"{ENSEMBLE}-{STUDENT}"]),
+        "test images, test view; a pair p-q: teachers by name, their mean logits (ensemble), the "
+        f"student ({STUDENT});\nmutual information of the predicted labels by Grassberger's "
+        "estimator, its chance floor by the plug-in one",
+        store.summary(),
+        by=("cell", "pair"),
+    )  # fmt: skip
+
+
+def cell_rows(run: GridRun, grid: Grid, store: OutputStore) -> Iterator[Row]:
+    """The rows of a student: teachers with it, the ensemble with it, and teachers among them."""
+    teachers = {str(cell): store.get(grid.teacher(cell)).logits for cell in run.cell.teachers}
+    student = store.get(run.run).logits
+    models = {**teachers, ENSEMBLE: ensemble_logits(torch.stack(list(teachers.values())))}
+    pairs = [(name, STUDENT) for name in models]
+    if len(teachers) > 1:
+        pairs += [*itertools.combinations(teachers, 2), *((ENSEMBLE, name) for name in teachers)]
+    models[STUDENT] = student
+    for p, q in pairs:
+        yield {
+            "cell": str(run.cell),
+            "seed": run.seed,
+            "pair": f"{p}-{q}",
+            **pair_measures(models[p], models[q]),
+        }
+
+
+def pair_measures(p: torch.Tensor, q: torch.Tensor) -> Row:
+    """Every measure of two models' logits (N, C), with 95% intervals of those that are means."""
+    per_sample = {
+        "fidelity": agreement_per_sample(p, q),
+        "kl_p_to_q_nats": kl_divergence_per_sample(p, q),
+        "kl_q_to_p_nats": kl_divergence_per_sample(q, p),
+        "js_nats": js_divergence_per_sample(p, q),
+        "entropy_p_nats": predictive_entropy_per_sample(p),
+        "entropy_q_nats": predictive_entropy_per_sample(q),
+    }
+    labels = (p.argmax(1), q.argmax(1), p.shape[1])
+    return means_with_intervals(per_sample) | {
+        "mutual_information_nats": mutual_information(*labels, correction="grassberger"),
+        "mutual_information_plug_in_nats": mutual_information(*labels),
+        "mutual_information_miller_madow_nats": mutual_information(
+            *labels, correction="miller_madow"
+        ),
+        "chance_floor_nats": mutual_information_chance_floor(*labels),
+        "reference_mutual_information_by_batch_nats": batch_averaged_mutual_information(*labels),
+        "reference_kl_q_to_p_times_10": reference_kl_student_to_teacher_times_10(q, p),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, None))

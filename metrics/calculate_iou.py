@@ -1,0 +1,174 @@
+"""Overlap of attention maps: bash script/IoU_TT.sh (teachers with each other), IoU_TS.sh (with the
+student), or python -m metrics.calculate_iou --group T_T"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+
+from engine.cells import TEACHER_NUMBERS, TeacherCell
+from engine.errors import RunError, run_program
+from metrics.agreement import ensemble_logits
+from metrics.bootstrap import means_with_intervals
+from metrics.figures import AttentionRow, attention_figure, overlap_figure
+from metrics.grid import Grid, GridRun, measure_parser, open_grid, students_of
+from metrics.outputs import AttentionMaps, Outputs, OutputStore
+from metrics.overlap import binarize, overlap_with_object, pointing_game
+from metrics.results import publish
+from metrics.set_overlap import set_overlap
+from metrics.table import Row
+
+TARGETS = ("ensemble", "label", "predicted", "class_sum")
+DRAWN_IMAGES = 6
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print and write the overlap of each group, and draw it."""
+    options = _parser().parse_args(argv)
+    grid, store, runs = open_grid(options)
+    measure = Measure(grid, store, options)
+    students = students_of(runs)
+    rows = measure.teachers_rows(students) if options.group == "T_T" else measure.rows(students)
+    if not rows:
+        raise RunError(f"no cell of {' '.join(options.cells)} has the models that this compares")
+    publish(
+        grid.folder / (options.name or f"iou_{options.group}"),
+        rows,
+        _columns(rows),
+        {"": overlap_figure(rows), **measure.overlays(students)},
+        f"target class: {options.target}; threshold {options.threshold} of each map's range; "
+        "chance: each model's mask from another image;\niou: mean over images with its 95% "
+        "bootstrap interval; iou_pooled: total intersection / total union",
+        store.summary(),
+    )
+
+
+class Measure:
+    """The overlaps of a grid under one choice of target and threshold."""
+
+    def __init__(self, grid: Grid, store: OutputStore, options: argparse.Namespace) -> None:
+        self.grid, self.store, self.options = grid, store, options
+
+    def teachers_rows(self, students: Sequence[GridRun]) -> list[Row]:
+        """A row for each set of two or three teachers that some student has."""
+        groups = dict.fromkeys(run.cell.teachers for run in students if len(run.cell.teachers) > 1)
+        return [self._teachers_row(cells) for cells in groups]
+
+    def rows(self, students: Sequence[GridRun]) -> list[Row]:
+        """A row for each student: with all its teachers, then with each."""
+        return [self._student_row(run) for run in students]
+
+    def overlays(self, students: Sequence[GridRun]) -> dict[str, Figure]:
+        """For the first and last student: images with every map and mask."""
+        ends = {str(run.cell): run for run in (*students[:1], *students[-1:])}
+        return {f"_maps_{name}": self._overlay(run) for name, run in ends.items()}
+
+    def _teachers_row(self, cells: Sequence[TeacherCell]) -> Row:
+        outputs = self._teachers(cells)
+        maps = self._maps(outputs, outputs)
+        size = outputs[0].image_size
+        row = {"cell": "_".join(map(str, cells)), "seed": 0} | self._overlap("iou", maps, size)
+        return row | self._object(maps, outputs[0], size)
+
+    def _student_row(self, run: GridRun) -> Row:
+        teachers = self._teachers(run.cell.teachers)
+        outputs = [*teachers, self.store.get(run.run)]
+        maps = self._maps(outputs, teachers)
+        size = outputs[-1].image_size
+        row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
+        for cell, own in zip(run.cell.teachers, maps, strict=False):
+            row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
+        return row | self._object(maps[-1:], outputs[0], size)
+
+    def _teachers(self, cells: Sequence[TeacherCell]) -> list[Outputs]:
+        return [self.store.get(self.grid.teacher(cell)) for cell in cells]
+
+    def _maps(self, outputs: Sequence[Outputs], teachers: Sequence[Outputs]) -> list[torch.Tensor]:
+        """One (n, h, w) map a model, of the target that all share unless it is "predicted"."""
+        return [
+            own.maps.select(target_of(self.options.target, own, teachers, own.maps))
+            for own in outputs
+        ]
+
+    def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
+        found = set_overlap(maps, size, threshold=self.options.threshold)
+        row = means_with_intervals({name: found.per_image})
+        return row | {f"{name}_chance": found.chance, f"{name}_pooled": found.pooled}
+
+    def _object(self, maps: Sequence[torch.Tensor], outputs: Outputs, size: int) -> Row:
+        """Overlap with the true object, mean over the models, where the data set knows it."""
+        objects = object_masks(self.store, outputs.maps, size)
+        if objects is None:
+            return {}
+        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
+        overlap = [overlap_with_object(mask, objects) for mask in masks]
+        hits = [pointing_game(own, objects) for own in maps]
+        return {
+            "object_iou": sum(overlap) / len(overlap),
+            "pointing_game": sum(hits) / len(hits),
+        }
+
+    def _overlay(self, run: GridRun) -> Figure:
+        teachers = self._teachers(run.cell.teachers)
+        outputs = [*teachers, self.store.get(run.run)]
+        size = outputs[-1].image_size
+        maps = [own[:DRAWN_IMAGES] for own in self._maps(outputs, teachers)]
+        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
+        images = self.store.images("test")
+        index = outputs[0].maps.index[:DRAWN_IMAGES].tolist()
+        rows = [
+            AttentionRow(images.image(k), [own[i] for own in maps], [own[i] for own in masks])
+            for i, k in enumerate(index)
+        ]
+        return attention_figure(rows, [*map(str, run.cell.teachers), "student"])
+
+
+def target_of(
+    name: str, own: Outputs, teachers: Sequence[Outputs], maps: AttentionMaps
+) -> str | torch.Tensor:
+    """The classes (n,) whose maps are compared, or "class_sum", for the images that have maps."""
+    if name == "class_sum":
+        return name
+    if name == "label":
+        return own.labels[maps.index]
+    if name == "predicted":
+        return own.logits[maps.index].argmax(1)
+    stacked = torch.stack([teacher.logits[maps.index] for teacher in teachers])
+    return ensemble_logits(stacked).argmax(1)
+
+
+def object_masks(store: OutputStore, maps: AttentionMaps, size: int) -> torch.Tensor | None:
+    """True objects (n, size, size) under the test view, bool; None where they are not known.
+
+    The test view of a set with masks only resizes, so the mask is resized alike.
+    """
+    masks = store.images("test").masks
+    if masks is None:
+        return None
+    chosen = torch.from_numpy(masks[maps.index.numpy()])
+    return F.interpolate(chosen[:, None].float(), (size, size), mode="nearest")[:, 0] > 0.5
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The table's columns; the files hold an interval and a chance floor for each pair too."""
+    pairs = [f"iou_T{k}_S" for k in TEACHER_NUMBERS]
+    names = ["cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled", *pairs]
+    names += ["object_iou", "pointing_game"]
+    return [name for name in names if any(name in row for row in rows)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = measure_parser("Overlap of attention maps.", ("2T",), "")
+    parser.add_argument("--group", choices=("T_T", "T_S"), default="T_T")
+    parser.add_argument("--target", choices=TARGETS, default="ensemble")
+    parser.add_argument("--threshold", type=float, default=0.4)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, None))

@@ -1,0 +1,152 @@
+"""The figures. Each function takes numbers and returns a Figure; nothing is global or shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from metrics.calibration import ReliabilityBins
+from metrics.table import Row
+
+WEAK, STRONG, NEUTRAL = "tab:blue", "tab:red", "0.55"
+PANEL = 2.2  # inches
+
+
+def reliability_figure(diagrams: Mapping[str, ReliabilityBins]) -> Figure:
+    """A reliability diagram a model: accuracy of each bin, and below it the share of samples."""
+    columns = min(6, len(diagrams))
+    rows = math.ceil(len(diagrams) / columns)
+    figure = Figure(figsize=(PANEL * columns, 1.35 * PANEL * rows), layout="constrained")
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
+    for k, (name, bins) in enumerate(diagrams.items()):
+        row, column = divmod(k, columns)
+        top = figure.add_subplot(grid[2 * row, column])
+        below = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
+        _reliability(top, below, name, bins)
+        if column == 0:
+            top.set_ylabel("accuracy")
+            below.set_ylabel("share")
+        if row == rows - 1:
+            below.set_xlabel("confidence")
+    return figure
+
+
+def overlap_figure(rows: Sequence[Row]) -> Figure:
+    """IoU of each row with its interval, and where chance alone would put it."""
+    figure = Figure(figsize=(max(5.0, 0.5 * len(rows) + 2), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    _bars(axes, rows, "iou")
+    for x, row in enumerate(rows):
+        axes.plot([x - 0.4, x + 0.4], [row["iou_chance"]] * 2, "k--", label="" if x else "chance")
+    axes.set_ylabel("IoU of attention masks")
+    axes.legend()
+    return figure
+
+
+def fidelity_figure(rows: Sequence[Row]) -> Figure:
+    """Fidelity of each student to its ensemble, with its interval."""
+    figure = Figure(figsize=(max(5.0, 0.5 * len(rows) + 2), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    _bars(axes, rows, "fidelity")
+    axes.set_ylabel("top-1 agreement with the ensemble")
+    return figure
+
+
+def affinity_figure(rows: Sequence[Row]) -> Figure:
+    """Affinity against accuracy: a point for each model and view."""
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for view, marker in (("weak", "o"), ("strong", "s")):
+        points = [row for row in rows if row["view"] == view]
+        colours = [_colour(row["cell"]) for row in points]
+        x, y = [row["top1_test"] for row in points], [row["affinity"] for row in points]
+        axes.scatter(x, y, c=colours, marker=marker)
+        axes.scatter([], [], c="k", marker=marker, label=f"{view} view")
+        for row in points:
+            place = (row["top1_test"], row["affinity"])
+            axes.annotate(row["cell"], place, (4, 3), textcoords="offset points", fontsize=7)
+    axes.axhline(1, color=NEUTRAL, linewidth=0.8)
+    axes.set_xlabel("top-1 under the test view")
+    axes.set_ylabel("affinity (top-1 under the view / under base)")
+    axes.legend(title="blue: weakly trained, red: strongly", fontsize=8, title_fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class AttentionRow:
+    """An image, the (h, w) map of each model on it, and its (H, W) mask, True where it looks."""
+
+    image: Image.Image
+    maps: Sequence[Tensor]
+    masks: Sequence[Tensor]
+
+
+def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figure:
+    """Image, then each model's map over it with the outline of its mask, then all masks added."""
+    columns = len(names) + 2
+    figure = Figure(figsize=(1.5 * columns, 1.5 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        side = row.masks[0].shape[-1]
+        image = np.asarray(row.image.resize((side, side), Image.Resampling.BILINEAR))
+        line[0].imshow(image)
+        for axis, own, mask in zip(line[1:-1], row.maps, row.masks, strict=True):
+            _overlay(axis, image, own, mask)
+        together = torch.stack(list(row.masks)).float().mean(0)
+        line[-1].imshow(together, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    for axis, title in zip(axes[0], ["image", *names, "masks"], strict=True):
+        axis.set_title(title, fontsize=9)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure
+
+
+def _reliability(top: Axes, below: Axes, name: str, bins: ReliabilityBins) -> None:
+    edges, counts = bins.edges.cpu().numpy(), bins.counts.cpu().numpy()
+    filled = counts > 0
+    width = edges[1] - edges[0]
+    accuracy, confidence = bins.accuracy.cpu().numpy(), bins.confidence.cpu().numpy()
+    top.bar(edges[:-1][filled], accuracy[filled], width, align="edge", color=_colour(name),
+            alpha=0.6, edgecolor="white")  # fmt: skip
+    top.plot(confidence[filled], accuracy[filled], "k.", markersize=4)
+    top.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=0.8)
+    ece = float(np.abs(accuracy - confidence) @ counts / counts.sum())
+    top.set_title(f"{name}\nECE {ece:.3f}", fontsize=8)
+    top.set(xlim=(0, 1), ylim=(0, 1))
+    top.tick_params(labelbottom=False, labelsize=7)
+    below.bar(edges[:-1], counts / counts.sum(), width, align="edge", color=NEUTRAL)
+    below.tick_params(labelsize=7)
+
+
+def _bars(axes: Axes, rows: Sequence[Row], name: str) -> None:
+    for x, row in enumerate(rows):
+        low, high = row[name] - row[f"{name}_low"], row[f"{name}_high"] - row[name]
+        axes.bar(x, row[name], color=_colour(row["cell"]), alpha=0.75)
+        axes.errorbar(x, row[name], [[max(0, low)], [max(0, high)]], color="k", capsize=3)
+    several = len({row["seed"] for row in rows}) > 1
+    labels = [row["cell"] + (f" ({row['seed']})" if several else "") for row in rows]
+    axes.set_xticks(range(len(rows)), labels, rotation=60, ha="right", fontsize=8)
+
+
+def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
+    side = mask.shape[-1]
+    smooth = F.interpolate(own[None, None].float(), (side, side), mode="bilinear")[0, 0]
+    axis.imshow(image)
+    axis.imshow(smooth, cmap="jet", alpha=0.45)
+    if mask.any() and not mask.all():
+        axis.contour(mask.float(), levels=[0.5], colors="white", linewidths=1.2)
+
+
+def _colour(cell: str) -> str:
+    """Blue where every view in a cell's name is weak, red where every one is strong, else grey."""
+    letters = {part[-1] for part in cell.split("_")}
+    return {"w": WEAK, "s": STRONG}[letters.pop()] if len(letters) == 1 else NEUTRAL

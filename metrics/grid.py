@@ -1,0 +1,128 @@
+"""The finished runs that a measurement is about, and a word on those that are not there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.cells import Cell, StudentCell, TeacherCell, expand, grid_order
+from engine.errors import RunError
+from engine.run import RunDirectory
+from metrics.outputs import OutputStore
+
+SCRIPT_STEMS = {"CIFAR100": "cifar100", "CIFAR100_imb100": "cifar100_imb"}
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """A finished run of the grid."""
+
+    cell: Cell
+    seed: int
+    run: RunDirectory
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A data set's runs below a folder."""
+
+    output_dir: Path
+    dataset: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the data set's runs and results are."""
+        return self.output_dir / self.dataset
+
+    def finished(self, cells: Sequence[Cell], seeds: Sequence[int] | None = None) -> list[GridRun]:
+        """The finished runs of `cells`, students of all `seeds` (None: all there are).
+
+        Those missing or in progress are named on stderr, with the script that makes them.
+        RunError when none is finished.
+        """
+        by_cell = {cell: self._runs_of(cell, seeds) for cell in sorted(set(cells), key=grid_order)}
+        runs = [run for found in by_cell.values() for run in found]
+        done = [run for run in runs if run.run.is_finished()]
+        for run in runs:
+            if not run.run.is_finished():
+                print(f"in progress, left out: {run.run.path}", file=sys.stderr)
+        for line in self._advice([cell for cell, found in by_cell.items() if not found]):
+            print(line, file=sys.stderr)
+        if not done:
+            raise RunError(f"none of the cells asked for is finished in {self.folder}")
+        return done
+
+    def teacher(self, cell: TeacherCell) -> RunDirectory:
+        """A teacher's finished run; RunError where there is none."""
+        run = RunDirectory.locate(str(self.output_dir), self.dataset, cell, cell.number)
+        if not run.is_finished():
+            raise RunError(f"teacher {cell} is not finished ({run.path}): {self._script(cell)}")
+        return run
+
+    def _runs_of(self, cell: Cell, seeds: Sequence[int] | None) -> list[GridRun]:
+        begun = sorted((self.folder / str(cell)).glob("seed*/config.yaml"))
+        numbers = sorted(int(path.parent.name.removeprefix("seed")) for path in begun)
+        if isinstance(cell, TeacherCell):
+            wanted = [cell.number]
+        else:
+            wanted = numbers if seeds is None else seeds
+        return [
+            GridRun(cell, k, RunDirectory.locate(str(self.output_dir), self.dataset, cell, k))
+            for k in wanted
+            if k in numbers
+        ]
+
+    def _advice(self, missing: Sequence[Cell]) -> list[str]:
+        by_script: dict[str, list[str]] = {}
+        for cell in missing:
+            by_script.setdefault(self._script(cell), []).append(str(cell))
+        return [f"not there: {' '.join(names)} ({how})" for how, names in by_script.items()]
+
+    def _script(self, cell: Cell) -> str:
+        stem = SCRIPT_STEMS.get(self.dataset)
+        prefix = "" if stem else f"DATASET={self.dataset} "
+        stem = stem or "cifar100"
+        if isinstance(cell, TeacherCell):
+            return f"made by {prefix}bash script/{stem}-T.sh"
+        three = "3T_" if len(cell.teachers) == 3 else ""
+        return f"made by {prefix}bash script/{three}{stem}.sh"
+
+
+def measure_parser(description: str, cells: Sequence[str], name: str) -> argparse.ArgumentParser:
+    """The flags that every measurement has; `cells` and the results' `name` are its defaults."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--dataset", default="CIFAR100")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="folder of the runs")
+    parser.add_argument("--data-path", type=Path, default=Path("data"), help="folder of the data")
+    parser.add_argument("--cells", nargs="+", default=list(cells), help="names, T, or 0T to 3T")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of students (default: all)")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=0, help="processes that compute views")
+    parser.add_argument("--view-seed", type=int, default=0, help="of random views")
+    parser.add_argument("--name", default=name, help="of the result files beside the runs")
+    return parser
+
+
+def open_grid(options: argparse.Namespace) -> tuple[Grid, OutputStore, list[GridRun]]:
+    """The grid, the store of its outputs and the finished runs that the flags ask for."""
+    grid = Grid(options.output_dir, options.dataset)
+    store = OutputStore(
+        options.dataset,
+        options.data_path,
+        which=options.checkpoint,
+        view_seed=options.view_seed,
+        device=options.device,
+        batch_size=options.batch_size,
+        workers=options.workers,
+    )
+    return grid, store, grid.finished(expand(options.cells), options.seeds)
+
+
+def students_of(runs: Sequence[GridRun]) -> list[GridRun]:
+    """The runs of students that have teachers."""
+    return [run for run in runs if isinstance(run.cell, StudentCell) and run.cell.teachers]

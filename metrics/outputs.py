@@ -1,0 +1,235 @@
+"""What each model says of each image, computed once and kept beside its run.
+
+runs/<dataset>/<cell>/seed<k>/outputs/<split>-<view>.npz holds logits and, for the test view, low
+resolution attention maps. It is made from one forward pass, on the same pixels for every model,
+and made again only when the checkpoint's hash changes. Every measure is arithmetic on these files.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+from tqdm import tqdm
+
+from dataloader.datasets import load_split, parse_dataset
+from dataloader.image_set import ImageSet
+from dataloader.loader import Batch, ViewLoader
+from engine.checkpoint import load_model
+from engine.compute import Compute, pick_device
+from engine.errors import RunError
+from engine.files import sha256, write_bytes
+from engine.run import RunDirectory
+from metrics.attention import (
+    attention_with_logits,
+    class_maps,
+    classifier_weight,
+    forward_with_features,
+)
+
+# A class map takes at most 8 x 8 half-precision values, so that a model's maps fit in 256 MiB:
+# all test images of CIFAR-100, some 2,000 evenly spaced ones of ImageNet.
+MAP_BYTES = 2**28
+BYTES_PER_CLASS_MAP = 8 * 8 * 2
+HELD_OUTPUTS = 8  # in memory: the models of a cell and its neighbours in the grid
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Maps of some images, each scaled to [-1, 1]: every use of a map ignores its scale.
+
+    index: (n,) positions in the split; of_class: (n, C, h, w) float16, the mean over classes
+    subtracted, or (n, 1, h, w) where the map knows no class (attention rollout);
+    class_sum: (n, h, w) float32, the raw maps of all classes added.
+    """
+
+    index: torch.Tensor
+    of_class: torch.Tensor
+    class_sum: torch.Tensor
+
+    def select(self, target: str | torch.Tensor) -> torch.Tensor:
+        """(n, h, w) float32 maps of the (n,) target classes, or of "class_sum"."""
+        if isinstance(target, str):
+            return self.class_sum
+        if self.of_class.shape[1] == 1:
+            return self.of_class[:, 0].float()
+        return self.of_class[torch.arange(len(target)), target].float()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model on a split under a view: logits (N, C) float32, labels (N,), maps or None."""
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    maps: AttentionMaps | None
+    image_size: int  # pixels
+
+
+@dataclass
+class OutputStore:
+    """Outputs of a data set's runs: read where they are current, else computed and kept."""
+
+    dataset: str
+    data_path: Path
+    which: str = "last"
+    view_seed: int = 0
+    device: str = "auto"
+    batch_size: int = 256
+    workers: int = 0
+    forward_passes: list[Path] = field(default_factory=list)  # the file that each one filled
+    reused: set[Path] = field(default_factory=set)
+    _recent: dict[tuple[Path, str], Outputs] = field(default_factory=dict, repr=False)
+
+    def get(self, run: RunDirectory, *, split: str = "test", view: str = "test") -> Outputs:
+        """The outputs of `run`'s checkpoint on every image of the split under the view."""
+        checkpoint = run.checkpoint(self.which)
+        key = f"{sha256(checkpoint)} {self.view_seed}"
+        path = run.outputs / self._file_name(split, view)
+        if (path, key) not in self._recent:
+            self._recent[path, key] = self._read_or_run(path, key, checkpoint, split, view)
+            if len(self._recent) > HELD_OUTPUTS:
+                self._recent.pop(next(iter(self._recent)))
+        return self._recent[path, key]
+
+    def images(self, split: str) -> ImageSet:
+        """The images of a split."""
+        return self._splits[split]
+
+    def summary(self) -> str:
+        """How many models were run and how many outputs were there already."""
+        repeated = len(self.forward_passes) - len(set(self.forward_passes))
+        reused = len(self.reused - set(self.forward_passes))
+        return (
+            f"forward passes: {len(self.forward_passes)} (a model over a split under a view; "
+            f"{repeated} repeated), outputs read from disk: {reused}"
+        )
+
+    def _read_or_run(
+        self, path: Path, key: str, checkpoint: Path, split: str, view: str
+    ) -> Outputs:
+        kept = _read(path, key)
+        if kept is not None:
+            self.reused.add(path)
+            return kept
+        outputs = self._forward(checkpoint, split, view)
+        _write(path, key, outputs)
+        self.forward_passes.append(path)
+        return outputs
+
+    @cached_property
+    def _splits(self) -> dict[str, ImageSet]:
+        names = ("train", "test")
+        return {split: load_split(self.dataset, split, self.data_path) for split in names}
+
+    @cached_property
+    def _compute(self) -> Compute:
+        statistics = parse_dataset(self.dataset).family.statistics
+        return Compute(pick_device(self.device), "none", statistics)
+
+    def _file_name(self, split: str, view: str) -> str:
+        seed = f"-seed{self.view_seed}" if self.view_seed else ""
+        which = "" if self.which == "last" else f"-{self.which}"
+        return f"{split}-{view}{seed}{which}.npz"
+
+    def _forward(self, checkpoint: Path, split: str, view: str) -> Outputs:
+        header, model = load_model(checkpoint)
+        images = self.images(split)
+        loader = ViewLoader(
+            images,
+            parse_dataset(self.dataset).family.view(view, header.image_size),
+            seed=self.view_seed,
+            batch_size=self.batch_size,
+            workers=self.workers,
+        )
+        name = f"{checkpoint.parent} {split} {view}"
+        batches = tqdm(loader.epoch(0), name, len(loader), leave=False, disable=None)
+        mapped = _mapped_images(images) if view == "test" else torch.empty(0, dtype=torch.long)
+        model = self._compute.place(model)
+        logits, labels, maps = _collect(model, batches, self._compute, mapped)
+        if not torch.isfinite(logits).all():
+            raise RunError(f"{checkpoint} answers with NaN or infinity: train it anew")
+        return Outputs(logits, labels, maps, header.image_size)
+
+
+def _mapped_images(images: ImageSet) -> torch.Tensor:
+    """Evenly spaced images whose maps are kept: as many as MAP_BYTES hold."""
+    most = min(MAP_BYTES // (BYTES_PER_CLASS_MAP * images.num_classes), len(images))
+    return torch.linspace(0, len(images) - 1, most, dtype=torch.float64).round().long().unique()
+
+
+@torch.no_grad()
+def _collect(
+    model: nn.Module, batches: Iterable[Batch], compute: Compute, mapped: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, AttentionMaps | None]:
+    logits, labels, maps = [], [], []
+    for index, views, batch_labels in batches:
+        inputs = compute.inputs(views)
+        chosen = torch.isin(index, mapped)
+        if chosen.any():
+            found, *kept = _logits_and_maps(model, inputs, chosen.to(inputs.device))
+            maps.append((index[chosen], *(part.cpu() for part in kept)))
+        else:
+            found = model(inputs)
+        logits.append(found.float().cpu())
+        labels.append(batch_labels)
+    joined = [torch.cat(parts) for parts in zip(*maps, strict=True)]
+    return torch.cat(logits), torch.cat(labels), AttentionMaps(*joined) if joined else None
+
+
+def _logits_and_maps(
+    model: nn.Module, inputs: torch.Tensor, chosen: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits of all inputs; of the chosen ones the maps of each class and their sum."""
+    if isinstance(model, VisionTransformer):
+        logits, rollout = attention_with_logits(model, inputs)
+        rollout = rollout[chosen]
+        return logits, _scaled(rollout[:, None]).half(), rollout
+    logits, features = forward_with_features(model, inputs)
+    raw = class_maps(features[chosen], classifier_weight(model))
+    centred = raw - raw.mean(dim=1, keepdim=True)
+    return logits, _scaled(centred).half(), _scaled(raw.sum(dim=1)).float()
+
+
+def _scaled(maps: torch.Tensor) -> torch.Tensor:
+    """Each (h, w) map divided by its largest absolute value."""
+    largest = maps.abs().amax(dim=(-2, -1), keepdim=True)
+    return maps / largest.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _write(path: Path, key: str, outputs: Outputs) -> None:
+    arrays = {"key": key, "image_size": outputs.image_size}
+    arrays |= {"logits": outputs.logits, "labels": outputs.labels}
+    if outputs.maps is not None:
+        arrays |= {f"maps_{name}": value for name, value in vars(outputs.maps).items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.asarray(value) for name, value in arrays.items()})
+    write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path, key: str) -> Outputs | None:
+    """The kept outputs; None where there are none, or they are damaged or of another checkpoint."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != key:
+                return None
+            return _from_arrays(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Outputs:
+    maps = None
+    if "maps_index" in arrays:
+        names = [f"maps_{part.name}" for part in fields(AttentionMaps)]
+        maps = AttentionMaps(*(torch.from_numpy(arrays[name]) for name in names))
+    logits, labels = (torch.from_numpy(arrays[name]) for name in ("logits", "labels"))
+    return Outputs(logits, labels, maps, int(arrays["image_size"]))

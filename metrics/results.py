@@ -1,0 +1,56 @@
+"""How a measurement is handed over: table on the screen, CSV, JSON and figure beside the runs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from engine.files import write_bytes
+from metrics.seeds import over_seeds, with_spread
+from metrics.table import Row, format_table, write_table
+
+DECIMALS = 3
+
+
+def publish(
+    stem: Path,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    figures: Figure | Mapping[str, Figure],
+    *notes: str,
+    by: Sequence[str] = ("cell",),
+) -> None:
+    """Print the rows' columns and the notes; write `stem`.csv, .json and the figures as PNG.
+
+    Where a cell has several seeds, a second table gives mean ± standard deviation over them.
+    """
+    print(format_table(rows, columns))
+    gathered = over_seeds(rows, by)
+    if any(row["seeds"] > 1 for row in gathered):
+        print("mean ± standard deviation over seeds:")
+        print(format_table([_rounded(row, columns, by) for row in gathered]))
+    for note in notes:
+        print(note)
+    paths = write_table(stem, rows)
+    named = figures if isinstance(figures, Mapping) else {"": figures}
+    for suffix, figure in named.items():
+        path = stem.with_name(f"{stem.name}{suffix}.png")
+        save_figure(path, figure)
+        paths.append(path)
+    print("results:", ", ".join(map(str, paths)))
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write the figure as PNG, at once."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_bytes(path, buffer.getvalue())
+
+
+def _rounded(row: Row, columns: Sequence[str], by: Sequence[str]) -> Row:
+    numbers = [name for name in columns if name in row and name not in by]
+    kept = {name: row[name] for name in (*by, "seeds")}
+    return kept | {name: with_spread(row, name, DECIMALS) for name in numbers}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Overlap of a student's attention with its one or two teachers'.
+#
+#   bash script/IoU_TS.sh [FLAGS]     flags go to metrics.calculate_iou (--help lists them)
+#
+# DATASET  data set (default: CIFAR100)
+# CELLS    cells to measure, names or groups (default: 1T 2T)
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+use_python requirements.txt
+measure metrics.calculate_iou "${CELLS:-1T 2T}" --group T_S --name iou_T_S "$@"

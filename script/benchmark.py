@@ -1,0 +1,178 @@
+"""Time the measures: medians over several runs, and ratios of alternatives timed in turns.
+
+Sizes are those of CIFAR-100's test set (10,000 images of 100 classes) and of 1,000 classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from dataloader.image_set import ImageSet
+from dataloader.loader import ViewLoader
+from dataloader.synthetic import load_synthetic
+from dataloader.views import CIFAR_STATISTICS, cifar_view
+from engine.cells import student_cells, teacher_cells
+from engine.checkpoint import Header, load_model, save
+from engine.compute import Compute
+from engine.files import write_json
+from engine.run import RunDirectory
+from metrics.agreement import agreement_per_sample, correct_per_sample, kl_divergence_per_sample
+from metrics.attention import class_activation_map
+from metrics.bootstrap import bootstrap_calibration_error, bootstrap_intervals
+from metrics.calibration import (
+    brier_score_per_sample,
+    expected_calibration_error,
+    negative_log_likelihood_per_sample,
+)
+from metrics.information import mutual_information, predictive_entropy_per_sample
+from metrics.outputs import OutputStore
+from metrics.overlap import binarize, intersection_over_union
+from metrics.set_overlap import set_overlap
+from models.registry import build_model
+
+IMAGES, CLASSES, SIDE = 10_000, 100, 32
+
+
+def main() -> None:
+    """Print a line for each measure, then the evaluation of a 2T grid by both routes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {repeats} repeats")
+    torch.manual_seed(0)
+    for name, action in measures().items():
+        print(f"{name:<62} {median(action, repeats) * 1e3:10.1f} ms", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        compare_evaluations(Path(folder), repeats)
+
+
+def measures() -> dict[str, Callable[[], object]]:
+    """The timed measures by name, their inputs drawn once."""
+    maps = [torch.rand(IMAGES, 8, 8) for _ in range(3)]
+    p, q = torch.randn(IMAGES, CLASSES), torch.randn(IMAGES, CLASSES)
+    wide, wide_labels = torch.randn(IMAGES, 1000), torch.randint(1000, (IMAGES,))
+    labels = torch.randint(CLASSES, (IMAGES,))
+    a, b = p.argmax(1), q.argmax(1)
+    return {
+        "IoU of 3 models over 10,000 images of 32x32, stored maps": lambda: set_overlap(maps, SIDE),
+        "ECE of 10,000 x 1,000 logits": lambda: expected_calibration_error(wide, wide_labels),
+        "mutual information of 10,000 predictions": lambda: mutual_information(
+            a, b, CLASSES, correction="grassberger"
+        ),
+        "bootstrap of all measures, 1,000 resamples of 10,000": lambda: bootstrap_all(p, q, labels),
+    }
+
+
+def bootstrap_all(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> None:
+    """Intervals of every measure that is a mean, and of ECE."""
+    bootstrap_intervals(
+        {
+            "top1": correct_per_sample(p, labels),
+            "nll": negative_log_likelihood_per_sample(p, labels),
+            "brier": brier_score_per_sample(p, labels),
+            "fidelity": agreement_per_sample(p, q),
+            "kl_p_to_q": kl_divergence_per_sample(p, q),
+            "kl_q_to_p": kl_divergence_per_sample(q, p),
+            "entropy_p": predictive_entropy_per_sample(p),
+            "entropy_q": predictive_entropy_per_sample(q),
+        }
+    )
+    bootstrap_calibration_error(p, labels)
+
+
+def median(action: Callable[[], object], repeats: int) -> float:
+    """Median seconds of `action`, after one run to warm up."""
+    action()
+    return statistics.median(timed(action) for _ in range(repeats))
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def compare_evaluations(folder: Path, repeats: int) -> None:
+    """Overlap of each 2T cell's three models: from stored outputs, and by running them anew."""
+    teachers = [cell for cell in teacher_cells() if cell.number <= 2]
+    cells = [*teachers, *student_cells(2)]
+    runs = {str(cell): make_run(folder, str(cell), seed(str(cell))) for cell in cells}
+    triples = [[*map(str, cell.teachers), str(cell)] for cell in student_cells(2)]
+
+    def stored() -> None:
+        evaluate_stored(folder, runs, triples)
+
+    def anew() -> None:
+        evaluate_anew(runs, triples)
+
+    def first() -> None:
+        for run in runs.values():
+            for path in run.outputs.glob("*"):
+                path.unlink()
+        stored()
+
+    rounds = [(timed(anew), timed(first), timed(stored)) for _ in range(max(1, repeats // 2))]
+    slow, cold, warm = (statistics.median(times) for times in zip(*rounds, strict=True))
+    print(f"2T grid, 8 cells x 3 models over {len(test_images())} images of 32x32 (ResNet-20):")
+    print(f"{'  each cell runs its models anew':<62} {slow:10.2f} s")
+    print(f"{'  each model run once, outputs written':<62} {cold:10.2f} s  {slow / cold:5.1f}x")
+    print(f"{'  outputs there already':<62} {warm:10.2f} s  {slow / warm:5.1f}x")
+
+
+def evaluate_stored(
+    folder: Path, runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]]
+) -> None:
+    """Overlaps by way of the output store."""
+    store = OutputStore("synthetic", folder, device="cpu")
+    for triple in triples:
+        outputs = [store.get(runs[name]) for name in triple]
+        target = (outputs[0].logits + outputs[1].logits)[outputs[0].maps.index].argmax(1)
+        set_overlap([own.maps.select(target) for own in outputs], SIDE)
+
+
+def evaluate_anew(runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]]) -> None:
+    """Overlaps as the published code finds them: every cell loads and runs its models."""
+    compute = Compute(torch.device("cpu"), "none", CIFAR_STATISTICS)
+    for triple in triples:
+        models = [compute.place(load_model(runs[name].checkpoint("last"))[1]) for name in triple]
+        loader = ViewLoader(test_images(), cifar_view("test", SIDE), seed=0, batch_size=256)
+        for _, views, _ in loader.epoch(0):
+            images = compute.inputs(views)
+            with torch.no_grad():
+                target = sum(model(images) for model in models[:2]).argmax(1)
+            maps = [class_activation_map(model, images, target=target) for model in models]
+            intersection_over_union(torch.stack([binarize(own, SIDE) for own in maps]))
+
+
+def make_run(folder: Path, cell: str, number: int) -> RunDirectory:
+    """A finished run with an untrained ResNet-20: speed does not depend on the weights."""
+    run = RunDirectory.locate(str(folder), "synthetic", cell, number)
+    model = build_model("resnet20", 10)
+    save(run.checkpoint("last"), Header("resnet20", 10, SIDE, 1), {"model": model.state_dict()})
+    write_json(run.metrics, {})
+    return run
+
+
+def seed(cell: str) -> int:
+    """A teacher's number; 1 for students."""
+    return int(cell[1]) if len(cell) == 3 else 1
+
+
+def test_images() -> ImageSet:
+    """The embedded test images."""
+    return load_synthetic("test")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The measuring commands on real runs, each number against another route to it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import DATASET
+from PIL import Image
+
+from Affinity import calculate_affinity, calculate_affinity_3T
+from dataloader.datasets import load_split
+from dataloader.views import CIFAR_STATISTICS
+from engine.checkpoint import load_model
+from engine.errors import RunError, run_program
+from metrics import calculate_agreement, calculate_ece, calculate_iou, evaluate, report
+from metrics.attention import class_activation_map
+from metrics.calibration import expected_calibration_error
+from metrics.overlap import binarize, intersection_over_union
+from metrics.seeds import over_seeds, with_spread
+from metrics.set_overlap import set_overlap
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def flags(taught):
+    return ["--dataset", DATASET, "--output-dir", str(taught.folder), "--device", "cpu"]
+
+
+@pytest.fixture
+def results(taught):
+    return lambda name: json.loads((taught.folder / DATASET / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def pixels(tmp_path):
+    images = load_split(DATASET, "test", tmp_path)
+    views = torch.from_numpy(images.images).permute(0, 3, 1, 2)
+    return CIFAR_STATISTICS.normalise(views), torch.from_numpy(images.labels), images
+
+
+def model(taught, cell):
+    seed = int(cell[1]) if "_" not in cell and cell[0] == "T" else 1
+    return load_model(taught.run(cell, seed).checkpoint("last"))[1]
+
+
+def is_picture(path):
+    with Image.open(path) as image:
+        return min(image.size) > 200 and image.convert("L").getextrema() != (255, 255)
+
+
+def test_calibration(taught, flags, results, pixels, capsys):
+    calculate_ece.main(flags)
+    out, err = capsys.readouterr()
+    assert "T1s_T2s_Ss" in out
+    assert "not there: Ss" in err
+    assert f"DATASET={DATASET} bash script/cifar100.sh" in err
+    images, labels, _ = pixels
+    with torch.no_grad():
+        logits = model(taught, "T1w_Sw")(images)
+    row = next(row for row in results("ece") if row["cell"] == "T1w_Sw")
+    assert row["ece"] == pytest.approx(expected_calibration_error(logits, labels), abs=1e-3)
+    assert row["top1"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    assert row["top1_low"] <= row["top1"] <= row["top1_high"]
+    bin_mean = expected_calibration_error(logits, labels, n_bins=10, weighting="bin")
+    assert row["ece_bin_mean"] == pytest.approx(bin_mean, abs=1e-2)
+    assert is_picture(taught.folder / DATASET / "ece.png")
+
+
+def test_overlap_of_teachers_is_that_of_their_maps(taught, flags, results, pixels):
+    calculate_iou.main([*flags, "--group", "T_T"])
+    rows = {row["cell"]: row for row in results("iou_T_T")}
+    assert set(rows) == {"T1w_T2w", "T1s_T2s"}
+    images, _, data = pixels
+    pair = [model(taught, cell) for cell in ("T1w", "T2w")]
+    with torch.no_grad():
+        target = sum(net(images) for net in pair).argmax(1)
+    maps = [class_activation_map(net, images, target=target) for net in pair]
+    masks = torch.stack([binarize(own, 32) for own in maps])
+    row = rows["T1w_T2w"]
+    assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=2e-3)
+    pooled = intersection_over_union(masks, pooled=True)
+    assert row["iou_pooled"] == pytest.approx(pooled, abs=2e-3)
+    assert row["iou_chance"] < row["iou"]
+    objects = torch.from_numpy(data.masks)
+    with_object = [intersection_over_union(torch.stack([own, objects])) for own in masks]
+    assert row["object_iou"] == pytest.approx(sum(with_object) / 2, abs=2e-3)
+    assert is_picture(taught.folder / DATASET / "iou_T_T.png")
+    assert is_picture(taught.folder / DATASET / "iou_T_T_maps_T1w_T2w_Sw.png")
+
+
+@pytest.mark.parametrize("target", ["label", "predicted", "class_sum"])
+def test_overlap_of_other_targets(taught, flags, results, pixels, target):
+    name = f"iou_{target}"
+    calculate_iou.main(
+        [*flags, "--group", "T_S", "--cells", "1T", "--target", target, "--name", name]
+    )
+    (row,) = results(name)
+    images, labels, _ = pixels
+    chosen = labels if target == "label" else target
+    maps = [
+        class_activation_map(model(taught, cell), images, target=chosen)
+        for cell in ("T1w", "T1w_Sw")
+    ]
+    masks = torch.stack([binarize(own, 32) for own in maps])
+    assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=4e-3)
+    assert row["iou_T1_S"] == row["iou"]
+
+
+def test_affinity_by_hand(taught, flags, results, pixels):
+    calculate_affinity_3T.main([*flags, "--cells", "T1w", "T2s"])
+    rows = {(row["cell"], row["view"]): row for row in results("affinity_3T")}
+    assert set(rows) == {(cell, view) for cell in ("T1w", "T2s") for view in ("weak", "strong")}
+    images, labels, _ = pixels
+    with torch.no_grad():
+        clean = (model(taught, "T1w")(images).argmax(1) == labels).double().mean().item()
+    row = rows["T1w", "strong"]
+    assert row["top1_test"] == pytest.approx(clean)
+    assert row["affinity"] == pytest.approx(row["top1_view"] / row["top1_base"])
+    assert row["affinity_to_test"] == pytest.approx(row["top1_view"] / clean)
+    assert row["affinity_low"] <= row["affinity"] <= row["affinity_high"]
+    assert row["top1_base"] == rows["T1w", "weak"]["top1_base"]
+    assert row["diversity"] > 0
+    assert is_picture(taught.folder / DATASET / "affinity_3T.png")
+
+
+def test_agreement_with_oneself_and_with_the_ensemble(taught, flags, results, capsys):
+    calculate_agreement.main([*flags, "--cells", "1T", "2T"])
+    rows = {(row["cell"], row["pair"]): row for row in results("agreement")}
+    pairs = [pair for cell, pair in rows if cell == "T1w_T2w_Sw"]
+    assert pairs == ["T1w-S", "T2w-S", "ensemble-S", "T1w-T2w", "ensemble-T1w", "ensemble-T2w"]
+    alone = rows["T1w_Sw", "T1w-S"], rows["T1w_Sw", "ensemble-S"]
+    assert alone[0]["fidelity"] == alone[1]["fidelity"]  # one teacher is its own ensemble
+    metrics = json.loads(taught.run("T1w_T2w_Sw", 1).metrics.read_text())["last"]["test"]
+    row = rows["T1w_T2w_Sw", "ensemble-S"]
+    assert row["fidelity"] == pytest.approx(metrics["fidelity_ensemble"], abs=0.004)
+    assert row["kl_p_to_q_nats"] == pytest.approx(metrics["kl_ensemble_to_student_nats"], abs=1e-3)
+    assert row["reference_kl_q_to_p_times_10"] == pytest.approx(10 * row["kl_q_to_p_nats"])
+
+
+def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
+    cells = ["Sw", "T1w_Sw", "T1w_T2w_Sw", "T1s_T2s_Ss"]
+    for path in taught.folder.glob("*/*/*/outputs/*"):
+        path.unlink()
+    evaluate.main([*flags, "--cells", *cells])
+    out = capsys.readouterr().out
+    passes = [int(line.split()[2]) for line in out.splitlines() if line.startswith("forward")]
+    made = list(taught.folder.glob("*/*/*/outputs/*.npz"))
+    assert sum(passes) == len(made) == 8 + 2 * 6  # 8 models; 2 teachers under 6 more
+    assert "(a model over a split under a view; 0 repeated)" in out
+    table = out[out.index("cell   ", out.index("diversity")) :]
+    for column in ("ece", "iou_teachers", "iou_student", "affinity"):
+        assert column in table
+    evaluate.main([*flags, "--cells", *cells])
+    again = capsys.readouterr().out
+    assert again.count("forward passes: 0") == len(passes)
+
+
+def test_report_joins_what_was_measured(taught, flags, results, capsys):
+    calculate_iou.main([*flags, "--group", "T_S", "--cells", "2T"])
+    report.main(flags[:4])
+    capsys.readouterr()
+    rows = {row["cell"]: row for row in results("results")}
+    measured = {row["cell"]: row for row in results("iou_T_S")}
+    expected = measured["T1w_T2w_Sw"]["iou"]
+    assert rows["T1w_T2w_Sw"]["iou_student"] == pytest.approx(expected)
+    assert rows["Sw"].get("iou_student") is None
+
+
+def test_missing_runs_are_named_and_the_rest_is_measured(taught, flags, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(taught.folder, tmp_path / "runs")
+    run = tmp_path / "runs" / DATASET / "T1w_Sw" / "seed1"
+    (run / "metrics.json").unlink()
+    where = ["--dataset", DATASET, "--output-dir", str(tmp_path / "runs")]
+    calculate_ece.main([*where, "--cells", "0T", "1T"])
+    out, err = capsys.readouterr()
+    assert f"in progress, left out: {run}" in err
+    assert "not there: Ss T1s_Ss T1s_Sw T1w_Ss" in err
+    assert out.startswith("cell")
+
+    shutil.rmtree(tmp_path / "runs" / DATASET / "T2w")
+    code = run_program(calculate_iou.main, [*where, "--cells", "T1w_T2w_Sw"])
+    assert code == 2
+    assert "teacher T2w is not finished" in capsys.readouterr().err
+
+
+def test_nothing_to_measure(tmp_path):
+    with pytest.raises(RunError, match="none of the cells asked for is finished"):
+        calculate_ece.main(["--output-dir", str(tmp_path)])
+
+
+def test_affinity_as_a_user_types_it(taught, flags):
+    for script in ("calculate_affinity.py", "calculate_affinity_3T.py"):
+        run = subprocess.run(
+            [sys.executable, f"Affinity/{script}", *flags, "--cells", "T1w"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert "affinity_to_test" in run.stdout
+
+
+def test_a_set_in_chunks_is_the_set(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.rand(40, 4, 4, generator=generator), torch.rand(40, 5, 5, generator=generator)]
+    whole = set_overlap(maps, 16)
+    monkeypatch.setattr("metrics.set_overlap.PIXELS_PER_CHUNK", 16 * 16 * 7)
+    parts = set_overlap(maps, 16)
+    torch.testing.assert_close(parts.per_image, whole.per_image)
+    assert parts.pooled == pytest.approx(whole.pooled)
+    assert parts.chance == pytest.approx(whole.chance, abs=0.05)
+    masks = torch.stack([binarize(own, 16) for own in maps])
+    assert whole.per_image.mean().item() == pytest.approx(intersection_over_union(masks))
+
+
+def test_a_sorted_set_has_an_honest_chance_floor(monkeypatch):
+    """Images of one class look alike; chunks in order would call that overlap chance."""
+    patterns = torch.zeros(2, 4, 4)
+    patterns[0, :2], patterns[1, 2:] = 1.0, 1.0
+    maps = patterns.repeat_interleave(50, dim=0)
+    monkeypatch.setattr("metrics.set_overlap.PIXELS_PER_CHUNK", 16 * 10)
+    found = set_overlap([maps, maps], 4)
+    assert found.per_image.mean().item() == 1.0
+    assert found.chance == pytest.approx(0.5, abs=0.15)
+
+
+def test_seeds_gather_into_mean_and_spread():
+    rows = [
+        {"cell": "Sw", "seed": 1, "ece": 0.1, "note": "x"},
+        {"cell": "Sw", "seed": 2, "ece": 0.3, "note": "x"},
+        {"cell": "Ss", "seed": 1, "ece": 0.5, "note": "x"},
+    ]
+    weak, strong = over_seeds(rows)
+    assert (weak["seeds"], strong["seeds"]) == (2, 1)
+    assert weak["ece"] == pytest.approx(0.2)
+    assert with_spread(weak, "ece", 3) == "0.200 ± 0.141"
+    assert with_spread(strong, "ece", 1) == "0.5"
+    assert "note" not in weak
+
+
+def test_ranges_of_single_commands(flags):
+    assert run_program(calculate_affinity.main, [*flags, "--cells", "T9x"]) == 2

@@ -1,0 +1,157 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import DATASET
+
+import metrics.outputs
+from dataloader.datasets import load_split
+from dataloader.image_set import ImageSet
+from dataloader.loader import ViewLoader
+from dataloader.views import CIFAR_STATISTICS, cifar_view
+from engine.checkpoint import Header, load_model, save
+from engine.compute import Compute
+from engine.errors import RunError
+from engine.run import RunDirectory
+from metrics.attention import attention_rollout, class_activation_map
+from metrics.outputs import OutputStore, _collect, _mapped_images
+from models.frozen_teachers import FrozenTeachers
+from models.registry import build_model
+
+
+@pytest.fixture
+def runs(taught, tmp_path):
+    """A copy of the finished runs without outputs."""
+    ignore = shutil.ignore_patterns("outputs", "tensorboard")
+    shutil.copytree(taught.folder, tmp_path / "runs", ignore=ignore)
+
+    def find(cell):
+        seed = int(cell[1]) if cell.startswith("T") and "_" not in cell else 1
+        return RunDirectory.locate(str(tmp_path / "runs"), DATASET, cell, seed)
+
+    return find
+
+
+@pytest.fixture
+def store(tmp_path):
+    return OutputStore(DATASET, tmp_path / "data")
+
+
+def inputs(tmp_path, view, seed=0):
+    images = load_split(DATASET, "test", tmp_path)
+    loader = ViewLoader(images, cifar_view(view, 32), seed=seed, batch_size=100)
+    return torch.cat([CIFAR_STATISTICS.normalise(views) for _, views, _ in loader.epoch(0)])
+
+
+def test_a_model_is_run_once_and_then_read(runs, store, tmp_path):
+    first = store.get(runs("T1w"))
+    again = store.get(runs("T1w"))
+    assert len(store.forward_passes) == 1
+    assert torch.equal(first.logits, again.logits)
+    later = OutputStore(DATASET, tmp_path / "data")
+    assert torch.equal(later.get(runs("T1w")).maps.of_class, first.maps.of_class)
+    assert (len(later.forward_passes), len(later.reused)) == (0, 1)
+    assert "forward passes: 0" in later.summary()
+
+
+@pytest.mark.parametrize("view", ["test", "strong"])
+def test_stored_logits_are_the_models(runs, store, tmp_path, view):
+    stored = store.get(runs("T1s"), view=view)
+    _, model = load_model(runs("T1s").checkpoint("last"))
+    with torch.no_grad():
+        expected = model(inputs(tmp_path, view))
+    torch.testing.assert_close(stored.logits, expected, atol=1e-4, rtol=1e-4)
+    assert stored.labels.tolist() == load_split(DATASET, "test", tmp_path).labels.tolist()
+
+
+def test_all_models_see_the_same_pixels_and_another_seed_other_ones(runs, tmp_path, monkeypatch):
+    seen = []
+    genuine = metrics.outputs._collect
+
+    def watch(model, batches, compute, mapped):
+        batches = [(index, views, labels) for index, views, labels in batches]
+        seen.append(torch.cat([views for _, views, _ in batches]))
+        return genuine(model, batches, compute, mapped)
+
+    monkeypatch.setattr(metrics.outputs, "_collect", watch)
+    for cell, seed, batch in (("T1w", 0, 256), ("T1w_Sw", 0, 64), ("T2s", 3, 256)):
+        store = OutputStore(DATASET, tmp_path / "data", view_seed=seed, batch_size=batch)
+        store.get(runs(cell), view="strong")
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store, tmp_path):
+    stored = store.get(runs("T2w")).maps
+    _, model = load_model(runs("T2w").checkpoint("last"))
+    images = inputs(tmp_path, "test")
+    target = torch.arange(len(images)) % 10
+    for choice in (target, "class_sum"):
+        expected = class_activation_map(model, images, target=choice)
+        scale = expected.abs().amax(dim=(1, 2), keepdim=True)
+        torch.testing.assert_close(stored.select(choice), expected / scale, atol=2e-3, rtol=2e-3)
+    assert stored.index.tolist() == list(range(len(images)))
+
+
+def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):
+    before = store.get(runs("T1w"))
+    path = runs("T1w").checkpoint("last")
+    other = build_model("resnet8", 10)
+    save(path, Header("resnet8", 10, 32, 3), {"model": other.state_dict()})
+    later = OutputStore(DATASET, tmp_path / "data")
+    assert not torch.equal(later.get(runs("T1w")).logits, before.logits)
+    assert len(later.forward_passes) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK half a file"])
+def test_a_damaged_file_is_made_anew(runs, store, tmp_path, damage):
+    before = store.get(runs("T1w"))
+    (path,) = runs("T1w").outputs.glob("*.npz")
+    path.write_bytes(damage)
+    later = OutputStore(DATASET, tmp_path / "data")
+    assert torch.equal(later.get(runs("T1w")).logits, before.logits)
+    assert len(later.forward_passes) == 1
+
+
+def test_a_model_that_answers_nan_is_named(runs, store):
+    path = runs("T1w").checkpoint("last")
+    model = build_model("resnet8", 10)
+    torch.nn.init.constant_(model.fc.bias, float("nan"))
+    save(path, Header("resnet8", 10, 32, 3), {"model": model.state_dict()})
+    with pytest.raises(RunError, match=r"T1w.*last\.pt answers with NaN"):
+        store.get(runs("T1w"))
+    assert not list(runs("T1w").outputs.glob("*"))
+
+
+def test_large_sets_keep_the_maps_of_evenly_spaced_images():
+    small = ImageSet(np.zeros((10, 1, 1, 3), np.uint8), np.zeros(10, np.int64), ("a", "b"))
+    assert _mapped_images(small).tolist() == list(range(10))
+    names = tuple(map(str, range(1000)))
+    large = ImageSet(np.zeros((50_000, 1, 1, 3), np.uint8), np.zeros(50_000, np.int64), names)
+    chosen = _mapped_images(large)
+    assert len(chosen) == 2**28 // (1000 * 128)
+    assert (chosen[0], chosen[-1]) == (0, 49_999)
+    steps = chosen.diff()
+    assert steps.max() - steps.min() <= 1
+
+
+def test_a_vision_transformer_teaches_learns_and_is_looked_at():
+    torch.manual_seed(0)
+    model = build_model("vit_b_16", 10, image_size=32)
+    images = torch.randn(3, 3, 32, 32)
+    logits = FrozenTeachers([model])(images)
+    assert logits.shape == (1, 3, 10)
+
+    statistics = CIFAR_STATISTICS
+    compute = Compute(torch.device("cpu"), "none", statistics)
+    views = (images * 40 + 128).clamp(0, 255).byte()
+    batch = (torch.arange(3), views, torch.tensor([0, 1, 2]))
+    found, labels, maps = _collect(model.eval(), [batch], compute, torch.tensor([0, 2]))
+    assert found.shape == (3, 10)
+    assert labels.tolist() == [0, 1, 2]
+    expected = attention_rollout(model, compute.inputs(views))[[0, 2]]
+    scale = expected.amax(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(
+        maps.select(torch.tensor([7, 1])), expected / scale, atol=1e-3, rtol=1e-3
+    )
