@@ -102,7 +102,7 @@ def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figu
         for axis, own, mask in zip(line[1:-1], row.maps, row.masks, strict=True):
             _overlay(axis, image, own, mask)
         together = torch.stack(list(row.masks)).float().mean(0)
-        line[-1].imshow(together, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+        line[-1].imshow(together.numpy(), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
     for axis, title in zip(axes[0], ["image", *names, "masks"], strict=True):
         axis.set_title(title, fontsize=9)
     for axis in axes.flat:
@@ -141,9 +141,9 @@ def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
     side = mask.shape[-1]
     smooth = F.interpolate(own[None, None].float(), (side, side), mode="bilinear")[0, 0]
     axis.imshow(image)
-    axis.imshow(smooth, cmap="jet", alpha=0.45)
+    axis.imshow(smooth.numpy(), cmap="jet", alpha=0.45)
     if mask.any() and not mask.all():
-        axis.contour(mask.float(), levels=[0.5], colors="white", linewidths=1.2)
+        axis.contour(mask.float().numpy(), levels=[0.5], colors="white", linewidths=1.2)
 
 
 def _colour(cell: str) -> str:

@@ -245,5 +245,6 @@ def test_seeds_gather_into_mean_and_spread():
     assert "note" not in weak
 
 
-def test_ranges_of_single_commands(flags):
+def test_an_unknown_cell_is_one_line(flags, capsys):
     assert run_program(calculate_affinity.main, [*flags, "--cells", "T9x"]) == 2
+    assert "unknown student cell 'T9x'" in capsys.readouterr().err

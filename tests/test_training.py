@@ -175,6 +175,16 @@ def test_mixed_precision_on_the_cpu(bench):
     assert records(run)[0]["train"]["loss"] < 3
 
 
+def test_tensorboard_gets_the_epochs_where_it_is_installed(bench):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = bench.teacher("T1w", "--epochs", 2)
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    top1 = [event.value for event in events.Scalars("validation/top1")]
+    assert top1 == pytest.approx([record["validation"]["top1"] for record in records(run)])
+
+
 class TestErrors:
     def fails(self, program, argv, capsys):
         assert run_program(program, argv) == 2
