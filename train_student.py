@@ -36,7 +36,7 @@ def train(config: StudentConfig, run: RunDirectory) -> None:
         else labels_only
     )
     names = [str(cell) for cell in config.parsed_cell.teachers]
-    task = Task(objective, teachers, names, compute)
+    task = Task(objective, teachers, names, compute, data.shot_groups)
     fit(config, run, data, student, task, teacher_files=teacher_hashes(config))
 
 

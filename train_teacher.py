@@ -28,7 +28,9 @@ def train(config: TeacherConfig, run: RunDirectory) -> None:
 
     data, compute = open_data(config)
     teacher = build_learner(config, data.num_classes, compute)
-    task = Task(labels_only, teachers=None, teacher_names=(), compute=compute)
+    task = Task(
+        labels_only, teachers=None, teacher_names=(), compute=compute, shot_groups=data.shot_groups
+    )
     fit(config, run, data, teacher, task, teacher_files={})
 
 

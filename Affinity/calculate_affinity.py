@@ -22,12 +22,14 @@ from metrics.figures import affinity_figure
 from metrics.grid import GridRun, measure_parser, open_grid
 from metrics.outputs import Outputs, OutputStore
 from metrics.results import publish
+from metrics.shots import SHOT_GROUPS, members
 from metrics.table import Row
 
 VIEWS = ("weak", "strong")
 COLUMNS = (
     "cell", "seed", "view", "top1_view", "top1_base", "top1_test", "affinity", "affinity_low",
     "affinity_high", "affinity_to_test", "diversity",
+    *(f"top1_view_{name}" for name in SHOT_GROUPS),
 )  # fmt: skip
 
 
@@ -77,11 +79,21 @@ def row(run: GridRun, view: str, store: OutputStore) -> Row:
         "affinity_high": high,
         "affinity_to_test": affinity(top1[view], top1["test"]),
         "diversity": diversity(losses[view], losses["base"]),
+        **_by_shots(run, view, correct[view], store),
     }
 
 
 def _correct(outputs: Outputs) -> torch.Tensor:
     return correct_per_sample(outputs.logits, outputs.labels).double()
+
+
+def _by_shots(run: GridRun, view: str, correct: torch.Tensor, store: OutputStore) -> Row:
+    """Top-1 under the view over many-, medium- and few-shot classes, of a long-tailed set."""
+    if store.shot_groups is None:
+        return {}
+    labels = store.get(run.run, split="test", view=view).labels
+    groups = members(store.shot_groups, labels)
+    return {f"top1_view_{name}": correct[chosen].mean().item() for name, chosen in groups.items()}
 
 
 def _training_loss(run: GridRun, view: str, store: OutputStore) -> float:

@@ -12,19 +12,33 @@ import numpy as np
 from dataloader.cifar import load_cifar100
 from dataloader.errors import DataError
 from dataloader.image_list import load_listed
-from dataloader.image_set import ImageSet
+from dataloader.image_set import Images
+from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
 from dataloader.long_tail import exponential_counts, select
 from dataloader.synthetic import load_synthetic
-from dataloader.views import CIFAR_STATISTICS, Statistics, View, cifar_view
+from dataloader.views import (
+    CIFAR_STATISTICS,
+    IMAGENET_STATISTICS,
+    Statistics,
+    View,
+    cifar_view,
+    imagenet_view,
+)
 
 IMBALANCE_RATIOS = (10, 50, 100)
 
 
 @dataclass(frozen=True)
 class Family:
-    """What the balanced data set and its long-tailed versions have in common."""
+    """What a data set and its long-tailed versions have in common.
 
-    load: Callable[[Path, str], ImageSet]  # (data root, "train" or "test")
+    load: (data root, split, folder of lists or None) to the split "train", "validation" or
+    "test", None where the set has no validation split of its own;
+    load_list: (list file, data root, class names) to the listed images.
+    """
+
+    load: Callable[[Path, str, Path | None], Images | None]
+    load_list: Callable[[Path, Path, tuple[str, ...]], Images]
     view: Callable[[str, int], View]
     statistics: Statistics
 
@@ -54,34 +68,62 @@ def parse_dataset(name: str) -> DatasetName:
 
 
 def load_split(
-    name: str, split: str, data_path: Path, *, train_list: Path | None = None
-) -> ImageSet:
-    """The "train" or "test" split of data set `name`, below the folder `data_path`.
+    name: str,
+    split: str,
+    data_path: Path,
+    *,
+    train_list: Path | None = None,
+    list_path: Path | None = None,
+) -> Images | None:
+    """The "train", "validation" or "test" split of data set `name`, below the folder `data_path`.
 
     A long-tailed set is the balanced one's training split cut down; its test split stays
-    balanced. `train_list` replaces the training split by the images of a list file.
+    balanced. `train_list` replaces the training split by the images of a list file; `list_path`
+    is the folder of ImageNet-LT's lists. None for a validation split that the set does not have.
     """
     dataset = parse_dataset(name)
-    images = dataset.family.load(data_path, split)
-    if split != "train":
-        return images
-    if train_list is not None:
-        return load_listed(train_list, data_path, images.class_names)
-    return images if dataset.imbalance is None else _long_tailed(images, dataset.imbalance)
+    family = dataset.family
+    if split == "train" and train_list is not None:
+        class_names = family.load(data_path, "test", list_path).class_names
+        return family.load_list(train_list, data_path, class_names)
+    images = family.load(data_path, split, list_path)
+    if split == "train" and dataset.imbalance is not None:
+        return _long_tailed(images, dataset.imbalance)
+    return images
 
 
-def _long_tailed(images: ImageSet, ratio: int) -> ImageSet:
+def _long_tailed(images: Images, ratio: int) -> Images:
     largest = int(np.bincount(images.labels).max())
     counts = exponential_counts(largest, ratio, images.num_classes)
     return images.subset(select(images.labels, counts))
 
 
 def _families() -> dict[str, Family]:
+    cifar = (load_listed, cifar_view, CIFAR_STATISTICS)
+    imagenet = (_load_imagenet_list, imagenet_view, IMAGENET_STATISTICS)
     return {
-        "CIFAR100": Family(load_cifar100, cifar_view, CIFAR_STATISTICS),
-        "synthetic": Family(_load_synthetic, cifar_view, CIFAR_STATISTICS),
+        "CIFAR100": Family(_load_cifar100, *cifar),
+        "synthetic": Family(_load_synthetic, *cifar),
+        "ImageNet": Family(_load_imagenet, *imagenet),
+        "ImageNet_LT": Family(_load_imagenet_lt, *imagenet),
     }
 
 
-def _load_synthetic(data_path: Path, split: str) -> ImageSet:
-    return load_synthetic(split)
+def _load_cifar100(data_path: Path, split: str, list_path: Path | None) -> Images | None:
+    return None if split == "validation" else load_cifar100(data_path, split)
+
+
+def _load_synthetic(data_path: Path, split: str, list_path: Path | None) -> Images | None:
+    return None if split == "validation" else load_synthetic(split)
+
+
+def _load_imagenet(data_path: Path, split: str, list_path: Path | None) -> Images | None:
+    return None if split == "validation" else load_imagenet(data_path, split)
+
+
+def _load_imagenet_lt(data_path: Path, split: str, list_path: Path | None) -> Images | None:
+    return load_imagenet_lt(data_path, split, list_path=list_path)
+
+
+def _load_imagenet_list(path: Path, data_path: Path, class_names: tuple[str, ...]) -> Images:
+    return load_image_list(data_path, path, class_names)

@@ -1,11 +1,38 @@
-"""A labelled set of images held in memory: what every small data set becomes once loaded."""
+"""Labelled images: what every data set becomes once loaded, in memory or on disk."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
+
+
+class Images(Protocol):
+    """What loaders and measures ask of a split, wherever its pixels are.
+
+    labels: (N,) int64 in [0, num_classes); masks: (N, H, W) bool, True on the object, or None.
+    """
+
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    masks: np.ndarray | None
+
+    def __len__(self) -> int: ...
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    def image(self, index: int) -> Image.Image:
+        """The image at `index`, RGB; DataError when it cannot be read."""
+        ...
+
+    def subset(self, indices: np.ndarray) -> Images:
+        """The images at `indices`, in that order."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from dataloader.image_set import ImageSet
+from dataloader.errors import DataError
+from dataloader.image_set import Images
 from dataloader.random_streams import permutation, seeded_draws
 from dataloader.views import View
 
@@ -20,17 +21,28 @@ Key = tuple[int, int]  # (epoch, index)
 class ViewDataset(Dataset):
     """The images of a set under one view; an item's key is (epoch, index)."""
 
-    def __init__(self, images: ImageSet, view: View, *, seed: int) -> None:
+    def __init__(self, images: Images, view: View, *, seed: int) -> None:
         self.images, self.view, self.seed = images, view, seed
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int]:
+    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int] | DataError:
+        """The sample, or why its image cannot be read: the main process decides what follows."""
         epoch, index = key
+        try:
+            image = self.images.image(index)
+        except DataError as error:
+            return error
         with seeded_draws("views", self.seed, epoch, index):
-            pixels = self.view(self.images.image(index))
-        return index, pixels, int(self.images.labels[index])
+            return index, self.view(image), int(self.images.labels[index])
+
+
+def collate(samples: list) -> tuple[Batch | None, list[DataError]]:
+    """The readable samples as a batch (None where there is none), and the errors of the others."""
+    errors = [sample for sample in samples if isinstance(sample, DataError)]
+    readable = [sample for sample in samples if not isinstance(sample, DataError)]
+    return default_collate(readable) if readable else None, errors
 
 
 class EpochBatches(Sampler):
@@ -55,11 +67,15 @@ class EpochBatches(Sampler):
 
 
 class ViewLoader:
-    """One pass over an image set for every epoch asked for."""
+    """One pass over an image set for every epoch asked for.
+
+    `skipped` counts the images left out of the pass under way or last made; with on_bad_image
+    "error" the first image that cannot be read is a DataError instead.
+    """
 
     def __init__(
         self,
-        images: ImageSet,
+        images: Images,
         view: View,
         *,
         seed: int,
@@ -67,8 +83,9 @@ class ViewLoader:
         shuffle: bool = False,
         workers: int = 0,
         pin_memory: bool = False,
+        on_bad_image: str = "error",
     ) -> None:
-        self.images = images
+        self.images, self.on_bad_image, self.skipped = images, on_bad_image, 0
         self._batches = EpochBatches(len(images), batch_size, shuffle=shuffle, seed=seed)
         self._loader = DataLoader(
             ViewDataset(images, view, seed=seed),
@@ -76,6 +93,7 @@ class ViewLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
+            collate_fn=collate,
         )
 
     def __len__(self) -> int:
@@ -85,4 +103,10 @@ class ViewLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of `epoch`."""
         self._batches.epoch = epoch
-        return iter(self._loader)
+        self.skipped = 0
+        for batch, errors in self._loader:
+            if errors and self.on_bad_image == "error":
+                raise DataError(f"{errors[0]} (--on-bad-image skip leaves such images out)")
+            self.skipped += len(errors)
+            if batch is not None:
+                yield batch

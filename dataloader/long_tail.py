@@ -18,6 +18,31 @@ def exponential_counts(largest: int, ratio: int, num_classes: int) -> list[int]:
     return [int(largest * smallest_share ** (c / (num_classes - 1))) for c in range(num_classes)]
 
 
+def pareto_counts(
+    largest: int, smallest: int, num_classes: int, *, alpha: float = 6.0
+) -> list[int]:
+    """Images of each class, descending from `largest` to `smallest`: the profile of ImageNet-LT.
+
+    Liu et al. 2019 (OLTR) drew ImageNet-LT's class sizes at random from a Pareto distribution of
+    power alpha = 6, 1280 images in the largest class and 5 in the smallest. These are that
+    distribution's quantiles instead: the profile, not the published list. With numpy's Pareto
+    (of the second kind, survival (1 + x)^-alpha), x_k = (k / C)^(-1/alpha) - 1 is exceeded by the
+    share k / C of the C classes, and class k = 1..C has, rounded,
+
+        smallest + (largest - smallest) * x_k / x_1
+
+    images. For 1000 classes from 1280 to 5 the sum is 5 % above the published 115,846; a Pareto
+    of the first kind starting at 5, cut off at 1280, would have 6,000. Raises ValueError unless
+    0 <= smallest <= largest, num_classes >= 1 and alpha > 0.
+    """
+    if not (0 <= smallest <= largest and num_classes >= 1 and alpha > 0):
+        raise ValueError(f"no profile from {largest} to {smallest}: {num_classes=}, {alpha=}")
+    k = np.arange(1, num_classes + 1)
+    x = (k / num_classes) ** (-1 / alpha) - 1
+    share = x / x[0] if num_classes > 1 else np.ones(1)
+    return np.rint(smallest + (largest - smallest) * share).astype(int).tolist()
+
+
 def select(labels: np.ndarray, counts: Sequence[int], *, seed: int = 0) -> np.ndarray:
     """Indices of the images kept: counts[c] of class c, class after class.
 

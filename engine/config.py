@@ -21,6 +21,8 @@ from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_te
 from engine.errors import RunError
 from engine.schedule import SCHEDULES
 
+ON_BAD_IMAGE = ("error", "skip")
+
 FIRST_STUDENT_STREAM = 1000
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
 
@@ -43,6 +45,8 @@ class TrainConfig:
 
     data_path: str = option("data", "folder with the data sets", operational=True)
     train_list: str | None = option(None, "list file (`path label` a line) of training images")
+    list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the data's")
+    on_bad_image: str = option("error", "an image that cannot be read", choices=ON_BAD_IMAGE)
     holdout_fraction: float = option(0.0, "share of the training set that selects the best epoch")
     image_size: int = option(224, "height and width of the views, pixels")
 

@@ -49,6 +49,7 @@ class Task:
     teachers: FrozenTeachers | None
     teacher_names: Sequence[str]
     compute: Compute
+    shot_groups: torch.Tensor | None = None  # (C,) group of each class, of a long-tailed set
 
 
 def train_epoch(
@@ -79,7 +80,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Means over the batches in eval mode; `teacher_logits` (K, N, C) are looked up by index."""
     model.eval()
-    sums = EpochSums(task.teacher_names, task.compute.device)
+    sums = EpochSums(task.teacher_names, task.compute.device, task.shot_groups)
     for index, views, labels in batches:
         labels = labels.to(task.compute.device, non_blocking=True)
         with task.compute.autocast():
@@ -90,14 +91,19 @@ def evaluate(
 
 
 def teacher_logits_of(
-    teachers: FrozenTeachers, batches: Iterable[Batch], compute: Compute
+    teachers: FrozenTeachers,
+    batches: Iterable[Batch],
+    compute: Compute,
+    *,
+    size: int,
+    num_classes: int,
 ) -> torch.Tensor:
-    """Logits (K, N, C) of the teachers over all batches, on the CPU, ordered by index.
+    """Logits (K, N, C) of the teachers over `size` images, on the CPU, by index; 0 where skipped.
 
     The test view is the same in every epoch, so its teachers are queried once.
     """
-    found = []
-    for _, views, _ in batches:  # in order of index: an evaluation loader does not shuffle
+    known = torch.zeros(len(teachers), size, num_classes)
+    for index, views, _ in batches:
         with compute.autocast():
-            found.append(teachers(compute.inputs(views)).float().cpu())
-    return torch.cat(found, dim=1)
+            known[:, index] = teachers(compute.inputs(views)).float().cpu()
+    return known

@@ -16,6 +16,9 @@ from metrics.agreement import (
     kl_divergence_per_sample,
 )
 from metrics.information import predictive_entropy_per_sample
+from metrics.shots import SHOT_GROUPS
+
+BY_SHOTS = ("top1", "fidelity_ensemble")
 
 
 def per_sample_measures(
@@ -52,10 +55,21 @@ def _against(name: str, teacher: torch.Tensor, student: torch.Tensor) -> dict[st
 
 
 class EpochSums:
-    """Sums over the samples seen so far, in float64 on the device."""
+    """Sums over the samples seen so far, in float64 on the device.
 
-    def __init__(self, teacher_names: Sequence[str], device: torch.device) -> None:
+    With `shot_groups` (C,), top-1 and fidelity to the ensemble are also kept by group.
+    """
+
+    def __init__(
+        self,
+        teacher_names: Sequence[str],
+        device: torch.device,
+        shot_groups: torch.Tensor | None = None,
+    ) -> None:
         self._teacher_names = teacher_names
+        self._shots = None if shot_groups is None else shot_groups.to(device)
+        self._shot_names: list[str] = []
+        self._shot_sums = torch.zeros((), dtype=torch.float64, device=device)
         self._names: list[str] = []
         self._sums = torch.zeros((), dtype=torch.float64, device=device)
         self._count = 0
@@ -74,6 +88,16 @@ class EpochSums:
         self._names = ["loss", *measures]
         self._sums = self._sums + torch.stack(sums)
         self._count += len(labels)
+        if self._shots is not None:
+            self._add_shots(measures, labels)
+
+    def _add_shots(self, measures: dict[str, torch.Tensor], labels: torch.Tensor) -> None:
+        """Rows: number of samples, then the sum of each measure; a column for each group."""
+        self._shot_names = [name for name in BY_SHOTS if name in measures]
+        in_group = F.one_hot(self._shots[labels], len(SHOT_GROUPS)).double()  # (B, groups)
+        rows = [in_group.sum(0)]
+        rows += [measures[name].double() @ in_group for name in self._shot_names]
+        self._shot_sums = self._shot_sums + torch.stack(rows)
 
     def means(self) -> dict[str, float]:
         """Mean over the samples so far, by name; waits for the device.
@@ -86,4 +110,15 @@ class EpochSums:
                 f"the loss became {means['loss']}: lower --lr or lengthen --warmup-epochs; "
                 "the last finished epoch is kept"
             )
-        return means
+        return means | self._shot_means()
+
+    def _shot_means(self) -> dict[str, float]:
+        if not self._shot_names:
+            return {}
+        counts, *sums = self._shot_sums.tolist()
+        return {
+            f"{name}_{group}": total / count
+            for name, row in zip(self._shot_names, sums, strict=True)
+            for group, total, count in zip(SHOT_GROUPS, row, counts, strict=True)
+            if count
+        }

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dataloader.loader import ViewLoader
 from dataloader.random_streams import seeded_draws
 from engine import checkpoint
 from engine.checkpoint import Header
@@ -43,8 +44,11 @@ def build_learner(config: AnyConfig, num_classes: int, compute: Compute) -> Lear
     """A new model, its initial weights drawn from the run's seed or read from a file."""
     with seeded_draws("weights", config.stream):
         model = build_model(config.arch, num_classes, image_size=config.image_size)
-    if config.pretrained != "none":
-        load_pretrained(model, Path(config.pretrained))
+    if config.pretrained == "none":
+        print(f"{config.cell}: trained from scratch, initial weights of stream {config.stream}")
+    else:
+        new = load_pretrained(model, Path(config.pretrained))
+        print(f"{config.cell}: starts from {config.pretrained}" + ", final layer new" * new)
     factors = learning_rate_factors(
         config.schedule,
         config.epochs,
@@ -123,7 +127,7 @@ def fit(
     state = Fit(config, run, data, learner, task)
     state.resume()
     _record_environment(run, task.compute, teacher_files)
-    known = _known_logits(data.validation, task)
+    known = _known_logits(data.validation, data, task)
     steps = len(data.train)
     progress = Progress(
         config.cell,
@@ -158,14 +162,22 @@ def _one_epoch(
         "train": train,
         "validation": validation,
         "gap_points": 100 * (train["top1"] - validation["top1"]),
+        "skipped_images": {
+            "train": state.data.train.skipped,
+            "validation": state.data.validation.skipped,
+        },
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
-def _known_logits(loader: Any, task: Task) -> torch.Tensor | None:
+def _known_logits(loader: ViewLoader, data: RunData, task: Task) -> torch.Tensor | None:
     if task.teachers is None:
         return None
-    return teacher_logits_of(task.teachers, loader.epoch(0), task.compute)
+    size, num_classes = len(loader.images), data.num_classes
+    batches = loader.epoch(0)
+    return teacher_logits_of(
+        task.teachers, batches, task.compute, size=size, num_classes=num_classes
+    )
 
 
 def _epoch_line(state: Fit, progress: Progress) -> str:
@@ -206,7 +218,7 @@ def _finish(state: Fit) -> None:
 
 
 def _test_both(state: Fit) -> dict[str, dict[str, float]]:
-    known = _known_logits(state.data.test, state.task)
+    known = _known_logits(state.data.test, state.data, state.task)
     tests = {}
     for which in ("last", "best"):
         _, model = checkpoint.load_model(state.run.checkpoint(which))

@@ -17,6 +17,7 @@ from metrics.agreement import (
     ensemble_logits,
     js_divergence_per_sample,
     kl_divergence_per_sample,
+    top1_agreement,
 )
 from metrics.bootstrap import means_with_intervals
 from metrics.figures import fidelity_figure
@@ -32,10 +33,16 @@ from metrics.reference import (
     reference_kl_student_to_teacher_times_10,
 )
 from metrics.results import publish
+from metrics.shots import SHOT_GROUPS, members
 from metrics.table import Row
 
 STUDENT = "S"
 ENSEMBLE = "ensemble"
+COLUMNS = (
+    "cell", "seed", "pair", "fidelity", "fidelity_low", "fidelity_high",
+    *(f"fidelity_{name}" for name in SHOT_GROUPS), "kl_p_to_q_nats", "kl_q_to_p_nats", "js_nats",
+    "mutual_information_nats", "chance_floor_nats",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(
         grid.folder / options.name,
         rows,
-        ("cell", "seed", "pair", "fidelity", "fidelity_low", "fidelity_high", "kl_p_to_q_nats",
-         "kl_q_to_p_nats", "js_nats", "mutual_information_nats", "chance_floor_nats"),
+        COLUMNS,
         fidelity_figure([row for row in rows if row["pair"] == f"{ENSEMBLE}-{STUDENT}"]),
         "test images, test view; a pair p-q: teachers by name, their mean logits (ensemble), the "
         f"student ({STUDENT});\nmutual information of the predicted labels by Grassberger's "
@@ -61,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def cell_rows(run: GridRun, grid: Grid, store: OutputStore) -> Iterator[Row]:
     """The rows of a student: teachers with it, the ensemble with it, and teachers among them."""
     teachers = {str(cell): store.get(grid.teacher(cell)).logits for cell in run.cell.teachers}
-    student = store.get(run.run).logits
+    outputs = store.get(run.run)
+    student = outputs.logits
+    groups = store.shot_groups
+    shots = {} if groups is None else members(groups, outputs.labels)
     models = {**teachers, ENSEMBLE: ensemble_logits(torch.stack(list(teachers.values())))}
     pairs = [(name, STUDENT) for name in models]
     if len(teachers) > 1:
@@ -73,6 +82,10 @@ def cell_rows(run: GridRun, grid: Grid, store: OutputStore) -> Iterator[Row]:
             "seed": run.seed,
             "pair": f"{p}-{q}",
             **pair_measures(models[p], models[q]),
+            **{
+                f"fidelity_{name}": top1_agreement(models[p][chosen], models[q][chosen])
+                for name, chosen in shots.items()
+            },
         }
 
 

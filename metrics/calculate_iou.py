@@ -25,6 +25,11 @@ from metrics.table import Row
 
 TARGETS = ("ensemble", "label", "predicted", "class_sum")
 DRAWN_IMAGES = 6
+# The table's; the files hold an interval and a chance floor for each pair too.
+COLUMNS = (
+    "cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled",
+    *(f"iou_T{k}_S" for k in TEACHER_NUMBERS), "object_iou", "pointing_game",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(
         grid.folder / (options.name or f"iou_{options.group}"),
         rows,
-        _columns(rows),
+        COLUMNS,
         {"": overlap_figure(rows), **measure.overlays(students)},
         f"target class: {options.target}; threshold {options.threshold} of each map's range; "
         "chance: each model's mask from another image;\niou: mean over images with its 95% "
@@ -102,7 +107,7 @@ class Measure:
 
     def _object(self, maps: Sequence[torch.Tensor], outputs: Outputs, size: int) -> Row:
         """Overlap with the true object, mean over the models, where the data set knows it."""
-        objects = object_masks(self.store, outputs.maps, size)
+        objects = object_masks(self.store, outputs, size)
         if objects is None:
             return {}
         masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
@@ -120,7 +125,7 @@ class Measure:
         maps = [own[:DRAWN_IMAGES] for own in self._maps(outputs, teachers)]
         masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
         images = self.store.images("test")
-        index = outputs[0].maps.index[:DRAWN_IMAGES].tolist()
+        index = outputs[0].index[outputs[0].maps.rows][:DRAWN_IMAGES].tolist()
         rows = [
             AttentionRow(images.image(k), [own[i] for own in maps], [own[i] for own in masks])
             for i, k in enumerate(index)
@@ -135,14 +140,14 @@ def target_of(
     if name == "class_sum":
         return name
     if name == "label":
-        return own.labels[maps.index]
+        return own.labels[maps.rows]
     if name == "predicted":
-        return own.logits[maps.index].argmax(1)
-    stacked = torch.stack([teacher.logits[maps.index] for teacher in teachers])
+        return own.logits[maps.rows].argmax(1)
+    stacked = torch.stack([teacher.logits[maps.rows] for teacher in teachers])
     return ensemble_logits(stacked).argmax(1)
 
 
-def object_masks(store: OutputStore, maps: AttentionMaps, size: int) -> torch.Tensor | None:
+def object_masks(store: OutputStore, outputs: Outputs, size: int) -> torch.Tensor | None:
     """True objects (n, size, size) under the test view, bool; None where they are not known.
 
     The test view of a set with masks only resizes, so the mask is resized alike.
@@ -150,16 +155,8 @@ def object_masks(store: OutputStore, maps: AttentionMaps, size: int) -> torch.Te
     masks = store.images("test").masks
     if masks is None:
         return None
-    chosen = torch.from_numpy(masks[maps.index.numpy()])
+    chosen = torch.from_numpy(masks[outputs.index[outputs.maps.rows].numpy()])
     return F.interpolate(chosen[:, None].float(), (size, size), mode="nearest")[:, 0] > 0.5
-
-
-def _columns(rows: Sequence[Row]) -> list[str]:
-    """The table's columns; the files hold an interval and a chance floor for each pair too."""
-    pairs = [f"iou_T{k}_S" for k in TEACHER_NUMBERS]
-    names = ["cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled", *pairs]
-    names += ["object_iou", "pointing_game"]
-    return [name for name in names if any(name in row for row in rows)]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cells import Cell, StudentCell, TeacherCell, expand, grid_order
+from engine.cells import LARGEST_ENSEMBLE, Cell, StudentCell, TeacherCell, expand, grid_order
+from engine.config import ON_BAD_IMAGE
 from engine.errors import RunError
 from engine.run import RunDirectory
 from metrics.outputs import OutputStore
 
-SCRIPT_STEMS = {"CIFAR100": "cifar100", "CIFAR100_imb100": "cifar100_imb"}
+SCRIPT_STEMS = {
+    "CIFAR100": "cifar100",
+    "CIFAR100_imb100": "cifar100_imb",
+    "ImageNet": "ImageNet",
+    "ImageNet_LT": "ImageNet_LT",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,9 @@ class Grid:
         """A teacher's finished run; RunError where there is none."""
         run = RunDirectory.locate(str(self.output_dir), self.dataset, cell, cell.number)
         if not run.is_finished():
-            raise RunError(f"teacher {cell} is not finished ({run.path}): {self._script(cell)}")
+            raise RunError(
+                f"teacher {cell} is not finished ({run.path}): made by {self._script(cell)}"
+            )
         return run
 
     def _runs_of(self, cell: Cell, seeds: Sequence[int] | None) -> list[GridRun]:
@@ -79,16 +87,20 @@ class Grid:
         by_script: dict[str, list[str]] = {}
         for cell in missing:
             by_script.setdefault(self._script(cell), []).append(str(cell))
-        return [f"not there: {' '.join(names)} ({how})" for how, names in by_script.items()]
+        return [
+            f"not there: {' '.join(names)} (made by {how}, with CELLS for some alone)"
+            for how, names in by_script.items()
+        ]
 
     def _script(self, cell: Cell) -> str:
+        """The command that trains a cell; any script trains any cell of its role."""
         stem = SCRIPT_STEMS.get(self.dataset)
-        prefix = "" if stem else f"DATASET={self.dataset} "
-        stem = stem or "cifar100"
+        dataset = "" if stem else f"DATASET={self.dataset} "
         if isinstance(cell, TeacherCell):
-            return f"made by {prefix}bash script/{stem}-T.sh"
-        three = "3T_" if len(cell.teachers) == 3 else ""
-        return f"made by {prefix}bash script/{three}{stem}.sh"
+            return f"{dataset}bash script/{stem or SCRIPT_STEMS['CIFAR100']}-T.sh"
+        stem = stem or SCRIPT_STEMS["CIFAR100"]
+        three = "3T_" if len(cell.teachers) == LARGEST_ENSEMBLE and "cifar" in stem else ""
+        return f"{dataset}bash script/{three}{stem}.sh"
 
 
 def measure_parser(description: str, cells: Sequence[str], name: str) -> argparse.ArgumentParser:
@@ -97,6 +109,8 @@ def measure_parser(description: str, cells: Sequence[str], name: str) -> argpars
     parser.add_argument("--dataset", default="CIFAR100")
     parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--data-path", type=Path, default=Path("data"), help="folder of the data")
+    parser.add_argument("--list-path", type=Path, help="folder of ImageNet-LT's lists")
+    parser.add_argument("--on-bad-image", choices=ON_BAD_IMAGE, default="error")
     parser.add_argument("--cells", nargs="+", default=list(cells), help="names, T, or 0T to 3T")
     parser.add_argument("--seeds", nargs="+", type=int, help="of students (default: all)")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
@@ -114,6 +128,8 @@ def open_grid(options: argparse.Namespace) -> tuple[Grid, OutputStore, list[Grid
     store = OutputStore(
         options.dataset,
         options.data_path,
+        list_path=options.list_path,
+        on_bad_image=options.on_bad_image,
         which=options.checkpoint,
         view_seed=options.view_seed,
         device=options.device,

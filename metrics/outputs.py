@@ -21,13 +21,14 @@ from torchvision.models import VisionTransformer
 from tqdm import tqdm
 
 from dataloader.datasets import load_split, parse_dataset
-from dataloader.image_set import ImageSet
+from dataloader.image_set import Images
 from dataloader.loader import Batch, ViewLoader
 from engine.checkpoint import load_model
 from engine.compute import Compute, pick_device
 from engine.errors import RunError
 from engine.files import sha256, write_bytes
 from engine.run import RunDirectory
+from engine.shots import shot_groups_of
 from metrics.attention import (
     attention_with_logits,
     class_maps,
@@ -39,6 +40,7 @@ from metrics.attention import (
 # all test images of CIFAR-100, some 2,000 evenly spaced ones of ImageNet.
 MAP_BYTES = 2**28
 BYTES_PER_CLASS_MAP = 8 * 8 * 2
+ARRAYS = ("index", "logits", "labels")
 HELD_OUTPUTS = 8  # in memory: the models of a cell and its neighbours in the grid
 
 
@@ -46,12 +48,12 @@ HELD_OUTPUTS = 8  # in memory: the models of a cell and its neighbours in the gr
 class AttentionMaps:
     """Maps of some images, each scaled to [-1, 1]: every use of a map ignores its scale.
 
-    index: (n,) positions in the split; of_class: (n, C, h, w) float16, the mean over classes
+    rows: (n,) their rows among the outputs; of_class: (n, C, h, w) float16, the mean over classes
     subtracted, or (n, 1, h, w) where the map knows no class (attention rollout);
     class_sum: (n, h, w) float32, the raw maps of all classes added.
     """
 
-    index: torch.Tensor
+    rows: torch.Tensor
     of_class: torch.Tensor
     class_sum: torch.Tensor
 
@@ -66,8 +68,12 @@ class AttentionMaps:
 
 @dataclass(frozen=True)
 class Outputs:
-    """A model on a split under a view: logits (N, C) float32, labels (N,), maps or None."""
+    """A model on a split under a view, a row an image that could be read.
 
+    index: (N,) positions in the split; logits: (N, C) float32; labels: (N,); maps or None.
+    """
+
+    index: torch.Tensor
     logits: torch.Tensor
     labels: torch.Tensor
     maps: AttentionMaps | None
@@ -81,12 +87,15 @@ class OutputStore:
     dataset: str
     data_path: Path
     which: str = "last"
+    list_path: Path | None = None
+    on_bad_image: str = "error"
     view_seed: int = 0
     device: str = "auto"
     batch_size: int = 256
     workers: int = 0
     forward_passes: list[Path] = field(default_factory=list)  # the file that each one filled
     reused: set[Path] = field(default_factory=set)
+    _splits: dict[str, Images] = field(default_factory=dict, repr=False)
     _recent: dict[tuple[Path, str], Outputs] = field(default_factory=dict, repr=False)
 
     def get(self, run: RunDirectory, *, split: str = "test", view: str = "test") -> Outputs:
@@ -100,8 +109,12 @@ class OutputStore:
                 self._recent.pop(next(iter(self._recent)))
         return self._recent[path, key]
 
-    def images(self, split: str) -> ImageSet:
+    def images(self, split: str) -> Images:
         """The images of a split."""
+        if split not in self._splits:
+            self._splits[split] = load_split(
+                self.dataset, split, self.data_path, list_path=self.list_path
+            )
         return self._splits[split]
 
     def summary(self) -> str:
@@ -126,9 +139,9 @@ class OutputStore:
         return outputs
 
     @cached_property
-    def _splits(self) -> dict[str, ImageSet]:
-        names = ("train", "test")
-        return {split: load_split(self.dataset, split, self.data_path) for split in names}
+    def shot_groups(self) -> torch.Tensor | None:
+        """(C,) many-, medium- or few-shot group of each class; None for a balanced set."""
+        return shot_groups_of(self.images("train"))
 
     @cached_property
     def _compute(self) -> Compute:
@@ -149,18 +162,19 @@ class OutputStore:
             seed=self.view_seed,
             batch_size=self.batch_size,
             workers=self.workers,
+            on_bad_image=self.on_bad_image,
         )
         name = f"{checkpoint.parent} {split} {view}"
         batches = tqdm(loader.epoch(0), name, len(loader), leave=False, disable=None)
         mapped = _mapped_images(images) if view == "test" else torch.empty(0, dtype=torch.long)
         model = self._compute.place(model)
-        logits, labels, maps = _collect(model, batches, self._compute, mapped)
+        index, logits, labels, maps = _collect(model, batches, self._compute, mapped)
         if not torch.isfinite(logits).all():
             raise RunError(f"{checkpoint} answers with NaN or infinity: train it anew")
-        return Outputs(logits, labels, maps, header.image_size)
+        return Outputs(index, logits, labels, maps, header.image_size)
 
 
-def _mapped_images(images: ImageSet) -> torch.Tensor:
+def _mapped_images(images: Images) -> torch.Tensor:
     """Evenly spaced images whose maps are kept: as many as MAP_BYTES hold."""
     most = min(MAP_BYTES // (BYTES_PER_CLASS_MAP * images.num_classes), len(images))
     return torch.linspace(0, len(images) - 1, most, dtype=torch.float64).round().long().unique()
@@ -169,20 +183,24 @@ def _mapped_images(images: ImageSet) -> torch.Tensor:
 @torch.no_grad()
 def _collect(
     model: nn.Module, batches: Iterable[Batch], compute: Compute, mapped: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, AttentionMaps | None]:
-    logits, labels, maps = [], [], []
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, AttentionMaps | None]:
+    """Index, logits and labels of all batches, and the maps of the `mapped` indices."""
+    indices, logits, labels, maps = [], [], [], []
     for index, views, batch_labels in batches:
         inputs = compute.inputs(views)
         chosen = torch.isin(index, mapped)
         if chosen.any():
             found, *kept = _logits_and_maps(model, inputs, chosen.to(inputs.device))
-            maps.append((index[chosen], *(part.cpu() for part in kept)))
+            maps.append([part.cpu() for part in kept])
         else:
             found = model(inputs)
+        indices.append(index)
         logits.append(found.float().cpu())
         labels.append(batch_labels)
+    index = torch.cat(indices)
     joined = [torch.cat(parts) for parts in zip(*maps, strict=True)]
-    return torch.cat(logits), torch.cat(labels), AttentionMaps(*joined) if joined else None
+    kept = AttentionMaps(torch.isin(index, mapped).nonzero()[:, 0], *joined) if joined else None
+    return index, torch.cat(logits), torch.cat(labels), kept
 
 
 def _logits_and_maps(
@@ -207,7 +225,7 @@ def _scaled(maps: torch.Tensor) -> torch.Tensor:
 
 def _write(path: Path, key: str, outputs: Outputs) -> None:
     arrays = {"key": key, "image_size": outputs.image_size}
-    arrays |= {"logits": outputs.logits, "labels": outputs.labels}
+    arrays |= {name: getattr(outputs, name) for name in ARRAYS}
     if outputs.maps is not None:
         arrays |= {f"maps_{name}": value for name, value in vars(outputs.maps).items()}
     buffer = io.BytesIO()
@@ -228,8 +246,8 @@ def _read(path: Path, key: str) -> Outputs | None:
 
 def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Outputs:
     maps = None
-    if "maps_index" in arrays:
+    if "maps_rows" in arrays:
         names = [f"maps_{part.name}" for part in fields(AttentionMaps)]
         maps = AttentionMaps(*(torch.from_numpy(arrays[name]) for name in names))
-    logits, labels = (torch.from_numpy(arrays[name]) for name in ("logits", "labels"))
-    return Outputs(logits, labels, maps, int(arrays["image_size"]))
+    index, logits, labels = (torch.from_numpy(arrays[name]) for name in ARRAYS)
+    return Outputs(index, logits, labels, maps, int(arrays["image_size"]))

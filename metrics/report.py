@@ -15,10 +15,18 @@ from engine.cells import Cell, grid_order, parse_cell
 from engine.errors import RunError, run_program
 from engine.run import find_runs
 from metrics.seeds import over_seeds, with_spread
+from metrics.shots import SHOT_GROUPS
 from metrics.table import Row, format_table, read_json, write_table
 
 # Columns of the table, and their decimals.
-OWN = {"top1_last": 1, "top1_best": 1, "gap_points": 1, "fidelity_ensemble": 1}
+OWN = {
+    "top1_last": 1,
+    "top1_best": 1,
+    **{f"top1_{name}": 1 for name in SHOT_GROUPS},
+    "gap_points": 1,
+    "fidelity_ensemble": 1,
+    **{f"fidelity_{name}": 1 for name in SHOT_GROUPS},
+}
 MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
 COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
 
@@ -61,23 +69,31 @@ def legend(selected_on: set[str]) -> str:
     where = " and ".join(sorted(selected_on))
     return (
         "top1, fidelity: % of the test images at the last epoch; top1_best: at the epoch that is "
-        f"best on the {where} images;\ngap: training minus validation top-1, points; fidelity: "
-        "top-1 agreement with the teachers' mean logits;\niou: of attention, among the teachers "
-        "and of all of them with the student; affinity: of a teacher's own view"
+        f"best on the {where} images;\nmany, medium, few: classes of over 100, 20 to 100, under 20 "
+        "training images; gap: training minus validation top-1, points;\nfidelity: top-1 agreement "
+        "with the teachers' mean logits; iou: of attention, among the teachers and of all of them "
+        "with the\nstudent; affinity: of a teacher's own view"
     )
 
 
 def _figures(metrics: dict[str, Any]) -> Row:
     last, best = metrics["last"], metrics["best"]
-    fidelity = last["test"].get("fidelity_ensemble")
+    test = last["test"]
     return {
         "cell": metrics["cell"],
         "seed": metrics["seed"],
-        "top1_last": 100 * last["test"]["top1"],
+        "top1_last": 100 * test["top1"],
         "top1_best": 100 * best["test"]["top1"],
+        **{f"top1_{name}": _percent(test, f"top1_{name}") for name in SHOT_GROUPS},
         "gap_points": last["gap_points"],
-        "fidelity_ensemble": None if fidelity is None else 100 * fidelity,
+        "fidelity_ensemble": _percent(test, "fidelity_ensemble"),
+        **{f"fidelity_{name}": _percent(test, f"fidelity_ensemble_{name}") for name in SHOT_GROUPS},
     }
+
+
+def _percent(figures: dict[str, float], name: str) -> float | None:
+    """A fraction in percent; None where it was not measured."""
+    return 100 * figures[name] if name in figures else None
 
 
 def _measured(folder: Path, name: str) -> list[Row]:

@@ -23,10 +23,11 @@ def publish(
     *notes: str,
     by: Sequence[str] = ("cell",),
 ) -> None:
-    """Print the rows' columns and the notes; write `stem`.csv, .json and the figures as PNG.
+    """Print the columns that some row has, and the notes; write `stem`.csv, .json and figures.
 
     Where a cell has several seeds, a second table gives mean ± standard deviation over them.
     """
+    columns = [name for name in columns if any(name in row for row in rows)]
     print(format_table(rows, columns))
     gathered = over_seeds(rows, by)
     if any(row["seeds"] > 1 for row in gathered):

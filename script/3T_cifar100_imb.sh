@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The students of CIFAR-100-imb100 with three teachers (cifar100_imb-T.sh trains those).
 #
-#   bash script/3T_cifar100_imb.sh [FLAGS]            flags go to train_student.py, such as --epochs 2
+#   bash script/3T_cifar100_imb.sh [FLAGS]     flags go to train_student.py, such as --epochs 2
 #
-# DATASET  data set (CIFAR100_imb100)
+# DATA     data root (default: data)
+# DATASET  data set (default: CIFAR100_imb100)
 # RECIPE   file of settings (default: the data set's own in script/recipes)
 # CELLS    cells to train, names or groups (default: 3T)
 # SEEDS    seeds of the students (default: 1)

@@ -3,6 +3,7 @@
 #
 #   bash script/ECE_3T.sh [FLAGS]     flags go to metrics.calculate_ece (--help lists them)
 #
+# DATA     data root (default: data)
 # DATASET  data set (default: CIFAR100)
 # CELLS    cells to measure, names or groups (default: T 3T)
 set -euo pipefail

@@ -3,6 +3,7 @@
 #
 #   bash script/IoU_TS.sh [FLAGS]     flags go to metrics.calculate_iou (--help lists them)
 #
+# DATA     data root (default: data)
 # DATASET  data set (default: CIFAR100)
 # CELLS    cells to measure, names or groups (default: 1T 2T)
 set -euo pipefail

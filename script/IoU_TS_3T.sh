@@ -3,6 +3,7 @@
 #
 #   bash script/IoU_TS_3T.sh [FLAGS]     flags go to metrics.calculate_iou (--help lists them)
 #
+# DATA     data root (default: data)
 # DATASET  data set (default: CIFAR100)
 # CELLS    cells to measure, names or groups (default: 3T)
 set -euo pipefail

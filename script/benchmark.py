@@ -137,7 +137,7 @@ def evaluate_stored(
     store = OutputStore("synthetic", folder, device="cpu")
     for triple in triples:
         outputs = [store.get(runs[name]) for name in triple]
-        target = (outputs[0].logits + outputs[1].logits)[outputs[0].maps.index].argmax(1)
+        target = (outputs[0].logits + outputs[1].logits)[outputs[0].maps.rows].argmax(1)
         set_overlap([own.maps.select(target) for own in outputs], SIDE)
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The students of CIFAR-100 with no, one and two teachers (cifar100-T.sh trains those).
 #
-#   bash script/cifar100.sh [FLAGS]            flags go to train_student.py, such as --epochs 2
+#   bash script/cifar100.sh [FLAGS]     flags go to train_student.py, such as --epochs 2
 #
-# DATASET  data set (CIFAR100)
+# DATA     data root (default: data)
+# DATASET  data set (default: CIFAR100)
 # RECIPE   file of settings (default: the data set's own in script/recipes)
 # CELLS    cells to train, names or groups (default: 0T 1T 2T)
 # SEEDS    seeds of the students (default: 1)

@@ -38,7 +38,7 @@ train() {
   # The lists are split into words on purpose.
   # shellcheck disable=SC2086
   "$PYTHON" -m engine.launch "$program" --dataset "$dataset" --recipe "$recipe" \
-    --cells $cells --seeds ${SEEDS:-1} --gpus ${GPUS:-} "$@"
+    --cells $cells --seeds ${SEEDS:-1} --gpus ${GPUS:-} ${DATA:+--data-path "$DATA"} "$@"
 }
 
 # measure MODULE CELLS [FLAGS]: one measurement of the data set's finished cells.
@@ -47,5 +47,5 @@ measure() {
   shift 2
   # The list is split into words on purpose.
   # shellcheck disable=SC2086
-  "$PYTHON" -m "$module" --dataset "${DATASET:-CIFAR100}" --cells $cells "$@"
+  "$PYTHON" -m "$module" --dataset "${DATASET:-CIFAR100}" --cells $cells ${DATA:+--data-path "$DATA"} "$@"
 }

@@ -34,7 +34,8 @@ def test_parameter_counts(arch, classes, count):
 def test_every_architecture_answers_at_32_pixels():
     for arch in architectures():
         with torch.no_grad():
-            logits = build_model(arch, 7).eval()(torch.zeros(2, 3, 32, 32))
+            model = build_model(arch, 7, image_size=32)
+            logits = model.eval()(torch.zeros(2, 3, 32, 32))
         assert logits.shape == (2, 7), arch
 
 
@@ -45,6 +46,11 @@ def test_small_nets_keep_the_resolution_that_small_images_need():
         model.avgpool.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
         model(torch.zeros(1, 3, 32, 32))
         assert seen[0].shape[-2:] == (side, side), arch
+
+
+def test_a_vision_transformer_needs_whole_patches():
+    with pytest.raises(ModelError, match="vit_b_16 needs a multiple of 16 pixels, not 40"):
+        build_model("vit_b_16", 10, image_size=40)
 
 
 def test_unknown_architecture():

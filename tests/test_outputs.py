@@ -91,7 +91,7 @@ def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store
         expected = class_activation_map(model, images, target=choice)
         scale = expected.abs().amax(dim=(1, 2), keepdim=True)
         torch.testing.assert_close(stored.select(choice), expected / scale, atol=2e-3, rtol=2e-3)
-    assert stored.index.tolist() == list(range(len(images)))
+    assert stored.rows.tolist() == list(range(len(images)))
 
 
 def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):
@@ -147,9 +147,10 @@ def test_a_vision_transformer_teaches_learns_and_is_looked_at():
     compute = Compute(torch.device("cpu"), "none", statistics)
     views = (images * 40 + 128).clamp(0, 255).byte()
     batch = (torch.arange(3), views, torch.tensor([0, 1, 2]))
-    found, labels, maps = _collect(model.eval(), [batch], compute, torch.tensor([0, 2]))
+    index, found, labels, maps = _collect(model.eval(), [batch], compute, torch.tensor([0, 2]))
     assert found.shape == (3, 10)
-    assert labels.tolist() == [0, 1, 2]
+    assert labels.tolist() == index.tolist() == [0, 1, 2]
+    assert maps.rows.tolist() == [0, 2]
     expected = attention_rollout(model, compute.inputs(views))[[0, 2]]
     scale = expected.amax(dim=(1, 2), keepdim=True)
     torch.testing.assert_close(

@@ -1,0 +1,145 @@
+"""Images that cannot be read: an error by default, left out and counted on demand."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import Bench
+from PIL import Image
+
+import train_student
+from dataloader.errors import DataError
+from dataloader.file_set import FileImageSet
+from dataloader.loader import ViewLoader
+from dataloader.views import imagenet_view
+from engine.errors import run_program
+from metrics import calculate_ece
+from metrics.outputs import OutputStore
+
+
+def photographs(folder, classes=2, each=6):
+    """A small ImageNet: train/<wnid>/ and val/<wnid>/ with images of noise of one colour."""
+    random = np.random.RandomState(0)
+    for split in ("train", "val"):
+        for c in range(classes):
+            (folder / split / f"n{c:08d}").mkdir(parents=True)
+            for i in range(each):
+                pixels = random.randint(0, 128, (40, 48, 3)) + np.array([0, 127 * c, 0])
+                path = folder / split / f"n{c:08d}" / f"{split}_{i}.JPEG"
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return folder
+
+
+def corrupt(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def file_set(folder):
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("train/*/*.JPEG"))
+    labels = [int(name.split("/")[1][1:]) for name in names]
+    return FileImageSet.of(folder, zip(names, labels, strict=True), ("n00000000", "n00000001"))
+
+
+def loader(images, **how):
+    return ViewLoader(images, imagenet_view("weak", 32), seed=0, batch_size=4, **how)
+
+
+def by_index(loader):
+    return {
+        int(i): view
+        for index, views, _ in loader.epoch(0)
+        for i, view in zip(index, views, strict=True)
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+class TestLoader:
+    def test_the_first_bad_image_is_named_in_one_line(self, tmp_path, workers):
+        bad = photographs(tmp_path) / "train" / "n00000001" / "train_2.JPEG"
+        corrupt(bad)
+        with pytest.raises(DataError) as error:
+            list(loader(file_set(tmp_path), workers=workers).epoch(0))
+        assert str(bad) in str(error.value)
+        assert "--on-bad-image skip" in str(error.value)
+        assert "\n" not in str(error.value)
+
+    def test_skipped_images_are_counted_and_the_others_unchanged(self, tmp_path, workers):
+        photographs(tmp_path)
+        images = file_set(tmp_path)
+        whole = by_index(loader(images))
+        for k in (4, 5, 6, 7):  # the second batch, whole
+            corrupt(images.path(k))
+        corrupt(images.path(8))
+        skipping = loader(images, workers=workers, on_bad_image="skip")
+        for _ in range(2):  # counted for each pass, not added up
+            seen = by_index(skipping)
+            assert skipping.skipped == 5
+        assert sorted(seen) == [0, 1, 2, 3, 9, 10, 11]
+        assert all((seen[i] == whole[i]).all() for i in seen)
+
+
+@pytest.fixture
+def bench(tmp_path, tiny_recipe):
+    photographs(tmp_path / "data")
+
+    class ImageNetBench(Bench):
+        def flags(self, cell, *flags):
+            where = ["--dataset", "ImageNet", "--data-path", str(tmp_path / "data")]
+            return [*super().flags(cell, "--batch-size", 4, *flags), *where]
+
+    return ImageNetBench(tmp_path / "runs", tiny_recipe)
+
+
+def finished(bench, cell):
+    seed = int(cell[1]) if "_" not in cell and cell[0] == "T" else 1
+    return json.loads(
+        (bench.folder / "ImageNet" / cell / f"seed{seed}" / "metrics.json").read_text()
+    )
+
+
+def test_a_run_records_what_it_left_out_and_is_measured_on_the_rest(bench, tmp_path, capsys):
+    corrupt(tmp_path / "data" / "train" / "n00000000" / "train_1.JPEG")
+    corrupt(tmp_path / "data" / "val" / "n00000000" / "val_3.JPEG")
+    skip = ("--on-bad-image", "skip")
+    bench.teacher("T1w", *skip)
+    bench.student("T1w_Sw", *skip)
+    last = finished(bench, "T1w_Sw")["last"]
+    assert last["skipped_images"] == {"train": 1, "validation": 1}
+    assert last["test"]["top1"] * 11 == pytest.approx(round(last["test"]["top1"] * 11))
+
+    where = ["--dataset", "ImageNet", "--data-path", str(tmp_path / "data")]
+    where += ["--output-dir", str(bench.folder), "--cells", "T1w_Sw"]
+    calculate_ece.main([*where, *skip])
+    (row,) = json.loads((bench.folder / "ImageNet" / "ece.json").read_text())
+    assert row["top1"] == pytest.approx(last["test"]["top1"])
+    assert run_program(calculate_ece.main, [*where, "--view", "weak"]) == 2
+    assert "val_3.JPEG" in capsys.readouterr().err
+
+
+def test_outputs_without_the_skipped_images_still_fit_their_maps(bench, tmp_path):
+    bench.teacher("T1w")
+    bench.student("T1w_Sw")
+    corrupt(tmp_path / "data" / "val" / "n00000000" / "val_3.JPEG")
+    store = OutputStore("ImageNet", tmp_path / "data", on_bad_image="skip")
+    run = bench.run("T1w_Sw", 1)
+    path = bench.folder / "ImageNet" / "T1w_Sw" / "seed1"
+    outputs = store.get(type(run)(path))
+    assert outputs.index.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert outputs.maps.rows.tolist() == list(range(11))
+    assert outputs.labels.tolist() == [0] * 5 + [1] * 6
+
+
+def test_by_default_a_bad_image_stops_the_run(bench, tmp_path, capsys):
+    bad = tmp_path / "data" / "train" / "n00000000" / "train_1.JPEG"
+    corrupt(bad)
+    assert run_program(train_student.main, bench.flags("Sw", "--workers", 1)) == 2
+    error = capsys.readouterr().err
+    assert str(bad) in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_data_root_is_named(bench, tmp_path, capsys):
+    shutil.rmtree(tmp_path / "data")
+    assert run_program(train_student.main, bench.flags("Sw")) == 2
+    assert "--data-path" in capsys.readouterr().err
