@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
+from engine.cells import StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.errors import RunError
 from engine.schedule import SCHEDULES
 
@@ -194,11 +194,6 @@ def changed_settings(saved: Mapping[str, Any], config: TrainConfig) -> list[str]
         for name, value in before.items()
         if value != now[name]
     ]
-
-
-def cell_of(config: TrainConfig) -> Cell:
-    """The cell's parts, for code that serves both roles."""
-    return config.parsed_cell  # type: ignore[attr-defined]
 
 
 class _OneLineParser(argparse.ArgumentParser):

@@ -90,9 +90,8 @@ class Pool:
 
     def _fail(self, job: Job, code: int) -> None:
         with self._lock:
-            self._failures.append(
-                RunError(f"{job.name} failed (exit code {code}); log: {job.run.log}")
-            )
+            where = f"log: {job.run.log}" if job.run.log.is_file() else "its reason is above"
+            self._failures.append(RunError(f"{job.name} failed (exit code {code}); {where}"))
         self._stop()
 
     def _stop(self) -> None:

@@ -43,6 +43,10 @@ class Progress:
         """Print a line and keep it in the run's log."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Keep a line in the run's log alone."""
         with self.log.open("a") as file:
             file.write(text + "\n")
 

@@ -19,7 +19,7 @@ from engine.compute import Compute, pick_device
 from engine.config import StudentConfig, TeacherConfig
 from engine.data import RunData, load_data
 from engine.environment import describe
-from engine.errors import RunError
+from engine.errors import RunError, one_line
 from engine.files import write_json
 from engine.learner import Learner
 from engine.loop import Task, evaluate, teacher_logits_of, train_epoch
@@ -143,6 +143,9 @@ def fit(
             scalars.write(record)
             progress.line(_epoch_line(state, progress))
         _finish(state)
+    except Exception as error:
+        progress.note(f"{config.cell}  stopped: {one_line(error)}")
+        raise
     finally:
         progress.close()
         scalars.close()

@@ -20,6 +20,11 @@ def load_pretrained(model: nn.Module, path: Path) -> bool:
     The final layer stays as initialised where the class count differs. Any other key that is
     missing, unexpected or of another shape is a ModelError that names it.
     """
+    if not path.is_file():
+        raise ModelError(
+            f"no weights at {path}: the README says how to make the file; --pretrained none trains "
+            "from scratch"
+        )
     weights = dict(read_state_dict(path))
     own = model.state_dict()
     final = [key for key in FINAL_LAYERS if key in own]
@@ -46,7 +51,7 @@ def read_weights_file(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"no weights at {path}: the README says how to make the file") from None
+        raise ModelError(f"no weights at {path}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"{path} is truncated or no file of weights ({reason})") from None

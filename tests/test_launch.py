@@ -38,9 +38,16 @@ def test_the_first_failure_stops_the_rest_and_is_named(tmp_path):
         job(tmp_path, "cell Sw seed 1", "raise SystemExit(3)"),
         job(tmp_path, "cell Ss seed 1", touch(after)),
     ]
-    with pytest.raises(RunError, match=r"cell Sw seed 1 failed \(exit code 3\); log: .*log\.txt"):
+    with pytest.raises(
+        RunError, match=r"cell Sw seed 1 failed \(exit code 3\); its reason is above"
+    ):
         Pool([None]).run(jobs)
     assert not after.exists()
+
+    jobs[0].run.path.mkdir()
+    jobs[0].run.log.write_text("stopped\n")
+    with pytest.raises(RunError, match=r"failed \(exit code 3\); log: .*log\.txt"):
+        Pool([None]).run(jobs)
 
 
 def test_a_failure_stops_the_jobs_on_other_devices(tmp_path):

@@ -235,6 +235,7 @@ class TestErrors:
         argv = bench.flags("Sw", "--lr", 1e30, "--epochs", 2)
         error = self.fails(train_student.main, argv, capsys)
         assert "the loss became" in error
+        assert "Sw  stopped: the loss became" in bench.run("Sw", 1).log.read_text()
         assert not bench.run("Sw", 1).checkpoint("last").exists()
 
     def test_full_disk(self, bench, capsys):
