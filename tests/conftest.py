@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import train_student
 import train_teacher
@@ -32,6 +33,12 @@ class Bench:
 
     def run(self, cell, seed):
         return RunDirectory.locate(str(self.folder), DATASET, cell, seed)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Nets this small gain little from a second thread, and wait for it where a machine is busy."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
