@@ -10,6 +10,10 @@ use_python() { # use_python REQUIREMENTS_FILE
       return
     fi
   done
+  if ! "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "error: Python 3.11 or newer is needed: name one with PYTHON=/path/to/python" >&2
+    exit 2
+  fi
   echo "installing $1 into .venv (several GB, once)"
   if [ ! -x .venv/bin/python ]; then
     "${PYTHON:-python3}" -m venv .venv

@@ -4,6 +4,7 @@
 #
 #   bash script/quickstart.sh [FLAGS]     flags go to both trainers, such as --epochs 16
 #
+# DATA     data root of another data set (default: data)
 # DATASET  data set (default: synthetic)
 # RECIPE   file of settings (default: the data set's own in script/recipes)
 # CELLS    students to train (default: weak or strong throughout, with 0 to 3 teachers)
@@ -18,4 +19,5 @@ train train_teacher.py "$DATASET" "${RECIPE:-}" T "$@"
 train train_student.py "$DATASET" "${RECIPE:-}" "$CELLS" "$@"
 # The list is split into words on purpose.
 # shellcheck disable=SC2086
-"$PYTHON" -m metrics.evaluate --dataset "$DATASET" --output-dir "$(runs_folder "$@")" --cells $CELLS
+"$PYTHON" -m metrics.evaluate --dataset "$DATASET" --output-dir "$(runs_folder "$@")" --cells $CELLS \
+  ${DATA:+--data-path "$DATA"}

@@ -460,9 +460,7 @@ def test_memory_per_image():
     assert sum(array.nbytes for array in arrays) <= n * (36 + 24)
     assert not any(isinstance(value, list) for value in fields.values())
     assert all(array.dtype != object for array in arrays)
-    content = pickle.dumps(images)
-    assert len(content) < n * (36 + 24) + 1000
-    assert pickle.loads(content).path(12_345) == images.path(12_345)
+    assert len(pickle.dumps(images)) < n * (36 + 24) + 1000
 
 
 class TestParetoCounts:
