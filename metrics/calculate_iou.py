@@ -18,7 +18,7 @@ from metrics.bootstrap import means_with_intervals
 from metrics.figures import AttentionRow, attention_figure, overlap_figure
 from metrics.grid import Grid, GridRun, measure_parser, open_grid, students_of
 from metrics.outputs import AttentionMaps, Outputs, OutputStore
-from metrics.overlap import binarize, overlap_with_object, pointing_game
+from metrics.overlap import binarize, intersection_over_union_per_image, pointing_hits
 from metrics.results import publish
 from metrics.set_overlap import set_overlap
 from metrics.table import Row
@@ -111,12 +111,16 @@ class Measure:
         if objects is None:
             return {}
         masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
-        overlap = [overlap_with_object(mask, objects) for mask in masks]
-        hits = [pointing_game(own, objects) for own in maps]
-        return {
-            "object_iou": sum(overlap) / len(overlap),
-            "pointing_game": sum(hits) / len(hits),
-        }
+        overlaps = [
+            intersection_over_union_per_image(torch.stack([mask, objects])) for mask in masks
+        ]
+        hits = [pointing_hits(own, objects).double() for own in maps]
+        return means_with_intervals(
+            {
+                "object_iou": torch.stack(overlaps).mean(0),
+                "pointing_game": torch.stack(hits).mean(0),
+            }
+        )
 
     def _overlay(self, run: GridRun) -> Figure:
         teachers = self._teachers(run.cell.teachers)

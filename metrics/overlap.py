@@ -118,12 +118,20 @@ def pointing_game(maps: Tensor, object_masks: Tensor) -> float:
     Raises:
         ValueError: shapes that do not fit, no samples, NaN or infinity, or an empty object mask.
     """
+    return pointing_hits(maps, object_masks).double().mean().item()
+
+
+def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:
+    """Whether each map's highest value lies in the object. (B, h, w), (B, H, W) bool -> (B,) bool.
+
+    Raises:
+        ValueError: as ``pointing_game``.
+    """
     _check_maps(maps)
     _check_objects(object_masks, len(maps))
     resized = _resize(maps, object_masks.shape[1:])
     peak = resized.flatten(1).argmax(dim=1, keepdim=True)
-    hits = object_masks.to(maps.device).flatten(1).gather(1, peak)
-    return hits.double().mean().item()
+    return object_masks.to(maps.device).flatten(1).gather(1, peak)[:, 0]
 
 
 def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:

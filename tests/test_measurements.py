@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import DATASET
+from matplotlib.figure import Figure
 from PIL import Image
 
 from Affinity import calculate_affinity, calculate_affinity_3T
@@ -18,7 +19,8 @@ from engine.errors import RunError, run_program
 from metrics import calculate_agreement, calculate_ece, calculate_iou, evaluate, report
 from metrics.attention import class_activation_map
 from metrics.calibration import expected_calibration_error
-from metrics.overlap import binarize, intersection_over_union
+from metrics.overlap import binarize, intersection_over_union, pointing_game
+from metrics.results import publish
 from metrics.seeds import over_seeds, with_spread
 from metrics.set_overlap import set_overlap
 
@@ -88,6 +90,9 @@ def test_overlap_of_teachers_is_that_of_their_maps(taught, flags, results, pixel
     objects = torch.from_numpy(data.masks)
     with_object = [intersection_over_union(torch.stack([own, objects])) for own in masks]
     assert row["object_iou"] == pytest.approx(sum(with_object) / 2, abs=2e-3)
+    hits = [pointing_game(own, objects) for own in maps]
+    assert row["pointing_game"] == pytest.approx(sum(hits) / 2, abs=5e-3)
+    assert row["pointing_game_low"] <= row["pointing_game"] <= row["pointing_game_high"]
     assert is_picture(taught.folder / DATASET / "iou_T_T.png")
     assert is_picture(taught.folder / DATASET / "iou_T_T_maps_T1w_T2w_Sw.png")
 
@@ -243,6 +248,19 @@ def test_seeds_gather_into_mean_and_spread():
     assert with_spread(weak, "ece", 3) == "0.200 ± 0.141"
     assert with_spread(strong, "ece", 1) == "0.5"
     assert "note" not in weak
+
+
+def test_several_seeds_are_printed_one_by_one_and_together(tmp_path, capsys):
+    rows = [{"cell": "Sw", "seed": k, "ece": 0.1 * k, "ece_low": 0.0} for k in (1, 3)]
+    publish(tmp_path / "x", rows, ("cell", "seed", "ece", "top1"), Figure(), "a note")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["cell", "seed", "ece"],
+        ["Sw", "1", "0.100"],
+        ["Sw", "3", "0.300"],
+    ]
+    assert lines[5].split() == ["Sw", "2", "0.200", "±", "0.141"]
+    assert (tmp_path / "x.csv").read_text().splitlines()[0] == "cell,seed,ece,ece_low"
 
 
 def test_an_unknown_cell_is_one_line(flags, capsys):
