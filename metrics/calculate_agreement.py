@@ -21,7 +21,7 @@ from metrics.agreement import (
 )
 from metrics.bootstrap import means_with_intervals
 from metrics.figures import fidelity_figure
-from metrics.grid import Grid, GridRun, measure_parser, open_grid, students_of
+from metrics.grid import Grid, GridRun, measure_parser, open_grid
 from metrics.information import (
     mutual_information,
     mutual_information_chance_floor,
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = measure_parser("Agreement of every pair.", ("1T", "2T", "3T"), "agreement")
     options = parser.parse_args(argv)
     grid, store, runs = open_grid(options)
-    rows = [row for run in students_of(runs) for row in cell_rows(run, grid, store)]
+    rows = [row for run in grid.taught(runs) for row in cell_rows(run, grid, store)]
     publish(
         grid.folder / options.name,
         rows,

@@ -16,7 +16,7 @@ from engine.errors import RunError, run_program
 from metrics.agreement import ensemble_logits
 from metrics.bootstrap import means_with_intervals
 from metrics.figures import AttentionRow, attention_figure, overlap_figure
-from metrics.grid import Grid, GridRun, measure_parser, open_grid, students_of
+from metrics.grid import Grid, GridRun, measure_parser, open_grid
 from metrics.outputs import AttentionMaps, Outputs, OutputStore
 from metrics.overlap import binarize, intersection_over_union_per_image, pointing_hits
 from metrics.results import publish
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     grid, store, runs = open_grid(options)
     measure = Measure(grid, store, options)
-    students = students_of(runs)
+    students = grid.taught(runs)
     rows = measure.teachers_rows(students) if options.group == "T_T" else measure.rows(students)
     if not rows:
         raise RunError(f"no cell of {' '.join(options.cells)} has the models that this compares")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cells import LARGEST_ENSEMBLE, Cell, StudentCell, TeacherCell, expand, grid_order
+from engine.cells import LARGEST_ENSEMBLE, Cell, TeacherCell, expand, grid_order
 from engine.config import ON_BAD_IMAGE
 from engine.errors import RunError
 from engine.run import RunDirectory
@@ -69,6 +69,24 @@ class Grid:
                 f"teacher {cell} is not finished ({run.path}): made by {self._script(cell)}"
             )
         return run
+
+    def taught(self, runs: Sequence[GridRun]) -> list[GridRun]:
+        """The students among `runs` whose teachers are there; the others are named on stderr.
+
+        RunError when none is left.
+        """
+        students = [run for run in runs if run.cell.teachers]
+        ready = []
+        for run in students:
+            try:
+                for cell in run.cell.teachers:
+                    self.teacher(cell)
+                ready.append(run)
+            except RunError as error:
+                print(f"left out: {run.cell}, whose {error}", file=sys.stderr)
+        if not ready:
+            raise RunError(f"no student with its teachers is finished in {self.folder}")
+        return ready
 
     def _runs_of(self, cell: Cell, seeds: Sequence[int] | None) -> list[GridRun]:
         begun = sorted((self.folder / str(cell)).glob("seed*/config.yaml"))
@@ -137,8 +155,3 @@ def open_grid(options: argparse.Namespace) -> tuple[Grid, OutputStore, list[Grid
         workers=options.workers,
     )
     return grid, store, grid.finished(expand(options.cells), options.seeds)
-
-
-def students_of(runs: Sequence[GridRun]) -> list[GridRun]:
-    """The runs of students that have teachers."""
-    return [run for run in runs if isinstance(run.cell, StudentCell) and run.cell.teachers]

@@ -189,9 +189,12 @@ def test_missing_runs_are_named_and_the_rest_is_measured(taught, flags, tmp_path
     assert out.startswith("cell")
 
     shutil.rmtree(tmp_path / "runs" / DATASET / "T2w")
-    code = run_program(calculate_iou.main, [*where, "--cells", "T1w_T2w_Sw"])
-    assert code == 2
-    assert "teacher T2w is not finished" in capsys.readouterr().err
+    calculate_iou.main([*where, "--cells", "2T"])
+    out, err = capsys.readouterr()
+    assert "left out: T1w_T2w_Sw, whose teacher T2w is not finished" in err
+    assert [line.split()[0] for line in out.splitlines()[:2]] == ["cell", "T1s_T2s"]
+    assert run_program(calculate_iou.main, [*where, "--cells", "T1w_T2w_Sw"]) == 2
+    assert "no student with its teachers is finished" in capsys.readouterr().err
 
 
 def test_nothing_to_measure(tmp_path):
