@@ -3,6 +3,7 @@ batch size, number of workers and order leave every pixel as it is."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import torch
@@ -66,6 +67,12 @@ class EpochBatches(Sampler):
         return torch.arange(self.size)
 
 
+def share_memory_for_good(worker: int) -> None:
+    """Keep the garbage collector of a forked worker off the objects that it shares with the main
+    process: a full collection writes to each of them, and so copies some 80 MB a worker."""
+    gc.freeze()
+
+
 class ViewLoader:
     """One pass over an image set for every epoch asked for.
 
@@ -94,6 +101,7 @@ class ViewLoader:
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
             collate_fn=collate,
+            worker_init_fn=share_memory_for_good,
         )
 
     def __len__(self) -> int:
