@@ -22,7 +22,6 @@ from engine.errors import RunError
 from engine.schedule import SCHEDULES
 
 ON_BAD_IMAGE = ("error", "skip")
-
 FIRST_STUDENT_STREAM = 1000
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
 

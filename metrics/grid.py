@@ -111,12 +111,12 @@ class Grid:
         ]
 
     def _script(self, cell: Cell) -> str:
-        """The command that trains a cell; any script trains any cell of its role."""
-        stem = SCRIPT_STEMS.get(self.dataset)
-        dataset = "" if stem else f"DATASET={self.dataset} "
+        """The command that trains a cell; a set without scripts of its own borrows CIFAR-100's."""
+        stem = SCRIPT_STEMS.get(self.dataset, SCRIPT_STEMS["CIFAR100"])
+        dataset = "" if self.dataset in SCRIPT_STEMS else f"DATASET={self.dataset} "
         if isinstance(cell, TeacherCell):
-            return f"{dataset}bash script/{stem or SCRIPT_STEMS['CIFAR100']}-T.sh"
-        stem = stem or SCRIPT_STEMS["CIFAR100"]
+            return f"{dataset}bash script/{stem}-T.sh"
+        # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
         three = "3T_" if len(cell.teachers) == LARGEST_ENSEMBLE and "cifar" in stem else ""
         return f"{dataset}bash script/{three}{stem}.sh"
 
