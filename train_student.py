@@ -8,37 +8,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from engine.config import StudentConfig, resolve
-from engine.errors import run_program
-from engine.run import RunDirectory
+from dataloader.errors import run_program
+from engine.config import StudentConfig
+from engine.flags import resolve
+from engine.run import RunDirectory, Runs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the student that the flags describe, unless its run is finished."""
     config = resolve(StudentConfig, argv)
-    run = RunDirectory.of(config)
+    run = Runs.beside(config).of_config(config)
     if not run.has_finished(config):
-        train(config, run)
+        distil(config, run)
 
 
-def train(config: StudentConfig, run: RunDirectory) -> None:
+def distil(config: StudentConfig, run: RunDirectory) -> None:
     """A student learns from labels and from its teachers, all of whom see its view."""
-    from engine.loop import Task, distilled, labels_only  # torch only when there is work to do
-    from engine.teachers import load_teachers, teacher_hashes
-    from engine.training import build_learner, fit, open_data
+    from engine.compute import Compute  # torch only when there is work to do
+    from engine.data import load_data
+    from engine.fit import Fit
+    from engine.learner import new_learner
+    from engine.loop import Task
+    from engine.teachers import load_teachers
+    from engine.training import train
+    from losses.objective import distilled, labels_only
 
-    data, compute = open_data(config)
-    teachers = load_teachers(config, data.num_classes, compute)
-    student = build_learner(config, data.num_classes, compute)
+    data = load_data(config)
+    compute = Compute.of(config, data.statistics)
+    teachers = load_teachers([config], data.num_classes, compute)
+    student = new_learner(config, data.num_classes, compute)
     objective = (
         distilled(temperature=config.temperature, ce_weight=config.ce_weight)
-        if teachers
-        else labels_only
+        if teachers.names
+        else labels_only()
     )
-    names = [str(cell) for cell in config.parsed_cell.teachers]
-    task = Task(objective, teachers, names, compute, data.shot_groups)
-    fit(config, run, data, student, task, teacher_files=teacher_hashes(config))
+    task = Task(student, objective, teachers.names)
+    train([Fit(config, run, task)], data, teachers, compute)
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, None))
+    sys.exit(run_program(main))

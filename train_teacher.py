@@ -8,31 +8,37 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from engine.config import TeacherConfig, resolve
-from engine.errors import run_program
-from engine.run import RunDirectory
+from dataloader.errors import run_program
+from engine.config import TeacherConfig
+from engine.flags import resolve
+from engine.run import RunDirectory, Runs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the teacher that the flags describe, unless its run is finished."""
     config = resolve(TeacherConfig, argv)
-    run = RunDirectory.of(config)
+    run = Runs.beside(config).of_config(config)
     if not run.has_finished(config):
-        train(config, run)
+        teach(config, run)
 
 
-def train(config: TeacherConfig, run: RunDirectory) -> None:
+def teach(config: TeacherConfig, run: RunDirectory) -> None:
     """A teacher learns from labels alone."""
-    from engine.loop import Task, labels_only  # torch is loaded only when there is work to do
-    from engine.training import build_learner, fit, open_data
+    from engine.compute import Compute  # torch only when there is work to do
+    from engine.data import load_data
+    from engine.fit import Fit
+    from engine.learner import new_learner
+    from engine.loop import Task
+    from engine.teachers import Teachers
+    from engine.training import train
+    from losses.objective import labels_only
 
-    data, compute = open_data(config)
-    teacher = build_learner(config, data.num_classes, compute)
-    task = Task(
-        labels_only, teachers=None, teacher_names=(), compute=compute, shot_groups=data.shot_groups
-    )
-    fit(config, run, data, teacher, task, teacher_files={})
+    data = load_data(config)
+    compute = Compute.of(config, data.statistics)
+    teacher = new_learner(config, data.num_classes, compute)
+    task = Task(teacher, labels_only())
+    train([Fit(config, run, task)], data, Teachers(), compute)
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, None))
+    sys.exit(run_program(main))

@@ -7,99 +7,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
+from dataloader.errors import run_program
+from engine.config import option
+from evaluation.options import MeasureOptions, parse_options
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, not as a module
 
-from Affinity.affinity import affinity, diversity
-from engine.errors import RunError, run_program
-from metrics.agreement import correct_per_sample
-from metrics.bootstrap import bootstrap_ratio
-from metrics.figures import affinity_figure
-from metrics.grid import GridRun, measure_parser, open_grid
-from metrics.outputs import Outputs, OutputStore
-from metrics.results import publish
-from metrics.shots import SHOT_GROUPS, members
-from metrics.table import Row
+@dataclass(frozen=True, kw_only=True)
+class AffinityOptions(MeasureOptions):
+    """What the affinity can be asked."""
 
-VIEWS = ("weak", "strong")
-COLUMNS = (
-    "cell", "seed", "view", "top1_view", "top1_base", "top1_test", "affinity", "affinity_low",
-    "affinity_high", "affinity_to_test", "diversity",
-    *(f"top1_view_{name}" for name in SHOT_GROUPS),
-)  # fmt: skip
+    cells: tuple[str, ...] = option(("T1w", "T1s", "T2w", "T2s"), "cells, or groups (or CELLS)")
+    name: str = option("affinity", "of the result files beside the runs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The teachers T1 and T2, or the cells asked for."""
-    measure(argv, cells=("T1w", "T1s", "T2w", "T2s"), name="affinity")
-
-
-def measure(argv: Sequence[str] | None, *, cells: Sequence[str], name: str) -> None:
     """Print and write a row for each model and view, and draw affinity against accuracy."""
-    options = measure_parser("Affinity and diversity of views.", cells, name).parse_args(argv)
-    grid, store, runs = open_grid(options)
-    rows = [row(run, view, store) for run in runs for view in VIEWS]
-    publish(
-        grid.folder / options.name,
-        rows,
-        COLUMNS,
-        affinity_figure(rows),
-        f"validation images, views of seed {options.view_seed}; affinity: top-1 under the view / "
-        "under base (the random crop alone),\nwith its 95% bootstrap interval; affinity_to_test: "
-        "the clean test view below the line;\ndiversity: training loss under the view / under base",
-        store.summary(),
-        by=("cell", "view"),
-    )
+    measure(parse_options(AffinityOptions, argv, "Affinity and diversity of views."))
 
 
-def row(run: GridRun, view: str, store: OutputStore) -> Row:
-    """Affinity (to the base and to the test view) and diversity of `view` for one model."""
-    correct = {
-        name: _correct(store.get(run.run, split="test", view=name))
-        for name in (view, "base", "test")
-    }
-    top1 = {name: values.mean().item() for name, values in correct.items()}
-    if 0 in (top1["base"], top1["test"]):
-        raise RunError(f"{run.run.path}: no image is right, so affinity is undefined: train longer")
-    low, high = bootstrap_ratio(correct[view], correct["base"])
-    losses = {name: _training_loss(run, name, store) for name in (view, "base")}
-    return {
-        "cell": str(run.cell),
-        "seed": run.seed,
-        "view": view,
-        "top1_view": top1[view],
-        "top1_base": top1["base"],
-        "top1_test": top1["test"],
-        "affinity": affinity(top1[view], top1["base"]),
-        "affinity_low": low,
-        "affinity_high": high,
-        "affinity_to_test": affinity(top1[view], top1["test"]),
-        "diversity": diversity(losses[view], losses["base"]),
-        **_by_shots(run, view, correct[view], store),
-    }
+def measure(options: AffinityOptions) -> None:
+    """The same, for a caller that has the options."""
+    from Affinity.measure import publish_affinity  # torch only when there is work to do
 
-
-def _correct(outputs: Outputs) -> torch.Tensor:
-    return correct_per_sample(outputs.logits, outputs.labels).double()
-
-
-def _by_shots(run: GridRun, view: str, correct: torch.Tensor, store: OutputStore) -> Row:
-    """Top-1 under the view over many-, medium- and few-shot classes, of a long-tailed set."""
-    if store.shot_groups is None:
-        return {}
-    labels = store.get(run.run, split="test", view=view).labels
-    groups = members(store.shot_groups, labels)
-    return {f"top1_view_{name}": correct[chosen].mean().item() for name, chosen in groups.items()}
-
-
-def _training_loss(run: GridRun, view: str, store: OutputStore) -> float:
-    outputs = store.get(run.run, split="train", view=view)
-    return F.cross_entropy(outputs.logits.double(), outputs.labels).item()
+    publish_affinity(options)
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, None))
+    sys.exit(run_program(main))

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, not as a module
-
-from Affinity.calculate_affinity import measure
-from engine.errors import run_program
+from Affinity.calculate_affinity import AffinityOptions, measure
+from dataloader.errors import run_program
+from evaluation.options import parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The teachers T1, T2 and T3, or the cells asked for."""
-    measure(argv, cells=("T",), name="affinity_3T")
+    """The same measurement as calculate_affinity.py of the teachers T1, T2 and T3."""
+    about = "Affinity and diversity of views, all teachers."
+    measure(parse_options(AffinityOptions, argv, about, cells=("T",), name="affinity_3T"))
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, None))
+    sys.exit(run_program(main))

@@ -11,16 +11,13 @@ import hashlib
 import pickle
 import shutil
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"
@@ -42,28 +39,10 @@ def md5_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """Yield a path to create a file or folder at; it becomes `target` if the block succeeds.
-
-    Whatever goes wrong, `target` is untouched and nothing temporary is left beside it.
-    Raises DataError for an OSError (a full disk, no permission).
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A path inside the private temporary folder, so that target gets the usual permissions.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
-            path = Path(folder) / target.name
-            yield path
-            path.replace(target)
-    except OSError as error:
-        raise DataError(f"cannot prepare {target}: {error}") from error
-
-
 def extract_archive(archive: Path, folder: Path) -> None:
     """Write the members train, test and meta of the .tar.gz file `archive` into a new `folder`.
 
-    Raises DataError if the archive is corrupt, lacks one of them or holds an unsafe member;
+    Raises UserError if the archive is corrupt, lacks one of them or holds an unsafe member;
     OSError if the disk fails.
     """
     folder.mkdir()
@@ -75,7 +54,7 @@ def extract_archive(archive: Path, folder: Path) -> None:
             while stream.read(2**20):  # the checksum of gzip comes after the last byte
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(
+        raise UserError(
             f"{archive}: not a .tar.gz file, or a truncated or corrupt one ({error}); get it again"
         ) from error
     require_members(folder, named=archive)
@@ -84,11 +63,11 @@ def extract_archive(archive: Path, folder: Path) -> None:
 def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{archive}: refused, member {member.name!r:.80} leads outside the archive")
+        raise UserError(f"{archive}: refused, member {member.name!r:.80} leads outside the archive")
     if not (member.isreg() or member.isdir()):
-        raise DataError(f"{archive}: refused, member {member.name!r:.80} is a link or a device")
+        raise UserError(f"{archive}: refused, member {member.name!r:.80} is a link or a device")
     if member.size > MAX_MEMBER_BYTES:
-        raise DataError(f"{archive}: refused, member {member.name!r:.80} has {member.size} bytes")
+        raise UserError(f"{archive}: refused, member {member.name!r:.80} has {member.size} bytes")
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
@@ -104,7 +83,7 @@ def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -
 def copy_members(source: Path, folder: Path) -> None:
     """Copy train, test and meta from the folder `source` into a new `folder`.
 
-    Raises DataError if one is missing; OSError if the disk fails.
+    Raises UserError if one is missing; OSError if the disk fails.
     """
     require_members(source, named=source)
     folder.mkdir()
@@ -113,10 +92,10 @@ def copy_members(source: Path, folder: Path) -> None:
 
 
 def require_members(folder: Path, *, named: Path) -> None:
-    """Raise DataError, blaming `named`, unless `folder` has the files train, test and meta."""
+    """Raise UserError, blaming `named`, unless `folder` has the files train, test and meta."""
     missing = [name for name in MEMBER_MD5 if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{named}: holds no {FOLDER} data, {', '.join(missing)} missing")
+        raise UserError(f"{named}: holds no {FOLDER} data, {', '.join(missing)} missing")
 
 
 class _PickledArray:
@@ -167,7 +146,7 @@ class _ByteArrayUnpickler(pickle.Unpickler):
 def read_pickle(path: Path) -> dict[Any, Any]:
     """The dict pickled in the file at `path`, with Python 2's strings as bytes.
 
-    Arrays among its values are uint8. Raises DataError if the file is missing, too large or
+    Arrays among its values are uint8. Raises UserError if the file is missing, too large or
     corrupt, or holds anything but plain data; none of its code is run.
     """
     try:
@@ -176,7 +155,7 @@ def read_pickle(path: Path) -> dict[Any, Any]:
         with path.open("rb") as file:
             content = _ByteArrayUnpickler(file, encoding="bytes").load()
     except Exception as error:  # corrupt opcodes can raise nearly anything
-        raise DataError(f"{path}: not a usable CIFAR-100 file ({error})") from error
+        raise UserError(f"{path}: not a usable CIFAR-100 file ({error})") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: not a usable CIFAR-100 file (no dict in it)")
+        raise UserError(f"{path}: not a usable CIFAR-100 file (no dict in it)")
     return {k: v.values if isinstance(v, _PickledArray) else v for k, v in content.items()}

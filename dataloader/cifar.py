@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.archive import FOLDER, read_pickle
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.image_set import ImageSet
 
 SPLITS = ("train", "test")
@@ -20,7 +20,7 @@ def load_cifar100(root: Path, split: str) -> ImageSet:
     """The "train" or "test" split under the data root `root`.
 
     images (N, 32, 32, 3) uint8, labels (N,) int64 in [0, 100), both in archive order; N is
-    whatever the file holds. Raises DataError if a file is missing or its content is invalid.
+    whatever the file holds. Raises UserError if a file is missing or its content is invalid.
     """
     path, batch = _read_split(root, split)
     pixels = _checked_pixels(path, batch.get(b"data"))
@@ -33,7 +33,7 @@ def load_cifar100(root: Path, split: str) -> ImageSet:
 def load_file_names(root: Path, split: str) -> list[str]:
     """The N original file names of a split, in archive order and exactly as stored.
 
-    Raises DataError if the file is missing or has no valid names.
+    Raises UserError if the file is missing or has no valid names.
     """
     path, batch = _read_split(root, split)
     return _strings(path, batch, b"filenames")
@@ -41,14 +41,14 @@ def load_file_names(root: Path, split: str) -> list[str]:
 
 def _read_split(root: Path, split: str) -> tuple[Path, dict[Any, Any]]:
     if split not in SPLITS:
-        raise DataError(f"CIFAR-100 has no split {split!r}, only {' and '.join(SPLITS)}")
+        raise UserError(f"CIFAR-100 has no split {split!r}, only {' and '.join(SPLITS)}")
     return _read_member(root, split)
 
 
 def _read_member(root: Path, name: str) -> tuple[Path, dict[Any, Any]]:
     path = root / FOLDER / name
     if not path.is_file():
-        raise DataError(
+        raise UserError(
             f"CIFAR-100 is not prepared: {path} is missing; "
             "run `python dataloader/dealWith_cifar_dataset.py`"
         )
@@ -57,23 +57,23 @@ def _read_member(root: Path, name: str) -> tuple[Path, dict[Any, Any]]:
 
 def _checked_pixels(path: Path, pixels: object) -> np.ndarray:
     if not isinstance(pixels, np.ndarray):
-        raise DataError(f"{path}: no array 'data' in it")
+        raise UserError(f"{path}: no array 'data' in it")
     if pixels.ndim != 2 or pixels.shape[1] != 3 * SIDE * SIDE or len(pixels) == 0:
-        raise DataError(f"{path}: 'data' has shape {pixels.shape}, expected (N, 3072), N > 0")
+        raise UserError(f"{path}: 'data' has shape {pixels.shape}, expected (N, 3072), N > 0")
     return pixels
 
 
 def _checked_labels(path: Path, labels: object, count: int) -> list[int]:
     if not isinstance(labels, list):
-        raise DataError(f"{path}: no list 'fine_labels' in it")
+        raise UserError(f"{path}: no list 'fine_labels' in it")
     if len(labels) != count:
         first = min(len(labels), count)
-        raise DataError(
+        raise UserError(
             f"{path}: {count} images but {len(labels)} labels, index {first} is the first unpaired"
         )
     for index, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < NUM_CLASSES:
-            raise DataError(f"{path}: label {label!r:.40} at index {index} is not in [0, 100)")
+            raise UserError(f"{path}: label {label!r:.40} at index {index} is not in [0, 100)")
     return labels
 
 
@@ -81,15 +81,15 @@ def _class_names(root: Path) -> tuple[str, ...]:
     path, meta = _read_member(root, "meta")
     names = _strings(path, meta, b"fine_label_names")
     if len(names) != NUM_CLASSES:
-        raise DataError(f"{path}: {len(names)} class names, expected {NUM_CLASSES}")
+        raise UserError(f"{path}: {len(names)} class names, expected {NUM_CLASSES}")
     return tuple(names)
 
 
 def _strings(path: Path, content: dict[Any, Any], key: bytes) -> list[str]:
     values = content.get(key)
     if not isinstance(values, list):
-        raise DataError(f"{path}: no list {key.decode()!r} in it")
+        raise UserError(f"{path}: no list {key.decode()!r} in it")
     for index, value in enumerate(values):
         if not isinstance(value, bytes):
-            raise DataError(f"{path}: {key.decode()} at index {index} is not a string")
+            raise UserError(f"{path}: {key.decode()} at index {index} is not a string")
     return [value.decode("latin-1") for value in values]  # never fails; published names are ASCII

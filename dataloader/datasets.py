@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.cifar import load_cifar100
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.image_list import load_listed
 from dataloader.image_set import Images
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
@@ -57,13 +57,13 @@ class DatasetName:
 
 
 def parse_dataset(name: str) -> DatasetName:
-    """Take a data set's name apart; DataError when there is none of that name."""
+    """Take a data set's name apart; UserError when there is none of that name."""
     match = re.fullmatch(r"(.+?)(?:_imb(\d+))?", name)
     base, imbalance = (match[1], match[2] and int(match[2])) if match else (name, None)
     if base not in _families() or imbalance not in (None, *IMBALANCE_RATIOS):
         known = ", ".join(_families())
         tails = ", ".join(f"_imb{ratio}" for ratio in IMBALANCE_RATIOS)
-        raise DataError(f"unknown data set {name!r}: use {known}, or one of them with {tails}")
+        raise UserError(f"unknown data set {name!r}: use {known}, or one of them with {tails}")
     return DatasetName(base, imbalance)
 
 

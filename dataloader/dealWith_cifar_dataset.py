@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
 from tqdm import tqdm
-
-if not __package__:  # run as a script: only this file's own folder is on the path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataloader.archive import (
     ARCHIVE,
@@ -23,10 +20,10 @@ from dataloader.archive import (
     extract_archive,
     md5_of,
     require_members,
-    staged,
 )
 from dataloader.cifar import SPLITS, load_cifar100, load_file_names
-from dataloader.errors import DataError
+from dataloader.errors import OneLineParser, UserError, run_program
+from dataloader.files import staged
 from dataloader.image_set import ImageSet
 
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -37,7 +34,7 @@ def prepare(source: Path | None, data_path: Path) -> None:
     """Put validated CIFAR-100 files into data_path/cifar-100-python, unless they are there.
 
     source: the archive or the extracted folder; None looks in the usual places, then downloads.
-    Raises DataError if there is no source, or it or what is already in place cannot be used.
+    Raises UserError if there is no source, or it or what is already in place cannot be used.
     """
     target = data_path / FOLDER
     if target.exists():
@@ -57,8 +54,8 @@ def _check_prepared(target: Path) -> None:
     try:
         require_members(target, named=target)
         _check_content(target)
-    except DataError as error:
-        raise DataError(f"{error}; remove {target} and run this again") from error
+    except UserError as error:
+        raise UserError(f"{error}; remove {target} and run this again") from error
 
 
 def _check_content(folder: Path) -> None:
@@ -69,7 +66,7 @@ def _check_content(folder: Path) -> None:
 def _find_source(source: Path | None, data_path: Path) -> Path | None:
     if source is not None:
         if not source.exists():
-            raise DataError(f"--source {source} does not exist; give {ARCHIVE} or {FOLDER}")
+            raise UserError(f"--source {source} does not exist; give {ARCHIVE} or {FOLDER}")
         return source
     places = (data_path, data_path / IMAGE_FOLDER, Path())
     candidates = (place / name for place in places for name in (ARCHIVE, FOLDER))
@@ -82,7 +79,7 @@ def _download(folder: Path, data_path: Path) -> Path:
     try:
         CIFAR100(folder, download=True)
     except (OSError, RuntimeError, HTTPException) as error:
-        raise DataError(
+        raise UserError(
             f"no {ARCHIVE} in {data_path}, {data_path / IMAGE_FOLDER} or the current folder, and "
             f"the download failed ({error}); get it from {HOME_PAGE} and put it into {data_path}"
         ) from error
@@ -95,8 +92,8 @@ def _install(source: Path, target: Path) -> None:
         fill(source, folder)
         try:
             _check_content(folder)
-        except DataError as error:  # blame the user's file, not the temporary copy of it
-            raise DataError(str(error).replace(str(folder), str(source))) from error
+        except UserError as error:  # blame the user's file, not the temporary copy of it
+            raise UserError(str(error).replace(str(folder), str(source))) from error
     print(f"{target} is prepared from {source.name}")
     _report_checksums(source, target)
 
@@ -122,12 +119,12 @@ def write_images(data_path: Path, split: str) -> None:
     """Write a split as data_path/CIFAR100/<split>/<label>/<name>.png and its list <split>.txt.
 
     The list has a line `path label` for each image in archive order, paths relative to data_path.
-    What is complete stays as it is. Raises DataError if the split or an earlier tree is unusable.
+    What is complete stays as it is. Raises UserError if the split or an earlier tree is unusable.
     """
     data = load_cifar100(data_path, split)
     names = load_file_names(data_path, split)
     if len(names) != len(data):
-        raise DataError(f"{data_path / FOLDER / split}: {len(data)} images, {len(names)} filenames")
+        raise UserError(f"{data_path / FOLDER / split}: {len(data)} images, {len(names)} filenames")
     folder = data_path / IMAGE_FOLDER / split
     files = image_files(names, data.labels.tolist())
     tree_is_new = _write_tree(folder, files, data)
@@ -166,7 +163,7 @@ def _write_tree(folder: Path, files: list[str], data: ImageSet) -> bool:
     if folder.exists():
         missing = next((file for file in files if not (folder / file).is_file()), None)
         if missing is not None:
-            raise DataError(f"{folder} lacks {missing}; remove {folder} and run this again")
+            raise UserError(f"{folder} lacks {missing}; remove {folder} and run this again")
         return False
     with staged(folder) as tree:
         for label in set(data.labels.tolist()):
@@ -184,8 +181,16 @@ def _write_list(path: Path, text: str) -> bool:
     return True
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make the data ready; UserError says why it cannot be."""
+    args = _parser().parse_args(argv)
+    prepare(args.source, args.data_path)
+    for split in SPLITS if args.images else ():
+        write_images(args.data_path, split)
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         description="Make CIFAR-100 ready: check and unpack the published archive "
         f"({ARCHIVE}), or fetch it where there is a network. Running it again changes nothing.",
     )
@@ -204,21 +209,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"also write PNG files and lists, <data path>/{IMAGE_FOLDER}/train and train.txt "
         "(the same for test)",
     )
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 if the data is ready, 2 after one line on stderr that says why not."""
-    args = _parse(argv)
-    try:
-        prepare(args.source, args.data_path)
-        for split in SPLITS if args.images else ():
-            write_images(args.data_path, split)
-    except (DataError, OSError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main, if_interrupted="nothing was written; run the command again"))

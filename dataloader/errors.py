@@ -1,5 +1,65 @@
-"""The one exception that says: the data on disk, or what was asked of it, cannot be used."""
+"""What the user gave can be wrong: how every program says so, in one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+GO_ON = "the same command goes on from the last finished epoch"
 
 
-class DataError(ValueError):
-    """Bad data, told to the user in one line: what is wrong, where, and what to do."""
+class UserError(ValueError):
+    """Something the user can mend, told in one line: what is wrong, where, and what to do."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser of flags that must be spelled out, and whose complaints are a UserError."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the flags."""
+        raise UserError(f"{message} (--help lists the flags)")
+
+
+def run_program(
+    program: Callable[[Sequence[str] | None], None],
+    argv: Sequence[str] | None = None,
+    *,
+    if_interrupted: str = GO_ON,
+) -> int:
+    """Run `program(argv)` and return its exit code, the user's errors being one line on stderr.
+
+    The operating system's errors (full disk, no permission) count as the user's; anything else is
+    a bug and keeps its traceback.
+    """
+    try:
+        _check_checkout(program)
+        program(argv)
+    except (UserError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"interrupted: {if_interrupted}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _check_checkout(program: Callable[[Sequence[str] | None], None]) -> None:
+    """UserError when the program's file is of another checkout than the packages it imports."""
+    here = Path(__file__).resolve().parent.parent
+    file = Path(program.__code__.co_filename).resolve()
+    if here not in file.parents:
+        raise UserError(
+            f"{file} would run with the packages of {here}: install its own checkout into this "
+            "Python with pip install -e"
+        )
+
+
+def one_line(error: Exception) -> str:
+    """The error's message without line breaks."""
+    return " ".join(str(error).split())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataloader.image_list import read_rgb
+from dataloader.image_file import read_rgb
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class FileImageSet:
         """The image at `index` as an RGB Pillow image.
 
         As torchvision's loader has it: Pillow's convert("RGB") of whatever the file holds (grey,
-        CMYK, a PNG named .JPEG), its EXIF orientation not applied. DataError when it is missing,
+        CMYK, a PNG named .JPEG), its EXIF orientation not applied. UserError when it is missing,
         truncated or corrupt.
         """
         return read_rgb(self.path(index))

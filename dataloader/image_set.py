@@ -27,7 +27,7 @@ class Images(Protocol):
         ...
 
     def image(self, index: int) -> Image.Image:
-        """The image at `index`, RGB; DataError when it cannot be read."""
+        """The image at `index`, RGB; UserError when it cannot be read."""
         ...
 
     def subset(self, indices: np.ndarray) -> Images:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dataloader.archive import staged
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.file_set import FileImageSet, pack, spans_of
+from dataloader.files import staged
 from dataloader.image_list import list_entries
 
 FOLDERS = {"train": "train", "test": "val"}  # ImageNet's test images have no public labels
@@ -38,7 +38,7 @@ def load_imagenet(root: Path, split: str) -> FileImageSet:
     """The "train" or "test" split below `root`, by class then file name; "test" reads val/.
 
     The list of files is kept in root/.image_index_<split>.npz until a class folder changes.
-    Raises DataError when a folder is missing or empty, or val/ cannot be labelled.
+    Raises UserError when a folder is missing or empty, or val/ cannot be labelled.
     """
     names = class_names(root)
     folder = root / FOLDERS[split]
@@ -46,7 +46,7 @@ def load_imagenet(root: Path, split: str) -> FileImageSet:
     if not folders:
         return FileImageSet.of(root, _flat_entries(root, folder, names), names)
     if unmatched := set(folders) ^ set(names):
-        raise DataError(
+        raise UserError(
             f"{root / 'train'} and {folder} differ: only one of them has a folder {min(unmatched)}"
         )
     index = _index(root, folder.name, folders, root / f".image_index_{split}.npz")
@@ -59,7 +59,7 @@ def load_imagenet_lt(
     """The "train", "validation" or "test" split of ImageNet-LT over the ImageNet below `root`.
 
     Lists are looked for in the folder `list_path`, without it in root and root/ImageNet_LT.
-    "validation" is None when its list is not there. Raises DataError as `load_image_list`.
+    "validation" is None when its list is not there. Raises UserError as `load_image_list`.
     """
     names = class_names(root)
     folders = [root, root / LT_FOLDER] if list_path is None else [list_path]
@@ -68,7 +68,7 @@ def load_imagenet_lt(
     if found is None and split == "validation":
         return None
     if found is None:
-        raise DataError(
+        raise UserError(
             f"no {LT_LISTS[split]} in {' or '.join(map(str, folders))}: put the list of "
             "OpenLongTailRecognition-OLTR there, or make one of the same profile with "
             f"python dataloader/make_long_tail_list.py --data-path {root}"
@@ -79,7 +79,7 @@ def load_imagenet_lt(
 def load_image_list(root: Path, list_file: Path, class_names: Sequence[str]) -> FileImageSet:
     """The images of a file of lines `path label`, in its order, paths relative to `root`.
 
-    Raises DataError, naming the line, where the format or the label is wrong or the class folder
+    Raises UserError, naming the line, where the format or the label is wrong or the class folder
     in the path is not the label's in `class_names`; and where the first image of a folder is
     missing both there and in the folder's other layout (images in class folders, or not).
     """
@@ -88,10 +88,10 @@ def load_image_list(root: Path, list_file: Path, class_names: Sequence[str]) -> 
 
 
 def class_names(root: Path) -> tuple[str, ...]:
-    """The sorted folder names of root/train; DataError where there are none."""
+    """The sorted folder names of root/train; UserError where there are none."""
     names = _folders(root / "train")
     if not names:
-        raise DataError(
+        raise UserError(
             f"{root / 'train'} holds no class folders: unpack ImageNet's training archives into "
             "train/<wnid>/, or let --data-path name the folder that holds train/ and val/"
         )
@@ -103,7 +103,7 @@ def _folders(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     except OSError as error:
-        raise DataError(
+        raise UserError(
             f"cannot read the folder {folder}: {error.strerror}; "
             "let --data-path name the folder that holds train/ and val/"
         ) from None
@@ -114,9 +114,9 @@ def _image_names(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             names = sorted(e.name for e in entries if _is_image(e.name))
     except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
+        raise UserError(f"cannot read the folder {folder}: {error.strerror}") from None
     if not names:
-        raise DataError(
+        raise UserError(
             f"{folder} holds no images ({', '.join(EXTENSIONS)}): unpack them again, or remove it"
         )
     return names
@@ -165,7 +165,7 @@ def _write_cache(cache: Path, index: _Index) -> None:
     try:
         with staged(cache) as partial, partial.open("wb") as file:
             np.savez(file, **index)
-    except DataError as error:
+    except UserError as error:
         print(f"the list of files is not kept for next time: {error}", file=sys.stderr)
 
 
@@ -182,7 +182,7 @@ def _flat_entries(root: Path, folder: Path, names: tuple[str, ...]) -> list[tupl
     elif (root / DEVKIT).is_dir():
         labels = _devkit_labels(root / DEVKIT, folder, files, names)
     else:
-        raise DataError(
+        raise UserError(
             f"nothing labels the images of {folder}: put {lists[0].name} (lines `file label`) or "
             f"{DEVKIT.parent} into {root}, or move the images into class folders"
         )
@@ -196,7 +196,7 @@ def _listed_labels(
     entries = _checked_entries(list_file, names)
     label_of = {path.rpartition("/")[2]: label for _, path, label in entries}
     if unmatched := set(files) ^ set(label_of):
-        raise DataError(f"{list_file} and {folder} differ: {min(unmatched)} is in only one of them")
+        raise UserError(f"{list_file} and {folder} differ: {min(unmatched)} is in only one of them")
     return [label_of[file] for file in files]
 
 
@@ -209,11 +209,11 @@ def _devkit_labels(
     try:
         wnids = [wnid_of[int(line)] for line in truth.read_text().split()]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"cannot use {truth}: {error!r}") from None
+        raise UserError(f"cannot use {truth}: {error!r}") from None
     if len(wnids) != len(files):
-        raise DataError(f"{truth} labels {len(wnids)} images, {folder} holds {len(files)}")
+        raise UserError(f"{truth} labels {len(wnids)} images, {folder} holds {len(files)}")
     if unknown := set(wnids) - set(names):
-        raise DataError(f"{truth} has images of {min(unknown)}, which is not a folder of train/")
+        raise UserError(f"{truth} has images of {min(unknown)}, which is not a folder of train/")
     label_of = {wnid: label for label, wnid in enumerate(names)}
     return [label_of[wnid] for wnid in wnids]
 
@@ -227,7 +227,7 @@ def _devkit_classes(meta: Path) -> dict[int, str]:
         leaves = synsets[synsets["num_children"].astype(int) == 0]
         return {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in leaves}
     except Exception as error:  # a damaged file can raise nearly anything
-        raise DataError(f"cannot use {meta}: {error}") from None
+        raise UserError(f"cannot use {meta}: {error}") from None
 
 
 # List files
@@ -240,9 +240,9 @@ def _checked_entries(list_file: Path, names: tuple[str, ...]) -> Iterator[tuple[
         folder = path.rpartition("/")[0].rpartition("/")[2]
         expected = label_of.get(folder)
         if expected is None and re.fullmatch(r"n\d{8}", folder):
-            raise DataError(f"{list_file}, line {number}: {folder} is not a class of this data set")
+            raise UserError(f"{list_file}, line {number}: {folder} is not a class of this data set")
         if expected not in (None, label):
-            raise DataError(
+            raise UserError(
                 f"{list_file}, line {number}: {path} has label {label} ({names[label]}), but "
                 f"{folder} is class {expected} of the sorted class folders"
             )
@@ -280,7 +280,7 @@ def _is_only_there(root: Path, path: str, other: str, where: str) -> bool:
         return False
     if (root / other).exists():
         return True
-    raise DataError(
+    raise UserError(
         f"{where}: there is no image {root / path} (nor {other}); "
         "let --data-path name the folder that the list's paths start from"
     )

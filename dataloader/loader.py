@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.image_set import Images
 from dataloader.random_streams import permutation, seeded_draws
 from dataloader.views import View
@@ -28,21 +28,21 @@ class ViewDataset(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int] | DataError:
+    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int] | UserError:
         """The sample, or why its image cannot be read: the main process decides what follows."""
         epoch, index = key
         try:
             image = self.images.image(index)
-        except DataError as error:
+        except UserError as error:
             return error
         with seeded_draws("views", self.seed, epoch, index):
             return index, self.view(image), int(self.images.labels[index])
 
 
-def collate(samples: list) -> tuple[Batch | None, list[DataError]]:
+def collate(samples: list) -> tuple[Batch | None, list[UserError]]:
     """The readable samples as a batch (None where there is none), and the errors of the others."""
-    errors = [sample for sample in samples if isinstance(sample, DataError)]
-    readable = [sample for sample in samples if not isinstance(sample, DataError)]
+    errors = [sample for sample in samples if isinstance(sample, UserError)]
+    readable = [sample for sample in samples if not isinstance(sample, UserError)]
     return default_collate(readable) if readable else None, errors
 
 
@@ -77,7 +77,7 @@ class ViewLoader:
     """One pass over an image set for every epoch asked for.
 
     `skipped` counts the images left out of the pass under way or last made; with on_bad_image
-    "error" the first image that cannot be read is a DataError instead.
+    "error" the first image that cannot be read is a UserError instead.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ViewLoader:
         self.skipped = 0
         for batch, errors in self._loader:
             if errors and self.on_bad_image == "error":
-                raise DataError(f"{errors[0]} (--on-bad-image skip leaves such images out)")
+                raise UserError(f"{errors[0]} (--on-bad-image skip leaves such images out)")
             self.skipped += len(errors)
             if batch is not None:
                 yield batch

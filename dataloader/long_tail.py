@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 
 
 def exponential_counts(largest: int, ratio: int, num_classes: int) -> list[int]:
@@ -47,7 +47,7 @@ def select(labels: np.ndarray, counts: Sequence[int], *, seed: int = 0) -> np.nd
     """Indices of the images kept: counts[c] of class c, class after class.
 
     The literature's split: one RandomState(seed); for each class in order its indices, in
-    archive order, are shuffled in place and the first counts[c] kept. DataError when a class
+    archive order, are shuffled in place and the first counts[c] kept. UserError when a class
     has fewer images than it should keep.
     """
     random = np.random.RandomState(seed)
@@ -57,7 +57,7 @@ def select(labels: np.ndarray, counts: Sequence[int], *, seed: int = 0) -> np.nd
 def _keep(labels: np.ndarray, c: int, count: int, random: np.random.RandomState) -> np.ndarray:
     indices = np.flatnonzero(labels == c)
     if len(indices) < count:
-        raise DataError(
+        raise UserError(
             f"class {c} has {len(indices)} training images where the long-tailed set keeps "
             f"{count}: prepare the whole training set"
         )

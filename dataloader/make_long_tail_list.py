@@ -6,23 +6,18 @@ same profile (see `dataloader.long_tail.pareto_counts`), the images are others.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-if not __package__:  # run as a script: only this file's own folder is on the path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from dataloader.archive import staged
-from dataloader.errors import DataError
+from dataloader.errors import OneLineParser, UserError, run_program
 from dataloader.file_set import FileImageSet
+from dataloader.files import staged
 from dataloader.imagenet import LT_FOLDER, LT_LISTS, load_imagenet
 from dataloader.long_tail import pareto_counts, select
-
-MANY_SHOT, FEW_SHOT = 100, 20  # Liu et al. 2019: over 100 images, under 20
 
 
 def make_lists(
@@ -39,11 +34,11 @@ def make_lists(
 
     The validation images are training images left over, the test images all of val/. `largest`
     defaults to what the largest class has besides its validation images, at most 1280. Raises
-    DataError when the profile asks for more than there is, or a list is already there.
+    UserError when the profile asks for more than there is, or a list is already there.
     """
     paths = {split: output / name for split, name in LT_LISTS.items()}
     if existing := [path for path in paths.values() if path.exists()]:
-        raise DataError(f"{existing[0]} is already there: remove it, or give another --output")
+        raise UserError(f"{existing[0]} is already there: remove it, or give another --output")
     train, test = load_imagenet(data_path, "train"), load_imagenet(data_path, "test")
     room = np.bincount(train.labels) - validation_per_class
     if largest is None:
@@ -51,7 +46,7 @@ def make_lists(
     try:
         profile = pareto_counts(largest, smallest, train.num_classes, alpha=alpha)
     except ValueError as error:
-        raise DataError(str(error)) from None
+        raise UserError(str(error)) from None
     counts = assign(profile, room, seed)
     chosen, left_over = _chosen(train, counts, validation_per_class, seed)
     splits = {"validation": train.subset(left_over), "test": test, "train": train.subset(chosen)}
@@ -64,14 +59,14 @@ def assign(profile: list[int], room: np.ndarray, seed: int) -> list[int]:
     """The count of each class: the descending `profile` dealt out in an order drawn from `seed`.
 
     room: (C,) the most each class can have. A class too small for its count leaves it to the
-    next in the order that is not. DataError when none is.
+    next in the order that is not. UserError when none is.
     """
     waiting = np.random.RandomState(seed).permutation(len(profile)).tolist()
     counts = [0] * len(profile)
     for count in profile:
         c = next((c for c in waiting if room[c] >= count), None)
         if c is None:
-            raise DataError(
+            raise UserError(
                 f"no class is left that can spare {count} training images besides those for "
                 "validation: give a smaller --largest, --smallest or --validation-per-class"
             )
@@ -95,19 +90,20 @@ def _write(path: Path, images: FileImageSet) -> None:
         partial.write_bytes(os.fsencode("".join(lines)))
 
 
-def summary(counts: list[int]) -> str:
-    """A line about the class sizes: total, largest, smallest, classes of many, medium, few."""
-    many = sum(count > MANY_SHOT for count in counts)
-    few = sum(count < FEW_SHOT for count in counts)
-    return (
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the lists and print the class sizes; UserError says why they cannot be made."""
+    args = vars(_parser().parse_args(argv))
+    data_path = args.pop("data_path")
+    output = args.pop("output") or data_path / LT_FOLDER
+    counts = make_lists(data_path, output, **args)
+    print(
         f"{sum(counts)} training images in {len(counts)} classes, {max(counts)} to {min(counts)} "
-        f"a class: {many} many-shot (over {MANY_SHOT}), {len(counts) - many - few} medium-shot, "
-        f"{few} few-shot (under {FEW_SHOT}) classes"
+        f"a class: lists written to {output}"
     )
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         description="Make ImageNet_LT_train.txt, _val.txt and _test.txt from an ImageNet tree: "
         "the class sizes of ImageNet-LT (quantiles of its Pareto distribution), other images.",
     )
@@ -124,23 +120,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="training images of each class put aside for validation (%(default)s)",
     )
     add("--seed", type=int, default=0, help="draws the classes and the images (%(default)s)")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 if the lists are written, 2 after one line on stderr that says why not."""
-    args = vars(_parse(argv))
-    data_path = args.pop("data_path")
-    output = args.pop("output") or data_path / LT_FOLDER
-    try:
-        counts = make_lists(data_path, output, **args)
-    except (DataError, OSError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    print(summary(counts))
-    print(f"lists written to {output}")
-    return 0
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main, if_interrupted="run the command again"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.image_set import ImageSet
 
 SIDE = 32  # pixels
@@ -29,10 +29,10 @@ def load_synthetic(split: str, *, per_class: int | None = None, seed: int = 0) -
 
     split: "train" or "test", drawn from separate random streams; per_class: images of each class,
     by default 120 for train and 50 for test; seed: integer in [0, 2^32).
-    Raises DataError for another split.
+    Raises UserError for another split.
     """
     if split not in PER_CLASS:
-        raise DataError(f"synthetic: no split {split!r}; choose from {', '.join(PER_CLASS)}")
+        raise UserError(f"synthetic: no split {split!r}; choose from {', '.join(PER_CLASS)}")
     if per_class is None:
         per_class = PER_CLASS[split]
     random = np.random.RandomState([seed, list(PER_CLASS).index(split)])

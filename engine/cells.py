@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.errors import RunError
+from dataloader.errors import UserError
 
 VIEW_LETTERS = {"w": "weak", "s": "strong"}
 TEACHER_NUMBERS = (1, 2, 3)
@@ -23,13 +23,22 @@ _STUDENT = re.compile(r"S([ws])")
 
 @dataclass(frozen=True)
 class TeacherCell:
-    """Teacher number `number` on the view `letter` ("w" or "s"); the number is its seed."""
+    """Teacher number `number` on the view `letter` ("w" or "s")."""
 
     number: int
     letter: str
 
     def __str__(self) -> str:
         return f"T{self.number}{self.letter}"
+
+    @property
+    def seed(self) -> int:
+        """A teacher's number is its seed: T1w and T2w differ in nothing else."""
+        return self.number
+
+    def seeds(self, asked: Sequence[int]) -> Sequence[int]:
+        """The seeds that it is trained with when `asked` are wanted of students."""
+        return [self.seed]
 
     @property
     def view(self) -> str:
@@ -52,6 +61,10 @@ class StudentCell:
     def __str__(self) -> str:
         return "_".join([*map(str, self.teachers), f"S{self.letter}"])
 
+    def seeds(self, asked: Sequence[int]) -> Sequence[int]:
+        """The seeds that it is trained with when `asked` are wanted: those."""
+        return asked
+
     @property
     def view(self) -> str:
         """Name of the view that the student and its teachers see."""
@@ -62,26 +75,28 @@ Cell = TeacherCell | StudentCell
 
 
 def parse_teacher(name: str) -> TeacherCell:
-    """The teacher called `name`; RunError when it is no teacher's name."""
+    """The teacher called `name`; UserError when it is no teacher's name."""
     match = _TEACHER.fullmatch(name)
     if match is None:
-        raise RunError(f"unknown teacher cell {name!r}: use T<number><w or s>, such as T1w or T2s")
+        raise UserError(f"unknown teacher cell {name!r}: use T<number><w or s>, such as T1w or T2s")
     return TeacherCell(int(match[1]), match[2])
 
 
 def parse_student(name: str) -> StudentCell:
-    """The student called `name`; RunError when it is no student's name."""
+    """The student called `name`; UserError when it is no student's name."""
     *teachers, last = name.split("_")
     match = _STUDENT.fullmatch(last)
     if match is None or not all(map(_TEACHER.fullmatch, teachers)):
-        raise RunError(f"unknown student cell {name!r}: use names such as Sw, T1w_Ss or T1s_T2w_Ss")
+        raise UserError(
+            f"unknown student cell {name!r}: use names such as Sw, T1w_Ss or T1s_T2w_Ss"
+        )
     cell = StudentCell(tuple(map(parse_teacher, teachers)), match[1])
     _check_teachers(cell)
     return cell
 
 
 def parse_cell(name: str) -> Cell:
-    """The teacher or student called `name`; RunError when it is neither."""
+    """The teacher or student called `name`; UserError when it is neither."""
     return parse_teacher(name) if _TEACHER.fullmatch(name) else parse_student(name)
 
 
@@ -112,7 +127,7 @@ def grid_order(cell: Cell) -> tuple[bool, int, str]:
 def _check_teachers(cell: StudentCell) -> None:
     numbers = [teacher.number for teacher in cell.teachers]
     if numbers != sorted(set(numbers)) or len(numbers) > LARGEST_ENSEMBLE:
-        raise RunError(
+        raise UserError(
             f"unknown student cell {cell}: name at most {LARGEST_ENSEMBLE} different teachers, "
             "in the order of their numbers"
         )

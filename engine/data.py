@@ -12,7 +12,8 @@ from dataloader.holdout import split_holdout
 from dataloader.image_set import Images
 from dataloader.loader import ViewLoader
 from dataloader.views import Statistics
-from engine.config import StudentConfig, TeacherConfig
+from engine.compute import pick_device
+from engine.config import Config
 from engine.shots import shot_groups_of
 
 TEST_VIEW_SEED = 0  # the test view draws nothing; every run passes the same seed all the same
@@ -34,7 +35,7 @@ class RunData:
     shot_groups: torch.Tensor | None
 
 
-def load_data(config: TeacherConfig | StudentConfig, *, pin_memory: bool) -> RunData:
+def load_data(config: Config) -> RunData:
     """Read the data set of `config` and make its loaders."""
     root = Path(config.data_path)
     family = parse_dataset(config.dataset).family
@@ -54,7 +55,7 @@ def load_data(config: TeacherConfig | StudentConfig, *, pin_memory: bool) -> Run
             batch_size=config.batch_size,
             shuffle=training,
             workers=config.workers,
-            pin_memory=pin_memory,
+            pin_memory=pick_device(config.device).type == "cuda",
             on_bad_image=config.on_bad_image,
         )
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from dataloader.random_streams import seeded_draws
+from engine.checkpoint import build, read_pretrained
+from engine.compute import Compute
+from engine.config import Config
+from engine.schedule import learning_rate_factors
 
 
 class Learner:
@@ -29,6 +36,7 @@ class Learner:
 
     def start_epoch(self, epoch: int) -> float:
         """Set and return the learning rate of `epoch` (from 0) before its first step."""
+        self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[epoch]
         return self.rates[epoch]
@@ -47,3 +55,28 @@ class Learner:
         """Go back to a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
+    """A learner at its start, its weights drawn from the run's stream or read from a file."""
+    with seeded_draws("weights", config.stream):
+        model = build(config.arch, num_classes, config.image_size)
+    if config.pretrained == "none":
+        print(f"{config.cell}: trained from scratch, initial weights of stream {config.stream}")
+    else:
+        is_new = read_pretrained(model, Path(config.pretrained))
+        print(f"{config.cell}: starts from {config.pretrained}" + ", final layer new" * is_new)
+    factors = learning_rate_factors(
+        config.schedule,
+        config.epochs,
+        milestones=config.milestones,
+        decay=config.decay,
+        warmup_epochs=config.warmup_epochs,
+    )
+    return Learner(
+        compute.place(model),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        factors=factors,
+    )

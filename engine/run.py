@@ -1,6 +1,7 @@
-"""A run's directory, runs/<dataset>/<cell>/seed<k>: where each file of a run is, and its state.
+"""Where the files of a run are, and the one place that finds a run.
 
-Imports nothing heavy, so that a finished run is skipped in an instant.
+runs/<dataset>/<cell>/seed<k>/. Imports nothing heavy, so that a finished run is skipped in an
+instant.
 """
 
 from __future__ import annotations
@@ -11,34 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from engine.cells import Cell, TeacherCell
-from engine.config import StudentConfig, TeacherConfig, changed_settings, to_yaml
-from engine.errors import RunError
-from engine.files import write_text
+from dataloader.errors import UserError
+from dataloader.files import write_text
+from engine.cells import Cell, TeacherCell, parse_cell
+from engine.config import Config, changed_settings, to_yaml
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run; a run is found by data set, cell and seed."""
+    """The files of one run: a cell trained with a seed."""
 
     path: Path
-
-    @classmethod
-    def locate(cls, output_dir: str, dataset: str, cell: Cell | str, seed: int) -> RunDirectory:
-        """The directory of a run, whether or not it exists."""
-        return cls(Path(output_dir) / dataset / str(cell) / f"seed{seed}")
-
-    @classmethod
-    def of(cls, config: TeacherConfig | StudentConfig) -> RunDirectory:
-        """The directory of the run that `config` describes."""
-        return cls.locate(config.output_dir, config.dataset, config.parsed_cell, config.seed)
-
-    @classmethod
-    def of_teacher(cls, config: StudentConfig, teacher: TeacherCell) -> RunDirectory:
-        """The directory of a student's teacher: same data set, its number the seed."""
-        return cls.locate(config.output_dir, config.dataset, teacher, teacher.number)
+    cell: Cell
+    seed: int
 
     @property
     def config(self) -> Path:
@@ -79,11 +65,15 @@ class RunDirectory:
         """The "last" or "best" checkpoint."""
         return self.path / f"{which}.pt"
 
+    def has_begun(self) -> bool:
+        """Whether the run's settings are written."""
+        return self.config.is_file()
+
     def is_finished(self) -> bool:
         """Whether the run reached its last epoch."""
         return self.metrics.is_file()
 
-    def has_finished(self, config: TeacherConfig | StudentConfig) -> bool:
+    def has_finished(self, config: Config) -> bool:
         """Whether nothing is left to do for `config`, and say so if it is."""
         self.check_settings(config)
         done = self.is_finished() and config.resume == "auto"
@@ -91,32 +81,41 @@ class RunDirectory:
             print(f"{config.cell} seed {config.seed}: finished, see {self.metrics}")
         return done
 
-    def check_settings(self, config: TeacherConfig | StudentConfig) -> None:
-        """RunError when the directory holds a run made with other settings than `config`."""
-        if config.resume == "never" or not self.config.is_file():
+    def check_settings(self, config: Config) -> None:
+        """UserError when the directory holds a run made with other settings than `config`."""
+        if config.resume == "never" or not self.has_begun():
             return
-        changes = changed_settings(self._saved_settings(), config)
+        changes = changed_settings(self.saved_settings(), config)
         if changes:
-            raise RunError(
+            raise UserError(
                 f"{self.path} holds a run with other settings ({'; '.join(changes)}): use another "
                 "--output-dir, or --resume never to replace it"
             )
 
-    def prepare(self, config: TeacherConfig | StudentConfig) -> None:
+    def prepare(self, config: Config) -> None:
         """Make the directory and write its settings, clearing it first for `--resume never`."""
         if config.resume == "never":
             shutil.rmtree(self.path, ignore_errors=True)
         write_text(self.config, to_yaml(config))
 
+    def saved_settings(self) -> dict[str, Any]:
+        """The settings that the run was made with; UserError when they are damaged."""
+        import yaml  # not needed for --help, which works where nothing is installed
+
+        saved = yaml.safe_load(self.config.read_text())
+        if not isinstance(saved, dict):
+            raise UserError(f"{self.config} is damaged: start anew with --resume never")
+        return saved
+
     def read_epochs(self, until: int) -> list[dict[str, Any]]:
-        """The records of epochs 1 to `until`; RunError when one is missing."""
+        """The records of epochs 1 to `until`; UserError when one is missing."""
         lines = self.epochs.read_text().splitlines() if self.epochs.is_file() else []
         try:
             records = [json.loads(line) for line in lines[:until]]
         except json.JSONDecodeError:
-            raise RunError(f"{self.epochs} is damaged: start anew with --resume never") from None
+            raise UserError(f"{self.epochs} is damaged: start anew with --resume never") from None
         if len(records) < until:
-            raise RunError(
+            raise UserError(
                 f"{self.epochs} holds {len(records)} epochs, {self.checkpoint('last').name} was "
                 f"saved after {until}: start anew with --resume never"
             )
@@ -126,16 +125,45 @@ class RunDirectory:
         """Replace the records at once."""
         write_text(self.epochs, "".join(json.dumps(record) + "\n" for record in records))
 
-    def _saved_settings(self) -> dict[str, Any]:
-        saved = yaml.safe_load(self.config.read_text())
-        if not isinstance(saved, dict):
-            raise RunError(f"{self.config} is damaged: start anew with --resume never")
-        return saved
 
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a data set below an output folder."""
 
-def find_runs(output_dir: Path, dataset: str) -> list[RunDirectory]:
-    """All runs of a data set that have begun, sorted by path; RunError when there is none."""
-    found = sorted((output_dir / dataset).glob("*/seed*/config.yaml"))
-    if not found:
-        raise RunError(f"no runs in {output_dir / dataset}: train teachers and students first")
-    return [RunDirectory(path.parent) for path in found]
+    output_dir: Path
+    dataset: str
+
+    @classmethod
+    def beside(cls, config: Config) -> Runs:
+        """The runs among which the one that `config` describes has its place."""
+        return cls(Path(config.output_dir), config.dataset)
+
+    @property
+    def folder(self) -> Path:
+        """Where they and their results are."""
+        return self.output_dir / self.dataset
+
+    def of(self, cell: Cell, seed: int) -> RunDirectory:
+        """The directory of a run, whether or not it exists."""
+        return RunDirectory(self.folder / str(cell) / f"seed{seed}", cell, seed)
+
+    def of_config(self, config: Config) -> RunDirectory:
+        """The directory of the run that `config` describes."""
+        return self.of(config.parsed_cell, config.seed)
+
+    def of_teacher(self, cell: TeacherCell) -> RunDirectory:
+        """The directory of a teacher, whether or not it exists."""
+        return self.of(cell, cell.seed)
+
+    def of_cell(self, cell: Cell) -> list[RunDirectory]:
+        """The cell's runs that have begun, by seed."""
+        begun = (self.folder / str(cell)).glob("seed*/config.yaml")
+        seeds = sorted(int(path.parent.name.removeprefix("seed")) for path in begun)
+        return [self.of(cell, seed) for seed in seeds]
+
+    def all(self) -> list[RunDirectory]:
+        """All runs that have begun, by cell and seed; UserError when there is none."""
+        names = {path.parent.parent.name for path in self.folder.glob("*/seed*/config.yaml")}
+        if not names:
+            raise UserError(f"no runs in {self.folder}: train teachers and students first")
+        return [run for name in sorted(names) for run in self.of_cell(parse_cell(name))]

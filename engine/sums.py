@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 
-from engine.errors import RunError
 from metrics.agreement import (
     agreement_per_sample,
     correct_per_sample,
@@ -33,7 +31,6 @@ def per_sample_measures(
     """
     logits = logits.detach().float()
     measures = {
-        "cross_entropy": F.cross_entropy(logits, labels, reduction="none"),
         "top1": correct_per_sample(logits, labels),
         "entropy_nats": predictive_entropy_per_sample(logits),
     }
@@ -76,16 +73,17 @@ class EpochSums:
 
     def update(
         self,
-        loss: torch.Tensor,
+        terms: Mapping[str, torch.Tensor],
         logits: torch.Tensor,
         labels: torch.Tensor,
         teacher_logits: torch.Tensor | None,
     ) -> None:
-        """Add a batch: its mean loss (scalar), logits (B, C), labels (B,), teachers (K, B, C)."""
+        """Add a batch: the terms of its loss (scalars, means over it), logits (B, C), labels (B,),
+        teachers (K, B, C)."""
         measures = per_sample_measures(logits, labels, teacher_logits, self._teacher_names)
-        sums = [loss.detach().double() * len(labels)]
+        sums = [term.detach().double() * len(labels) for term in terms.values()]
         sums += [values.double().sum() for values in measures.values()]
-        self._names = ["loss", *measures]
+        self._names = [*terms, *measures]
         self._sums = self._sums + torch.stack(sums)
         self._count += len(labels)
         if self._shots is not None:
@@ -100,16 +98,8 @@ class EpochSums:
         self._shot_sums = self._shot_sums + torch.stack(rows)
 
     def means(self) -> dict[str, float]:
-        """Mean over the samples so far, by name; waits for the device.
-
-        RunError when the loss is not finite, so that no checkpoint is written from it.
-        """
+        """Mean over the samples so far, by name; waits for the device."""
         means = dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
-        if not math.isfinite(means["loss"]):
-            raise RunError(
-                f"the loss became {means['loss']}: lower --lr or lengthen --warmup-epochs; "
-                "the last finished epoch is kept"
-            )
         return means | self._shot_means()
 
     def _shot_means(self) -> dict[str, float]:

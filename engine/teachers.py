@@ -1,62 +1,84 @@
-"""A student's teachers, found by their cells' names."""
+"""The teachers of some students, found by their cells."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import nn
 
+from dataloader.errors import UserError
+from dataloader.files import sha256
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model
 from engine.compute import Compute
 from engine.config import StudentConfig
-from engine.errors import RunError
-from engine.files import sha256
-from engine.run import RunDirectory
+from engine.run import RunDirectory, Runs
 from models.frozen_teachers import FrozenTeachers
 
 
-def load_teachers(
-    config: StudentConfig, num_classes: int, compute: Compute
-) -> FrozenTeachers | None:
-    """The frozen teachers of `config.cell`, in its order; None for a baseline.
+@dataclass(frozen=True)
+class Teachers:
+    """K frozen teachers by name, and what a student's record says of each: file and SHA-256."""
 
-    RunError when one is missing, unfinished, or made for other classes or another image size.
+    names: tuple[str, ...] = ()
+    models: FrozenTeachers | None = None
+    files: tuple[dict[str, str], ...] = ()
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor | None:
+        """(K, B, C) logits of normalised images (B, 3, H, W); None without teachers."""
+        return None if self.models is None else self.models(images)
+
+    def rows(self, names: Sequence[str]) -> list[int]:
+        """Where the teachers called `names` stand among the K."""
+        return [self.names.index(name) for name in names]
+
+    def record(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """File and SHA-256 of the teachers called `names`."""
+        return {name: self.files[row] for name, row in zip(names, self.rows(names), strict=True)}
+
+
+def load_teachers(configs: Sequence[StudentConfig], num_classes: int, compute: Compute) -> Teachers:
+    """The frozen teachers that students of one data set need, each once.
+
+    UserError when one is missing, unfinished, or made for other classes or another image size.
     """
-    cells = config.parsed_cell.teachers
-    if not cells:
-        return None
-    return FrozenTeachers([compute.place(_load(config, cell, num_classes)) for cell in cells])
+    needed = {cell: config for config in configs for cell in config.parsed_cell.teachers}
+    if not needed:
+        return Teachers()
+    paths = [
+        finished_teacher(config, cell).checkpoint(config.teacher_checkpoint)
+        for cell, config in needed.items()
+    ]
+    models = [compute.place(_load(cell, config, num_classes)) for cell, config in needed.items()]
+    files = tuple({"file": str(path), "sha256": sha256(path)} for path in paths)
+    return Teachers(tuple(map(str, needed)), FrozenTeachers(models), files)
 
 
-def teacher_hashes(config: StudentConfig) -> dict[str, dict[str, str]]:
-    """File and SHA-256 of each teacher, for the student's record."""
-    files = {str(cell): _file(config, cell) for cell in config.parsed_cell.teachers}
-    return {name: {"file": str(path), "sha256": sha256(path)} for name, path in files.items()}
+def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:
+    """The run of a student's teacher; UserError where it is not finished."""
+    run = Runs.beside(config).of_teacher(cell)
+    if not run.is_finished():
+        state = "is not finished" if run.has_begun() else "is missing"
+        raise UserError(
+            f"teacher {cell} of {config.cell} {state} ({run.path}): run "
+            f"python train_teacher.py --dataset {config.dataset} --cell {cell}"
+        )
+    return run
 
 
-def _load(config: StudentConfig, cell: TeacherCell, num_classes: int) -> nn.Module:
-    path = _file(config, cell)
+def _load(cell: TeacherCell, config: StudentConfig, num_classes: int) -> nn.Module:
+    path = finished_teacher(config, cell).checkpoint(config.teacher_checkpoint)
     header, model = load_model(path)
     if header.num_classes != num_classes:
-        raise RunError(
+        raise UserError(
             f"teacher {cell} ({path}) has {header.num_classes} classes, {config.dataset} has "
             f"{num_classes}: train it on this data set"
         )
     if header.image_size != config.image_size:
-        raise RunError(
+        raise UserError(
             f"teacher {cell} ({path}) was trained at {header.image_size} pixels, the student's "
             f"--image-size is {config.image_size}: they see the same views"
         )
     return model
-
-
-def _file(config: StudentConfig, cell: TeacherCell) -> Path:
-    run = RunDirectory.of_teacher(config, cell)
-    if not run.is_finished():
-        state = "is not finished" if run.config.is_file() else "is missing"
-        raise RunError(
-            f"teacher {cell} of {config.cell} {state} ({run.path}): run "
-            f"python train_teacher.py --dataset {config.dataset} --cell {cell}"
-        )
-    return run.checkpoint(config.teacher_checkpoint)

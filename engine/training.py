@@ -1,245 +1,155 @@
-"""A run from its first epoch, or the one after its last checkpoint, to its metrics.json."""
+"""Runs side by side, each from its first epoch, or the one after its last, to its metrics.json."""
 
 from __future__ import annotations
 
-import json
-import statistics
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
+from dataloader.errors import UserError
 from dataloader.loader import ViewLoader
-from dataloader.random_streams import seeded_draws
-from engine import checkpoint
-from engine.checkpoint import Header
-from engine.compute import Compute, pick_device
-from engine.config import StudentConfig, TeacherConfig
-from engine.data import RunData, load_data
-from engine.environment import describe
-from engine.errors import RunError, one_line
-from engine.files import write_json
-from engine.learner import Learner
-from engine.loop import Task, evaluate, teacher_logits_of, train_epoch
+from engine.compute import Compute
+from engine.data import RunData
+from engine.fit import Fit, Record
+from engine.loop import answers_of, evaluate, train_epoch
 from engine.progress import Progress
-from engine.run import RunDirectory
-from engine.schedule import learning_rate_factors
-from engine.tensorboard import Scalars
-from models.pretrained import load_pretrained
-from models.registry import build_model
-
-AnyConfig = TeacherConfig | StudentConfig
-
-
-def open_data(config: AnyConfig) -> tuple[RunData, Compute]:
-    """The run's loaders, and where and how its models run."""
-    device = pick_device(config.device)
-    data = load_data(config, pin_memory=device.type == "cuda")
-    return data, Compute(device, config.amp, data.statistics)
-
-
-def build_learner(config: AnyConfig, num_classes: int, compute: Compute) -> Learner:
-    """A new model, its initial weights drawn from the run's seed or read from a file."""
-    with seeded_draws("weights", config.stream):
-        model = build_model(config.arch, num_classes, image_size=config.image_size)
-    if config.pretrained == "none":
-        print(f"{config.cell}: trained from scratch, initial weights of stream {config.stream}")
-    else:
-        new = load_pretrained(model, Path(config.pretrained))
-        print(f"{config.cell}: starts from {config.pretrained}" + ", final layer new" * new)
-    factors = learning_rate_factors(
-        config.schedule,
-        config.epochs,
-        milestones=config.milestones,
-        decay=config.decay,
-        warmup_epochs=config.warmup_epochs,
-    )
-    return Learner(
-        compute.place(model),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        factors=factors,
-    )
+from engine.teachers import Teachers
 
 
 @dataclass
-class Fit:
-    """One run in the making: what `fit` carries from epoch to epoch."""
+class Course:
+    """What the runs share: images under one view, in one order, and who teaches."""
 
-    config: AnyConfig
-    run: RunDirectory
     data: RunData
-    learner: Learner
-    task: Task
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
+    teachers: Teachers
+    compute: Compute
+    progress: Progress
 
-    def header(self) -> Header:
-        """What the checkpoint after the last epoch says of itself."""
-        config, data = self.config, self.data
-        return Header(config.arch, data.num_classes, config.image_size, len(self.history))
+    def epoch(self, fits: Sequence[Fit], epoch: int) -> list[Record]:
+        """Train all `fits` on `epoch` (from 0) and validate them: a record each."""
+        started = time.monotonic()
+        rates = [fit.task.learner.start_epoch(epoch) for fit in fits]
+        tasks = [fit.task for fit in fits]
+        batches = self.data.train.epoch(epoch)
+        train = train_epoch(tasks, batches, self.teachers, self.compute, self.progress)
+        validation = self.means(fits, self.data.validation, self._known_validation)
+        skipped = {"train": self.data.train.skipped, "validation": self.data.validation.skipped}
+        return [
+            {
+                "epoch": epoch + 1,
+                "lr": rate,
+                "train": trained,
+                "validation": validated,
+                "gap_points": 100 * (trained["top1"] - validated["top1"]),
+                "skipped_images": skipped,
+                "seconds": round(time.monotonic() - started, 3),
+            }
+            for rate, trained, validated in zip(
+                rates, [sums.means() for sums in train], validation, strict=True
+            )
+        ]
 
-    def resume(self) -> None:
-        """Go on after the last checkpoint, where there is one."""
-        path = self.run.checkpoint("last")
-        if not path.is_file():
+    def means(
+        self, fits: Sequence[Fit], loader: ViewLoader, answers: torch.Tensor | None
+    ) -> list[dict[str, float]]:
+        """What each of `fits` does on a loader's images, whose teachers' logits are `answers`."""
+        tasks = [fit.task for fit in fits]
+        sums = evaluate(
+            tasks,
+            loader.epoch(0),
+            self.teachers,
+            answers,
+            self.compute,
+            self.progress,
+            self.data.shot_groups,
+        )
+        return [each.means() for each in sums]
+
+    def finish(self, fits: Sequence[Fit]) -> None:
+        """Write the results of `fits`, whose last epoch is done."""
+        if not fits:
             return
-        header, state = checkpoint.load(path)
-        self.history = self.run.read_epochs(header.epoch)
-        self.best_epoch = state["best_epoch"]
-        self.learner.load_state_dict(state)
+        if self.data.selected_on == "test":
+            last = [fit.history[-1]["validation"] for fit in fits]
+            best = [fit.history[fit.best_epoch - 1]["validation"] for fit in fits]
+        else:
+            last = self.means(fits, self.data.test, self._known_test)
+            for fit in fits:
+                fit.go_back_to_best()
+            best = self.means(fits, self.data.test, self._known_test)
+        for fit, *tests in zip(fits, last, best, strict=True):
+            fit.finish(self.data, dict(zip(("last", "best"), tests, strict=True)))
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Keep an epoch: its record, then best.pt if it is the best so far, then last.pt.
+    @cached_property
+    def _known_validation(self) -> torch.Tensor | None:
+        return self._answers(self.data.validation)
 
-        In this order a run killed between two of them repeats the epoch and writes them again.
-        """
-        self.history.append(record)
-        self.run.write_epochs(self.history)
-        if self._is_best(record):
-            self.best_epoch = record["epoch"]
-            model = {"model": self.learner.model.state_dict()}
-            checkpoint.save(self.run.checkpoint("best"), self.header(), model)
-        state = self.learner.state_dict() | {"best_epoch": self.best_epoch}
-        checkpoint.save(self.run.checkpoint("last"), self.header(), state)
+    @cached_property
+    def _known_test(self) -> torch.Tensor | None:
+        return self._answers(self.data.test)
 
-    def _is_best(self, record: dict[str, Any]) -> bool:
-        if self.best_epoch == 0:
-            return True
-        best = self.history[self.best_epoch - 1]
-        return record["validation"]["top1"] > best["validation"]["top1"]
+    def _answers(self, loader: ViewLoader) -> torch.Tensor | None:
+        return answers_of(
+            self.teachers,
+            loader.epoch(0),
+            self.compute,
+            size=len(loader.images),
+            num_classes=self.data.num_classes,
+        )
 
 
-def fit(
-    config: AnyConfig,
-    run: RunDirectory,
-    data: RunData,
-    learner: Learner,
-    task: Task,
-    *,
-    teacher_files: dict[str, dict[str, str]],
-) -> None:
-    """Train for `config.epochs` epochs, resuming where the run stopped, and write its results."""
-    run.prepare(config)
-    state = Fit(config, run, data, learner, task)
-    state.resume()
-    _record_environment(run, task.compute, teacher_files)
-    known = _known_logits(data.validation, data, task)
-    steps = len(data.train)
-    progress = Progress(
-        config.cell,
-        total_steps=config.epochs * steps,
-        done_steps=len(state.history) * steps,
-        log=run.log,
-    )
-    scalars = Scalars(run.tensorboard, first_epoch=len(state.history) + 1)
+def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compute) -> None:
+    """Train every run for its epochs, resuming where it stopped, and write its results.
+
+    A run ahead of the others waits for them. One whose loss is no longer finite stops, the others
+    go on, and a UserError says so at the end; any other error stops all.
+    """
+    for fit in fits:
+        fit.start(teachers, compute.device)
+    course = Course(data, teachers, compute, _progress(fits, data))
+    running, reasons = list(fits), []
     try:
-        for epoch in range(len(state.history), config.epochs):
-            record = _one_epoch(state, epoch, known, progress)
-            state.add(record)
-            scalars.write(record)
-            progress.line(_epoch_line(state, progress))
-        _finish(state)
-    except Exception as error:
-        progress.note(f"{config.cell}  stopped: {one_line(error)}")
+        course.finish([fit for fit in running if fit.is_trained()])
+        while together := _furthest_behind(running):
+            records = course.epoch(together, len(together[0].history))
+            for fit, record in zip(together, records, strict=True):
+                if reason := fit.divergence(record):
+                    fit.stop(reason)
+                    running.remove(fit)
+                    reasons.append(str(reason))
+                else:
+                    fit.add(record, data.num_classes)
+                    fit.report(data.selected_on, course.progress)
+            course.finish([fit for fit in together if fit.is_trained()])
+    except BaseException as error:
+        for fit in running:
+            fit.stop(error)
         raise
     finally:
-        progress.close()
-        scalars.close()
+        course.progress.close()
+    for fit in running:
+        fit.stop()
+    if reasons:
+        raise UserError("; ".join(reasons))
 
 
-def _one_epoch(
-    state: Fit, epoch: int, known: torch.Tensor | None, progress: Progress
-) -> dict[str, Any]:
-    started = time.monotonic()
-    rate = state.learner.start_epoch(epoch)
-    train = train_epoch(state.learner, state.data.train.epoch(epoch), state.task, progress)
-    batches = state.data.validation.epoch(0)
-    validation = evaluate(state.learner.model, batches, state.task, known)
-    return {
-        "epoch": epoch + 1,
-        "lr": rate,
-        "train": train,
-        "validation": validation,
-        "gap_points": 100 * (train["top1"] - validation["top1"]),
-        "skipped_images": {
-            "train": state.data.train.skipped,
-            "validation": state.data.validation.skipped,
-        },
-        "seconds": round(time.monotonic() - started, 3),
-    }
+def _furthest_behind(fits: Sequence[Fit]) -> list[Fit]:
+    """Of the runs with epochs to do, those that have done the fewest."""
+    waiting = [fit for fit in fits if not fit.is_trained()]
+    done = min((len(fit.history) for fit in waiting), default=0)
+    return [fit for fit in waiting if len(fit.history) == done]
 
 
-def _known_logits(loader: ViewLoader, data: RunData, task: Task) -> torch.Tensor | None:
-    if task.teachers is None:
-        return None
-    size, num_classes = len(loader.images), data.num_classes
-    batches = loader.epoch(0)
-    return teacher_logits_of(
-        task.teachers, batches, task.compute, size=size, num_classes=num_classes
+def _progress(fits: Sequence[Fit], data: RunData) -> Progress:
+    """Of all batches to come: training and validation of each epoch, then the test."""
+    batches = len(data.train) + len(data.validation)
+    tests = 0 if data.selected_on == "test" else 2 * len(data.test)
+    return Progress(
+        fits[0].config.cell if len(fits) == 1 else f"{len(fits)} students",
+        total=batches * max(fit.config.epochs for fit in fits) + tests,
+        done=batches * min(len(fit.history) for fit in fits),
+        logs=[fit.run.log for fit in fits],
     )
-
-
-def _epoch_line(state: Fit, progress: Progress) -> str:
-    record = state.history[-1]
-    train, validation = record["train"], record["validation"]
-    fidelity = validation.get("fidelity_ensemble")
-    return (
-        f"{state.config.cell}  epoch {record['epoch']}/{state.config.epochs}"
-        f"  train loss {train['loss']:.3f} top-1 {train['top1']:.1%}"
-        f"  {state.data.selected_on} loss {validation['loss']:.3f} top-1 {validation['top1']:.1%}"
-        + (f" fidelity {fidelity:.1%}" if fidelity is not None else "")
-        + f"  {record['seconds']:.1f} s  eta {progress.eta()}"
-    )
-
-
-def _finish(state: Fit) -> None:
-    """Write metrics.json: the last and the best epoch, each with its test figures."""
-    last, best = state.history[-1], state.history[state.best_epoch - 1]
-    if state.data.selected_on == "test":
-        tests = {"last": last["validation"], "best": best["validation"]}
-    else:
-        tests = _test_both(state)
-    figures = {"last": last, "best": best}
-    write_json(
-        state.run.metrics,
-        {
-            "dataset": state.config.dataset,
-            "cell": state.config.cell,
-            "seed": state.config.seed,
-            "epochs": state.config.epochs,
-            "selected_on": state.data.selected_on,
-            "train_images": len(state.data.train.images),
-            "test_images": len(state.data.test.images),
-            "median_epoch_seconds": statistics.median(r["seconds"] for r in state.history),
-            **{which: {**figures[which], "test": tests[which]} for which in figures},
-        },
-    )
-
-
-def _test_both(state: Fit) -> dict[str, dict[str, float]]:
-    known = _known_logits(state.data.test, state.data, state.task)
-    tests = {}
-    for which in ("last", "best"):
-        _, model = checkpoint.load_model(state.run.checkpoint(which))
-        model = state.task.compute.place(model)
-        tests[which] = evaluate(model, state.data.test.epoch(0), state.task, known)
-    return tests
-
-
-def _record_environment(
-    run: RunDirectory, compute: Compute, teacher_files: dict[str, dict[str, str]]
-) -> None:
-    """Add this session to environment.json; RunError when a teacher changed since the last."""
-    saved = json.loads(run.environment.read_text()) if run.environment.is_file() else {}
-    for name, teacher in saved.get("teachers", {}).items():
-        if teacher["sha256"] != teacher_files[name]["sha256"]:
-            raise RunError(
-                f"teacher {name} ({teacher['file']}) changed since {run.path} began: start the "
-                "student anew with --resume never"
-            )
-    sessions = [*saved.get("sessions", []), describe(compute.device)]
-    write_json(run.environment, {"teachers": teacher_files, "sessions": sessions})

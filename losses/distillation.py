@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from losses.cross_entropy import cross_entropy
+
 
 def distillation_loss(
     student_logits: torch.Tensor,
@@ -21,7 +23,7 @@ def distillation_loss(
     (Hinton et al. 2015). ValueError when the shapes do not fit. In float32 whatever the input.
     """
     _check_shapes(student_logits, teacher_logits, labels)
-    hard = F.cross_entropy(student_logits.float(), labels)
+    hard = cross_entropy(student_logits, labels)
     soft = softened_kl(student_logits, teacher_logits, temperature=temperature)
     return ce_weight * hard + (1 - ce_weight) * temperature**2 * soft
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the names of the groups are wanted where torch is not loaded
+    from torch import Tensor
 
 SHOT_GROUPS = ("many", "medium", "few")
 MANY_ABOVE, FEW_BELOW = 100, 20

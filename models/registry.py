@@ -9,20 +9,19 @@ from functools import partial
 from torch import nn
 from torchvision.models import ResNet, VisionTransformer, resnet18, resnet34, resnet50, vit_b_16
 
-from models.errors import ModelError
 from models.small_resnet import SmallResNet
 
 VIT_PATCH = 16
 
 
 def build_model(arch: str, num_classes: int, *, image_size: int = 224) -> nn.Module:
-    """A freshly initialised `arch` of `num_classes` outputs; ModelError for an unknown name.
+    """A freshly initialised `arch` of `num_classes` outputs; ValueError for an unknown name.
 
     Only a ViT depends on `image_size` (pixels, a multiple of its patches' 16).
     """
     builders = _builders()
     if arch not in builders:
-        raise ModelError(f"unknown architecture {arch!r}: use one of {', '.join(builders)}")
+        raise ValueError(f"unknown architecture {arch!r}: use one of {', '.join(builders)}")
     return builders[arch](num_classes, image_size)
 
 
@@ -60,5 +59,5 @@ def _small(depth: int, num_classes: int, image_size: int) -> SmallResNet:
 
 def _vit(num_classes: int, image_size: int) -> VisionTransformer:
     if image_size % VIT_PATCH:
-        raise ModelError(f"vit_b_16 needs a multiple of {VIT_PATCH} pixels, not {image_size}")
+        raise ValueError(f"vit_b_16 needs a multiple of {VIT_PATCH} pixels, not {image_size}")
     return vit_b_16(num_classes=num_classes, image_size=image_size)

@@ -1,15 +1,7 @@
 #!/usr/bin/env bash
 # The students of ImageNet-LT with two teachers (ImageNet_LT-T.sh trains those).
 #
-#   bash script/ImageNet_LT.sh [FLAGS]     flags go to train_student.py, such as --epochs 2
-#
-# DATA     data root with train/ and val/ (default: data)
-# DATASET  data set (default: ImageNet_LT)
-# RECIPE   file of settings (default: the data set's own in script/recipes)
-# CELLS    cells to train, names or groups (default: 2T)
-# SEEDS    seeds of the students (default: 1)
-# GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"
+#   bash script/ImageNet_LT.sh [FLAGS]     --help lists the variables and the flags
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
-use_python requirements.txt
-train train_student.py "${DATASET:-ImageNet_LT}" "${RECIPE:-}" "${CELLS:-2T}" "$@"
+train train_student.py ImageNet_LT "2T" "$@"

@@ -1,12 +1,7 @@
 #!/usr/bin/env bash
-# Overlap of a student's attention with its three teachers'.
+# Overlap of a student's attention with its three teachers', maps drawn.
 #
-#   bash script/IoU_TS_3T.sh [FLAGS]     flags go to metrics.calculate_iou (--help lists them)
-#
-# DATA     data root (default: data)
-# DATASET  data set (default: CIFAR100)
-# CELLS    cells to measure, names or groups (default: 3T)
+#   bash script/IoU_TS_3T.sh [FLAGS]     --help lists the variables and the flags
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
-use_python requirements.txt
-measure metrics.calculate_iou "${CELLS:-3T}" --group T_S --name iou_T_S_3T "$@"
+measure evaluation/calculate_iou.py "3T" --group T_S --name iou_T_S_3T "$@"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from dataloader.files import write_json
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
@@ -24,8 +22,8 @@ from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import student_cells, teacher_cells
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
-from engine.files import write_json
 from engine.run import RunDirectory
+from evaluation.outputs import OutputStore
 from metrics.agreement import agreement_per_sample, correct_per_sample, kl_divergence_per_sample
 from metrics.attention import class_activation_map
 from metrics.bootstrap import bootstrap_calibration_error, bootstrap_intervals
@@ -35,7 +33,6 @@ from metrics.calibration import (
     negative_log_likelihood_per_sample,
 )
 from metrics.information import mutual_information, predictive_entropy_per_sample
-from metrics.outputs import OutputStore
 from metrics.overlap import binarize, intersection_over_union
 from metrics.set_overlap import set_overlap
 from models.registry import build_model

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # How fast the measures are on this machine: medians and ratios, both sides of a ratio in one run.
 #
-#   bash script/benchmark.sh [FLAGS]     flags go to script/benchmark.py, such as --repeats 3
+#   bash script/benchmark.sh [FLAGS]     --help lists the flags
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
-use_python requirements.txt
-"$PYTHON" script/benchmark.py "$@"
+measure script/benchmark.py "" "$@"

@@ -1,11 +1,41 @@
-# Sourced by every script: goes to the project's folder and makes $PYTHON a Python that has what
-# the project needs. That is the current one where it has it, else .venv, made and filled once.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Sourced by every script. The variables that they share, where a script has a use for them:
+#
+#   DATA     data root (default: data)
+#   DATASET  data set (default: the one in the script's name)
+#   RECIPE   file of settings (default: the data set's own in script/recipes)
+#   CELLS    cells, by name or by group: T, 0T, 1T, 2T, 3T (default: the script's own)
+#   SEEDS    seeds of the students (default: 1); a teacher's number is its seed
+#   GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"
+#   PYTHON   the Python to use (default: python3 if it has what is needed, else .venv's)
+#
+# Finished cells are skipped, unfinished ones resumed; the first that fails stops the rest.
+# Relative paths are of the folder that you are in.
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # this checkout's code, whatever is installed
 
+# Where --help is among the flags: what the script says of itself, the variables, and the flags of
+# PROGRAM, to which they go. Needs nothing but Python.
+help_with() { # help_with PROGRAM FLAGS...
+  local program=$1 flag
+  shift
+  for flag in "$@"; do
+    if [ "$flag" = --help ] || [ "$flag" = -h ]; then
+      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+      sed -n '/^#   /s/^# //p' "${BASH_SOURCE[0]}"
+      echo
+      echo "Flags go to $program:"
+      "${PYTHON:-python3}" "$ROOT/$program" --help
+      exit
+    fi
+  done
+}
+
+# Makes $PYTHON a Python that has what a requirements file asks for: the current one where it has,
+# else .venv's, made and filled once.
 use_python() { # use_python REQUIREMENTS_FILE
   local candidate
-  for candidate in "${PYTHON:-python3}" .venv/bin/python; do
-    if "$candidate" script/check_requirements.py "$1" 2>/dev/null; then
+  for candidate in "${PYTHON:-python3}" "$ROOT/.venv/bin/python"; do
+    if "$candidate" "$ROOT/script/check_requirements.py" "$ROOT/$1" 2>/dev/null; then
       PYTHON=$candidate
       return
     fi
@@ -14,12 +44,29 @@ use_python() { # use_python REQUIREMENTS_FILE
     echo "error: Python 3.11 or newer is needed: name one with PYTHON=/path/to/python" >&2
     exit 2
   fi
-  echo "installing $1 into .venv (several GB, once)"
-  if [ ! -x .venv/bin/python ]; then
-    "${PYTHON:-python3}" -m venv .venv
-  fi
-  .venv/bin/python -m pip install --quiet --requirement "$1"
-  PYTHON=.venv/bin/python
+  echo "installing $1 into .venv, once: a download of about 3 GB, most of it PyTorch" >&2
+  [ -x "$ROOT/.venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$ROOT/.venv"
+  PYTHON=$ROOT/.venv/bin/python
+  (cd "$ROOT" && "$PYTHON" -m pip install --disable-pip-version-check --requirement "$1" >&2)
+}
+
+# train PROGRAM DATASET CELLS [FLAGS]: every cell of CELLS for every seed of SEEDS, over GPUS.
+train() {
+  local program=$1 dataset=$2 cells=$3
+  shift 3
+  help_with "$program" "$@"
+  use_python requirements.txt
+  CELLS=${CELLS:-$cells} "$PYTHON" "$ROOT/script/launch.py" "$program" \
+    --dataset "${DATASET:-$dataset}" "$@"
+}
+
+# measure PROGRAM CELLS [FLAGS]: one measurement of the data set's finished cells.
+measure() {
+  local program=$1 cells=$2
+  shift 2
+  help_with "$program" "$@"
+  use_python requirements.txt
+  CELLS=${CELLS:-$cells} "$PYTHON" "$ROOT/$program" "$@"
 }
 
 runs_folder() { # runs_folder FLAGS...: the value of --output-dir among them, else runs
@@ -32,24 +79,4 @@ runs_folder() { # runs_folder FLAGS...: the value of --output-dir among them, el
     shift
   done
   echo "$folder"
-}
-
-# train PROGRAM DATASET RECIPE CELLS [FLAGS]: every cell of CELLS (names, or the groups T, 0T, 1T,
-# 2T, 3T) for every seed of SEEDS, spread over GPUS. Finished cells are skipped, others resumed.
-train() {
-  local program=$1 dataset=$2 recipe=$3 cells=$4
-  shift 4
-  # The lists are split into words on purpose.
-  # shellcheck disable=SC2086
-  "$PYTHON" -m engine.launch "$program" --dataset "$dataset" --recipe "$recipe" \
-    --cells $cells --seeds ${SEEDS:-1} --gpus ${GPUS:-} ${DATA:+--data-path "$DATA"} "$@"
-}
-
-# measure MODULE CELLS [FLAGS]: one measurement of the data set's finished cells.
-measure() {
-  local module=$1 cells=$2
-  shift 2
-  # The list is split into words on purpose.
-  # shellcheck disable=SC2086
-  "$PYTHON" -m "$module" --dataset "${DATASET:-CIFAR100}" --cells $cells ${DATA:+--data-path "$DATA"} "$@"
 }

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Format, lint and tests: bash script/test.sh [PYTEST FLAGS]. Installs what it needs.
+# Format, lint and tests; installs what it needs.
+#
+#   bash script/test.sh [FLAGS]     flags go to pytest
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+cd "$ROOT"
 use_python requirements-dev.txt
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m ruff check .

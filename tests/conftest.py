@@ -8,7 +8,8 @@ import train_student
 import train_teacher
 from dataloader.image_set import ImageSet
 from dataloader.synthetic import load_synthetic
-from engine.run import RunDirectory
+from engine.cells import parse_cell
+from engine.run import Runs
 
 DATASET = "synthetic_imb10"
 
@@ -32,7 +33,7 @@ class Bench:
         return self.run(cell, 1)
 
     def run(self, cell, seed):
-        return RunDirectory.locate(str(self.folder), DATASET, cell, seed)
+        return Runs(self.folder, DATASET).of(parse_cell(cell), seed)
 
 
 @pytest.fixture(scope="session", autouse=True)

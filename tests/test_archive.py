@@ -15,7 +15,7 @@ from PIL import Image
 from dataloader.archive import FOLDER, read_pickle
 from dataloader.cifar import load_cifar100
 from dataloader.dealWith_cifar_dataset import image_files, main
-from dataloader.errors import DataError
+from dataloader.errors import UserError, run_program
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -87,7 +87,7 @@ def special(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int 
 
 
 def prepare(source: Path, data: Path, *flags: str) -> int:
-    return main(["--source", str(source), "--data-path", str(data), *flags])
+    return run_program(main, ["--source", str(source), "--data-path", str(data), *flags])
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_archive_is_found_without_a_flag(tmp_path, monkeypatch, folder):
     monkeypatch.chdir(tmp_path)
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_tar(Path(folder) / f"{FOLDER}.tar.gz", members())
-    assert main([]) == 0
+    assert run_program(main, []) == 0
     assert len(load_cifar100(Path("data"), "test")) == 4
 
 
@@ -239,7 +239,7 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path, data, refused, name):
 def test_every_other_global_is_refused(tmp_path, attack):
     path = tmp_path / "train"
     path.write_bytes(attack)
-    with pytest.raises(DataError, match="refused the global"):
+    with pytest.raises(UserError, match="refused the global"):
         read_pickle(path)
 
 
@@ -330,7 +330,7 @@ def test_failing_disk_leaves_nothing(archive, refused):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
     try:
-        refused(archive, "cannot prepare")
+        refused(archive, "cannot write")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
@@ -344,7 +344,7 @@ def test_unusable_folder_in_place_is_kept_and_told(archive, data, capsys):
 
 
 def test_missing_data_says_what_to_run(tmp_path):
-    with pytest.raises(DataError, match=r"test is missing; run `python dataloader/dealWith_cifar"):
+    with pytest.raises(UserError, match=r"test is missing; run `python dataloader/dealWith_cifar"):
         load_cifar100(tmp_path, "test")
 
 

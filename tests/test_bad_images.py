@@ -9,13 +9,15 @@ from conftest import Bench
 from PIL import Image
 
 import train_student
-from dataloader.errors import DataError
+from dataloader.errors import UserError, run_program
 from dataloader.file_set import FileImageSet
 from dataloader.loader import ViewLoader
 from dataloader.views import imagenet_view
-from engine.errors import run_program
-from metrics import calculate_ece
-from metrics.outputs import OutputStore
+from engine.cells import parse_cell
+from engine.run import Runs
+from evaluation import calculate_ece
+from evaluation.options import MeasureOptions
+from evaluation.outputs import OutputStore
 
 
 def photographs(folder, classes=2, each=6):
@@ -58,7 +60,7 @@ class TestLoader:
     def test_the_first_bad_image_is_named_in_one_line(self, tmp_path, workers):
         bad = photographs(tmp_path) / "train" / "n00000001" / "train_2.JPEG"
         corrupt(bad)
-        with pytest.raises(DataError) as error:
+        with pytest.raises(UserError) as error:
             list(loader(file_set(tmp_path), workers=workers).epoch(0))
         assert str(bad) in str(error.value)
         assert "--on-bad-image skip" in str(error.value)
@@ -105,7 +107,9 @@ def test_a_run_records_what_it_left_out_and_is_measured_on_the_rest(bench, tmp_p
     bench.teacher("T1w", *skip)
     bench.student("T1w_Sw", *skip)
     last = finished(bench, "T1w_Sw")["last"]
-    assert last["skipped_images"] == {"train": 1, "validation": 1}
+    lines = (bench.folder / "ImageNet" / "T1w_Sw" / "seed1" / "epochs.jsonl").read_text()
+    record = json.loads(lines.splitlines()[-1])
+    assert record["skipped_images"] == {"train": 1, "validation": 1}
     assert last["test"]["top1"] * 11 == pytest.approx(round(last["test"]["top1"] * 11))
 
     where = ["--dataset", "ImageNet", "--data-path", str(tmp_path / "data")]
@@ -121,10 +125,10 @@ def test_outputs_without_the_skipped_images_still_fit_their_maps(bench, tmp_path
     bench.teacher("T1w")
     bench.student("T1w_Sw")
     corrupt(tmp_path / "data" / "val" / "n00000000" / "val_3.JPEG")
-    store = OutputStore("ImageNet", tmp_path / "data", on_bad_image="skip")
-    run = bench.run("T1w_Sw", 1)
-    path = bench.folder / "ImageNet" / "T1w_Sw" / "seed1"
-    outputs = store.get(type(run)(path))
+    store = OutputStore(
+        MeasureOptions(dataset="ImageNet", data_path=str(tmp_path / "data"), on_bad_image="skip")
+    )
+    outputs = store.get(Runs(bench.folder, "ImageNet").of(parse_cell("T1w_Sw"), 1))
     assert outputs.index.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
     assert outputs.maps.rows.tolist() == list(range(11))
     assert outputs.labels.tolist() == [0] * 5 + [1] * 6

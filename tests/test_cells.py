@@ -1,5 +1,6 @@
 import pytest
 
+from dataloader.errors import UserError
 from engine.cells import (
     StudentCell,
     TeacherCell,
@@ -11,7 +12,6 @@ from engine.cells import (
     student_cells,
     teacher_cells,
 )
-from engine.errors import RunError
 
 
 def test_names_come_apart():
@@ -41,18 +41,18 @@ def test_number_of_cells(teachers, count):
     ["", "S", "Sx", "T1w", "T1w_", "Sw_T1w", "T2w_T1w_Sw", "T1w_T1s_Sw", "T1ww_Sw", "T0w_Sw"],
 )
 def test_unknown_students_are_refused(name):
-    with pytest.raises(RunError, match="unknown student cell"):
+    with pytest.raises(UserError, match="unknown student cell"):
         parse_student(name)
 
 
 @pytest.mark.parametrize("name", ["", "T", "Tw", "T1", "T1x", "Sw", "T1w_Sw", "T10w"])
 def test_unknown_teachers_are_refused(name):
-    with pytest.raises(RunError, match="unknown teacher cell"):
+    with pytest.raises(UserError, match="unknown teacher cell"):
         parse_teacher(name)
 
 
 def test_at_most_three_teachers():
-    with pytest.raises(RunError, match="at most 3"):
+    with pytest.raises(UserError, match="at most 3"):
         parse_student("T1w_T2w_T3w_T4w_Sw")
 
 

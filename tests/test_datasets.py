@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dataloader.datasets import load_split, parse_dataset
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.holdout import split_holdout
 from dataloader.image_list import read_list
 from dataloader.long_tail import exponential_counts, select
@@ -48,7 +48,7 @@ class TestSelection:
         assert digest.startswith("b56cfff7465dadc1")
 
     def test_a_class_that_is_too_small_is_refused(self):
-        with pytest.raises(DataError, match=r"class 1 has 1 training images .* keeps 2"):
+        with pytest.raises(UserError, match=r"class 1 has 1 training images .* keeps 2"):
             select(np.array([0, 0, 1]), [2, 2])
 
 
@@ -72,12 +72,12 @@ def test_subset_keeps_images_labels_and_masks_together(few_images):
 
 @pytest.mark.parametrize("name", ["CIFAR10", "synthetic_imb", "synthetic_imb7", "", "_imb10"])
 def test_unknown_data_sets(name):
-    with pytest.raises(DataError, match="unknown data set"):
+    with pytest.raises(UserError, match="unknown data set"):
         parse_dataset(name)
 
 
 def test_missing_cifar_names_the_command_that_prepares_it(tmp_path):
-    with pytest.raises(DataError, match="dealWith_cifar_dataset"):
+    with pytest.raises(UserError, match="dealWith_cifar_dataset"):
         load_split("CIFAR100_imb100", "train", tmp_path)
 
 
@@ -109,22 +109,22 @@ class TestListFile:
         ],
     )
     def test_bad_lines_are_named(self, tmp_path, text, message):
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(UserError, match=message):
             self.load(tmp_path, text)
 
     def test_a_missing_list_and_a_corrupt_image(self, tmp_path):
-        with pytest.raises(DataError, match="cannot read the image list"):
+        with pytest.raises(UserError, match="cannot read the image list"):
             read_list(tmp_path / "gone.txt", 10)
         self.write(tmp_path, "0.png 1\n")
         whole = (tmp_path / "0.png").read_bytes()
         (tmp_path / "0.png").write_bytes(whole[:60])
-        with pytest.raises(DataError, match=r"cannot read the image .*0\.png"):
+        with pytest.raises(UserError, match=r"cannot read the image .*0\.png"):
             load_split("synthetic", "train", tmp_path, train_list=tmp_path / "list.txt")
 
     def test_images_of_several_sizes(self, tmp_path):
         path = self.write(tmp_path, "0.png 1\nwide.png 2\n")
         Image.new("RGB", (40, 32)).save(tmp_path / "wide.png")
-        with pytest.raises(DataError, match=r"wide\.png .* differs in size"):
+        with pytest.raises(UserError, match=r"wide\.png .* differs in size"):
             load_split("synthetic", "train", tmp_path, train_list=path)
 
 
@@ -141,5 +141,5 @@ class TestHoldout:
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
     def test_a_share_that_holds_nothing_out(self):
-        with pytest.raises(DataError, match="leaves no image to select on"):
+        with pytest.raises(UserError, match="leaves no image to select on"):
             split_holdout(self.labels, 0.001)

@@ -1,17 +1,18 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dataloader.errors import UserError
 from engine.cells import parse_student
-from engine.errors import RunError
-from engine.launch import Job, Pool, _environment, main
-from engine.run import RunDirectory
+from engine.run import RunDirectory, Runs
+from script.launch import Job, Pool, _environment, main
 
 
 def job(tmp_path, name, code):
     command = (sys.executable, "-c", code)
-    return Job(name, command, RunDirectory(tmp_path / name))
+    return Job(name, command, RunDirectory(tmp_path / name, parse_student("Sw"), 1))
 
 
 def touch(path):
@@ -39,14 +40,14 @@ def test_the_first_failure_stops_the_rest_and_is_named(tmp_path):
         job(tmp_path, "cell Ss seed 1", touch(after)),
     ]
     with pytest.raises(
-        RunError, match=r"cell Sw seed 1 failed \(exit code 3\); its reason is above"
+        UserError, match=r"cell Sw seed 1 failed \(exit code 3\); its reason is above"
     ):
         Pool([None]).run(jobs)
     assert not after.exists()
 
     jobs[0].run.path.mkdir()
     jobs[0].run.log.write_text("stopped\n")
-    with pytest.raises(RunError, match=r"failed \(exit code 3\); log: .*log\.txt"):
+    with pytest.raises(UserError, match=r"failed \(exit code 3\); log: .*log\.txt"):
         Pool([None]).run(jobs)
 
 
@@ -55,25 +56,25 @@ def test_a_failure_stops_the_jobs_on_other_devices(tmp_path):
         job(tmp_path, "endless", "import time; time.sleep(600)"),
         job(tmp_path, "broken", "raise SystemExit(1)"),
     ]
-    with pytest.raises(RunError, match="broken failed"):
+    with pytest.raises(UserError, match="broken failed"):
         Pool(["cpu", "cpu"]).run(jobs)
 
 
 def test_unknown_cells_are_refused_before_anything_starts(tmp_path):
     arguments = ["train_student.py", "--dataset", "synthetic", "--output-dir", str(tmp_path)]
-    with pytest.raises(RunError, match="unknown student cell 'T9x'"):
+    with pytest.raises(UserError, match="unknown student cell 'T9x'"):
         main([*arguments, "--cells", "Sw", "T9x"])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_is_found_by_data_set_cell_and_seed():
-    run = RunDirectory.locate("runs", "CIFAR100", parse_student("T1w_Sw"), 3)
+    run = Runs(Path("runs"), "CIFAR100").of(parse_student("T1w_Sw"), 3)
     assert run.metrics.as_posix() == "runs/CIFAR100/T1w_Sw/seed3/metrics.json"
 
 
 def test_finished_runs_are_skipped_without_loading_torch():
     code = (
-        "import sys, engine.launch, engine.config, engine.run, train_teacher, train_student;"
+        "import sys, script.launch, engine.config, engine.run, train_teacher, train_student;"
         "raise SystemExit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

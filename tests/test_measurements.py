@@ -13,16 +13,17 @@ from PIL import Image
 
 from Affinity import calculate_affinity, calculate_affinity_3T
 from dataloader.datasets import load_split
+from dataloader.errors import UserError, run_program
 from dataloader.views import CIFAR_STATISTICS
 from engine.checkpoint import load_model
-from engine.errors import RunError, run_program
-from metrics import calculate_agreement, calculate_ece, calculate_iou, evaluate, report
+from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
+from evaluation.results import publish
+from evaluation.seeds import over_seeds, with_spread
 from metrics.attention import class_activation_map
 from metrics.calibration import expected_calibration_error
 from metrics.overlap import binarize, intersection_over_union, pointing_game
-from metrics.results import publish
-from metrics.seeds import over_seeds, with_spread
 from metrics.set_overlap import set_overlap
+from script import evaluate
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +59,7 @@ def test_calibration(taught, flags, results, pixels, capsys):
     calculate_ece.main(flags)
     out, err = capsys.readouterr()
     assert "T1s_T2s_Ss" in out
-    assert "not there: Ss" in err
+    assert "made by" in err
     assert f"DATASET={DATASET} bash script/cifar100.sh" in err
     images, labels, _ = pixels
     with torch.no_grad():
@@ -185,7 +186,7 @@ def test_missing_runs_are_named_and_the_rest_is_measured(taught, flags, tmp_path
     calculate_ece.main([*where, "--cells", "0T", "1T"])
     out, err = capsys.readouterr()
     assert f"in progress, left out: {run}" in err
-    assert "not there: Ss T1s_Ss T1s_Sw T1w_Ss" in err
+    assert "not there: 4 cells (Ss T1s_Ss T1s_Sw ...), made by" in err
     assert out.startswith("cell")
 
     shutil.rmtree(tmp_path / "runs" / DATASET / "T2w")
@@ -198,7 +199,7 @@ def test_missing_runs_are_named_and_the_rest_is_measured(taught, flags, tmp_path
 
 
 def test_nothing_to_measure(tmp_path):
-    with pytest.raises(RunError, match="none of the cells asked for is finished"):
+    with pytest.raises(UserError, match="none of the cells asked for is finished"):
         calculate_ece.main(["--output-dir", str(tmp_path)])
 
 

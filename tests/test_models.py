@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.errors import ModelError
+from dataloader.errors import UserError
+from engine.checkpoint import read_pretrained
 from models.frozen_teachers import FrozenTeachers
-from models.pretrained import load_pretrained
 from models.registry import architectures, build_model
 
 
@@ -49,12 +49,12 @@ def test_small_nets_keep_the_resolution_that_small_images_need():
 
 
 def test_a_vision_transformer_needs_whole_patches():
-    with pytest.raises(ModelError, match="vit_b_16 needs a multiple of 16 pixels, not 40"):
+    with pytest.raises(ValueError, match="vit_b_16 needs a multiple of 16 pixels, not 40"):
         build_model("vit_b_16", 10, image_size=40)
 
 
 def test_unknown_architecture():
-    with pytest.raises(ModelError, match=r"unknown architecture 'resnet19'.*resnet20"):
+    with pytest.raises(ValueError, match=r"unknown architecture 'resnet19'.*resnet20"):
         build_model("resnet19", 10)
 
 
@@ -67,13 +67,13 @@ class TestPretrained:
         source = build_model("resnet18", 1000)
         model = build_model("resnet18", 10)
         fresh = model.fc.weight.clone()
-        assert load_pretrained(model, self.save(tmp_path / "w.pt", source)) is True
+        assert read_pretrained(model, self.save(tmp_path / "w.pt", source)) is True
         assert torch.equal(model.fc.weight, fresh)
         assert torch.equal(model.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
 
     def test_final_layer_is_kept_where_they_agree(self, tmp_path):
         source, model = build_model("resnet20", 10), build_model("resnet20", 10)
-        assert load_pretrained(model, self.save(tmp_path / "w.pt", source)) is False
+        assert read_pretrained(model, self.save(tmp_path / "w.pt", source)) is False
         assert torch.equal(model.fc.weight, source.fc.weight)
 
     def test_other_mismatches_are_named_key_by_key(self, tmp_path):
@@ -81,31 +81,31 @@ class TestPretrained:
         weights = source.state_dict()
         weights["layer9.extra"] = weights.pop("bn1.weight")
         torch.save(weights, tmp_path / "w.pt")
-        with pytest.raises(ModelError) as error:
-            load_pretrained(build_model("resnet18_small_stem", 10), tmp_path / "w.pt")
+        with pytest.raises(UserError) as error:
+            read_pretrained(build_model("resnet18_small_stem", 10), tmp_path / "w.pt")
         assert "bn1.weight is missing" in str(error.value)
         assert "layer9.extra is unexpected" in str(error.value)
         assert "conv1.weight has shape (64, 3, 7, 7), needed (64, 3, 3, 3)" in str(error.value)
 
     def test_files_that_hold_no_weights(self, tmp_path):
         model = build_model("resnet8", 10)
-        with pytest.raises(ModelError, match=r"no weights at .*missing\.pt"):
-            load_pretrained(model, tmp_path / "missing.pt")
+        with pytest.raises(UserError, match=r"no weights at .*missing\.pt"):
+            read_pretrained(model, tmp_path / "missing.pt")
         whole = self.save(tmp_path / "w.pt", model).read_bytes()
         (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ModelError, match="truncated or no file of weights"):
-            load_pretrained(model, tmp_path / "cut.pt")
+        with pytest.raises(UserError, match="truncated or no file of weights"):
+            read_pretrained(model, tmp_path / "cut.pt")
         (tmp_path / "text.pt").write_text("not weights")
-        with pytest.raises(ModelError, match="truncated or no file of weights"):
-            load_pretrained(model, tmp_path / "text.pt")
+        with pytest.raises(UserError, match="truncated or no file of weights"):
+            read_pretrained(model, tmp_path / "text.pt")
         torch.save([1, 2], tmp_path / "list.pt")
-        with pytest.raises(ModelError, match="is no state_dict"):
-            load_pretrained(model, tmp_path / "list.pt")
+        with pytest.raises(UserError, match="is no state_dict"):
+            read_pretrained(model, tmp_path / "list.pt")
 
     def test_a_file_that_would_run_code_is_refused(self, tmp_path):
         torch.save(build_model("resnet8", 10), tmp_path / "module.pt")  # a pickled class
-        with pytest.raises(ModelError, match="truncated or no file of weights"):
-            load_pretrained(build_model("resnet8", 10), tmp_path / "module.pt")
+        with pytest.raises(UserError, match="truncated or no file of weights"):
+            read_pretrained(build_model("resnet8", 10), tmp_path / "module.pt")
 
 
 class TestFrozenTeachers:

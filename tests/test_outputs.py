@@ -5,17 +5,19 @@ import pytest
 import torch
 from conftest import DATASET
 
-import metrics.outputs
+import evaluation.outputs
 from dataloader.datasets import load_split
+from dataloader.errors import UserError
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.views import CIFAR_STATISTICS, cifar_view
+from engine.cells import parse_cell
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
-from engine.errors import RunError
-from engine.run import RunDirectory
+from engine.run import Runs
+from evaluation.options import MeasureOptions
+from evaluation.outputs import OutputStore, _collect, _mapped_images
 from metrics.attention import attention_rollout, class_activation_map
-from metrics.outputs import OutputStore, _collect, _mapped_images
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
 
@@ -28,14 +30,14 @@ def runs(taught, tmp_path):
 
     def find(cell):
         seed = int(cell[1]) if cell.startswith("T") and "_" not in cell else 1
-        return RunDirectory.locate(str(tmp_path / "runs"), DATASET, cell, seed)
+        return Runs(tmp_path / "runs", DATASET).of(parse_cell(cell), seed)
 
     return find
 
 
 @pytest.fixture
 def store(tmp_path):
-    return OutputStore(DATASET, tmp_path / "data")
+    return OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
 
 
 def inputs(tmp_path, view, seed=0):
@@ -49,7 +51,7 @@ def test_a_model_is_run_once_and_then_read(runs, store, tmp_path):
     again = store.get(runs("T1w"))
     assert len(store.forward_passes) == 1
     assert torch.equal(first.logits, again.logits)
-    later = OutputStore(DATASET, tmp_path / "data")
+    later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
     assert torch.equal(later.get(runs("T1w")).maps.of_class, first.maps.of_class)
     assert (len(later.forward_passes), len(later.reused)) == (0, 1)
     assert "forward passes: 0" in later.summary()
@@ -67,16 +69,16 @@ def test_stored_logits_are_the_models(runs, store, tmp_path, view):
 
 def test_all_models_see_the_same_pixels_and_another_seed_other_ones(runs, tmp_path, monkeypatch):
     seen = []
-    genuine = metrics.outputs._collect
+    genuine = evaluation.outputs._collect
 
     def watch(model, batches, compute, mapped):
         batches = [(index, views, labels) for index, views, labels in batches]
         seen.append(torch.cat([views for _, views, _ in batches]))
         return genuine(model, batches, compute, mapped)
 
-    monkeypatch.setattr(metrics.outputs, "_collect", watch)
+    monkeypatch.setattr(evaluation.outputs, "_collect", watch)
     for cell, seed, batch in (("T1w", 0, 256), ("T1w_Sw", 0, 64), ("T2s", 3, 256)):
-        store = OutputStore(DATASET, tmp_path / "data", view_seed=seed, batch_size=batch)
+        store = OutputStore(MeasureOptions(dataset=DATASET, view_seed=seed, batch_size=batch))
         store.get(runs(cell), view="strong")
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
@@ -99,7 +101,7 @@ def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):
     path = runs("T1w").checkpoint("last")
     other = build_model("resnet8", 10)
     save(path, Header("resnet8", 10, 32, 3), {"model": other.state_dict()})
-    later = OutputStore(DATASET, tmp_path / "data")
+    later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
     assert not torch.equal(later.get(runs("T1w")).logits, before.logits)
     assert len(later.forward_passes) == 1
 
@@ -109,7 +111,7 @@ def test_a_damaged_file_is_made_anew(runs, store, tmp_path, damage):
     before = store.get(runs("T1w"))
     (path,) = runs("T1w").outputs.glob("*.npz")
     path.write_bytes(damage)
-    later = OutputStore(DATASET, tmp_path / "data")
+    later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
     assert torch.equal(later.get(runs("T1w")).logits, before.logits)
     assert len(later.forward_passes) == 1
 
@@ -119,7 +121,7 @@ def test_a_model_that_answers_nan_is_named(runs, store):
     model = build_model("resnet8", 10)
     torch.nn.init.constant_(model.fc.bias, float("nan"))
     save(path, Header("resnet8", 10, 32, 3), {"model": model.state_dict()})
-    with pytest.raises(RunError, match=r"T1w.*last\.pt answers with NaN"):
+    with pytest.raises(UserError, match=r"T1w.*last\.pt answers with NaN"):
         store.get(runs("T1w"))
     assert not list(runs("T1w").outputs.glob("*"))
 

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from engine.errors import RunError
-from engine.run import RunDirectory
-from metrics.report import grid_rows, main
-from metrics.table import format_table
+from dataloader.errors import UserError
+from engine.cells import parse_cell
+from engine.run import Runs
+from evaluation.report import grid_rows, main
+from evaluation.table import format_table
 
 
 def metrics(cell, seed, top1, *, fidelity=None):
@@ -40,7 +41,7 @@ def test_rows_follow_the_grid():
 
 def test_prints_finished_cells_and_names_those_in_progress(tmp_path, capsys):
     for cell, done in (("Sw", True), ("T1w_Sw", False)):
-        run = RunDirectory.locate(str(tmp_path), "synthetic", cell, 1)
+        run = Runs(tmp_path, "synthetic").of(parse_cell(cell), 1)
         run.path.mkdir(parents=True)
         run.config.write_text("cell: x\n")
         if done:
@@ -55,7 +56,7 @@ def test_prints_finished_cells_and_names_those_in_progress(tmp_path, capsys):
 
 
 def test_no_runs_at_all(tmp_path):
-    with pytest.raises(RunError, match=r"no runs in .*CIFAR100: train"):
+    with pytest.raises(UserError, match=r"no runs in .*CIFAR100: train"):
         main(["--output-dir", str(tmp_path)])
 
 

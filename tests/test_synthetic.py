@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from dataloader.errors import DataError
+from dataloader.errors import UserError
 from dataloader.image_set import ImageSet
 from dataloader.synthetic import CLASS_NAMES, load_synthetic, render
 
@@ -99,5 +99,5 @@ def test_texture_keeps_the_mask_and_shape_changes_it():
 
 
 def test_unknown_split_is_named():
-    with pytest.raises(DataError, match=r"'val'.*train, test"):
+    with pytest.raises(UserError, match=r"'val'.*train, test"):
         load_synthetic("val")

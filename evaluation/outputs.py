@@ -21,14 +21,15 @@ from torchvision.models import VisionTransformer
 from tqdm import tqdm
 
 from dataloader.datasets import load_split, parse_dataset
+from dataloader.errors import UserError
+from dataloader.files import sha256, write_bytes
 from dataloader.image_set import Images
 from dataloader.loader import Batch, ViewLoader
 from engine.checkpoint import load_model
 from engine.compute import Compute, pick_device
-from engine.errors import RunError
-from engine.files import sha256, write_bytes
 from engine.run import RunDirectory
 from engine.shots import shot_groups_of
+from evaluation.options import MeasureOptions
 from metrics.attention import (
     attention_with_logits,
     class_maps,
@@ -84,15 +85,7 @@ class Outputs:
 class OutputStore:
     """Outputs of a data set's runs: read where they are current, else computed and kept."""
 
-    dataset: str
-    data_path: Path
-    which: str = "last"
-    list_path: Path | None = None
-    on_bad_image: str = "error"
-    view_seed: int = 0
-    device: str = "auto"
-    batch_size: int = 256
-    workers: int = 0
+    options: MeasureOptions
     forward_passes: list[Path] = field(default_factory=list)  # the file that each one filled
     reused: set[Path] = field(default_factory=set)
     _splits: dict[str, Images] = field(default_factory=dict, repr=False)
@@ -100,8 +93,8 @@ class OutputStore:
 
     def get(self, run: RunDirectory, *, split: str = "test", view: str = "test") -> Outputs:
         """The outputs of `run`'s checkpoint on every image of the split under the view."""
-        checkpoint = run.checkpoint(self.which)
-        key = f"{sha256(checkpoint)} {self.view_seed}"
+        checkpoint = run.checkpoint(self.options.checkpoint)
+        key = f"{sha256(checkpoint)} {self.options.view_seed}"
         path = run.outputs / self._file_name(split, view)
         if (path, key) not in self._recent:
             self._recent[path, key] = self._read_or_run(path, key, checkpoint, split, view)
@@ -113,7 +106,10 @@ class OutputStore:
         """The images of a split."""
         if split not in self._splits:
             self._splits[split] = load_split(
-                self.dataset, split, self.data_path, list_path=self.list_path
+                self.options.dataset,
+                split,
+                Path(self.options.data_path),
+                list_path=Path(lists) if (lists := self.options.list_path) else None,
             )
         return self._splits[split]
 
@@ -145,12 +141,12 @@ class OutputStore:
 
     @cached_property
     def _compute(self) -> Compute:
-        statistics = parse_dataset(self.dataset).family.statistics
-        return Compute(pick_device(self.device), "none", statistics)
+        statistics = parse_dataset(self.options.dataset).family.statistics
+        return Compute(pick_device(self.options.device), "none", statistics)
 
     def _file_name(self, split: str, view: str) -> str:
-        seed = f"-seed{self.view_seed}" if self.view_seed else ""
-        which = "" if self.which == "last" else f"-{self.which}"
+        seed = f"-seed{self.options.view_seed}" if self.options.view_seed else ""
+        which = "" if self.options.checkpoint == "last" else f"-{self.options.checkpoint}"
         return f"{split}-{view}{seed}{which}.npz"
 
     def _forward(self, checkpoint: Path, split: str, view: str) -> Outputs:
@@ -158,11 +154,11 @@ class OutputStore:
         images = self.images(split)
         loader = ViewLoader(
             images,
-            parse_dataset(self.dataset).family.view(view, header.image_size),
-            seed=self.view_seed,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            on_bad_image=self.on_bad_image,
+            parse_dataset(self.options.dataset).family.view(view, header.image_size),
+            seed=self.options.view_seed,
+            batch_size=self.options.batch_size,
+            workers=self.options.workers,
+            on_bad_image=self.options.on_bad_image,
         )
         name = f"{checkpoint.parent} {split} {view}"
         batches = tqdm(loader.epoch(0), name, len(loader), leave=False, disable=None)
@@ -170,7 +166,7 @@ class OutputStore:
         model = self._compute.place(model)
         index, logits, labels, maps = _collect(model, batches, self._compute, mapped)
         if not torch.isfinite(logits).all():
-            raise RunError(f"{checkpoint} answers with NaN or infinity: train it anew")
+            raise UserError(f"{checkpoint} answers with NaN or infinity: train it anew")
         return Outputs(index, logits, labels, maps, header.image_size)
 
 

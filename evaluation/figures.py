@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from evaluation.table import Row
 from metrics.calibration import ReliabilityBins
-from metrics.table import Row
 
 WEAK, STRONG, NEUTRAL = "tab:blue", "tab:red", "0.55"
 PANEL = 2.2  # inches

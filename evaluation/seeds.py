@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from metrics.table import Row
+from evaluation.table import Row
 
 
 def over_seeds(rows: Sequence[Row], by: Sequence[str] = ("cell",)) -> list[Row]:

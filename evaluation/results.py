@@ -8,9 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from engine.files import write_bytes
-from metrics.seeds import over_seeds, with_spread
-from metrics.table import Row, format_table, write_table
+from dataloader.files import write_bytes
+from evaluation.seeds import over_seeds, with_spread
+from evaluation.table import Row, format_table, write_table
 
 DECIMALS = 3
 

@@ -1,6 +1,6 @@
-"""Run a trainer for many cells and seeds, one process each, spread over devices.
+"""Run a trainer for many cells and seeds, one process each, spread over devices:
 
-    python -m engine.launch train_student.py --dataset CIFAR100 --cells 0T 1T --gpus 0 1
+python script/launch.py train_student.py --dataset CIFAR100 --cells 0T 1T --gpus 0 1
 
 Flags that it does not know go to the trainer. Finished cells are skipped and unfinished ones
 resumed by the trainer itself; the first cell that fails stops the rest.
@@ -16,10 +16,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
-from engine.cells import Cell, StudentCell, expand
-from engine.errors import RunError, run_program
-from engine.run import RunDirectory
+from dataloader.errors import OneLineParser, UserError, run_program
+from engine.cells import StudentCell, expand
+from engine.run import RunDirectory, Runs
+
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,13 @@ class Job:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run every cell; RunError names the first that failed and its log."""
+    """Run every cell; UserError names the first that failed and its log."""
     options, extra = _parser().parse_known_args(argv)
+    runs = Runs(Path(options.output_dir), options.dataset)
     jobs = [
-        _job(options, cell, seed, extra)
+        _job(options, runs.of(cell, int(seed)), extra)
         for cell in expand(options.cells)
-        for seed in (options.seeds if isinstance(cell, StudentCell) else [cell.number])
+        for seed in cell.seeds(options.seeds)
     ]
     Pool(options.gpus or [None]).run(jobs)
 
@@ -49,10 +53,10 @@ class Pool:
         self.devices = devices
         self._processes: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
-        self._failures: list[RunError] = []
+        self._failures: list[UserError] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """RunError, after the running jobs are stopped, when one fails."""
+        """UserError, after the running jobs are stopped, when one fails."""
         waiting = iter(jobs)
         with ThreadPoolExecutor(len(self.devices)) as threads:
             try:
@@ -91,7 +95,7 @@ class Pool:
     def _fail(self, job: Job, code: int) -> None:
         with self._lock:
             where = f"log: {job.run.log}" if job.run.log.is_file() else "its reason is above"
-            self._failures.append(RunError(f"{job.name} failed (exit code {code}); {where}"))
+            self._failures.append(UserError(f"{job.name} failed (exit code {code}); {where}"))
         self._stop()
 
     def _stop(self) -> None:
@@ -100,15 +104,16 @@ class Pool:
                 process.terminate()
 
 
-def _job(options: argparse.Namespace, cell: Cell, seed: int, extra: Sequence[str]) -> Job:
-    command = [sys.executable, options.program, "--dataset", options.dataset, "--cell", str(cell)]
+def _job(options: argparse.Namespace, run: RunDirectory, extra: Sequence[str]) -> Job:
+    command = [sys.executable, str(ROOT / options.program), "--dataset", options.dataset]
+    command += ["--cell", str(run.cell), "--output-dir", options.output_dir]
     if options.recipe:
         command += ["--recipe", options.recipe]
-    if isinstance(cell, StudentCell):
-        command += ["--seed", str(seed)]
-    run = RunDirectory.locate(options.output_dir, options.dataset, cell, seed)
-    name = f"cell {cell} seed {seed} of {options.dataset}"
-    return Job(name, (*command, "--output-dir", options.output_dir, *extra), run)
+    if options.data_path:
+        command += ["--data-path", options.data_path]
+    if isinstance(run.cell, StudentCell):
+        command += ["--seed", str(run.seed)]
+    return Job(f"cell {run.cell} seed {run.seed} of {options.dataset}", (*command, *extra), run)
 
 
 def _environment(device: str | None, sharing: int) -> dict[str, str]:
@@ -121,17 +126,21 @@ def _environment(device: str | None, sharing: int) -> dict[str, str]:
     return {**os.environ, "CUDA_VISIBLE_DEVICES": device}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("program", help="train_teacher.py or train_student.py")
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--recipe", default="", help="the data set's own where empty")
-    parser.add_argument("--cells", nargs="+", required=True, help="names, or T, 0T, 1T, 2T, 3T")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[1], help="of students")
-    parser.add_argument("--gpus", nargs="*", default=[], help="GPU numbers, or cpu for a process")
-    parser.add_argument("--output-dir", default="runs")
+def _parser() -> OneLineParser:
+    """The flags; what is not given comes from the environment variables that the scripts name."""
+    words = {name: os.environ.get(name, "").split() for name in ("CELLS", "SEEDS", "GPUS")}
+    parser = OneLineParser(description="Run a trainer for many cells, spread over devices.")
+    add = parser.add_argument
+    add("program", choices=("train_teacher.py", "train_student.py"))
+    add("--dataset", required=True, help="data set of the runs")
+    add("--recipe", default=os.environ.get("RECIPE"), help="the data set's own without it (RECIPE)")
+    add("--data-path", default=os.environ.get("DATA"), help="folder with the data sets (DATA)")
+    add("--cells", nargs="+", default=words["CELLS"], help="names, T, 0T to 3T (CELLS)")
+    add("--seeds", nargs="+", type=int, default=words["SEEDS"] or [1], help="of students (SEEDS)")
+    add("--gpus", nargs="+", default=words["GPUS"], help="GPU numbers, or cpu (GPUS)")
+    add("--output-dir", default="runs", help="folder that holds the runs")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, None))
+    sys.exit(run_program(main))

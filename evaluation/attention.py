@@ -1,29 +1,27 @@
-"""Overlap of attention maps: bash script/IoU_TT.sh (teachers with each other), IoU_TS.sh (with the
-student), or python -m metrics.calculate_iou --group T_T"""
+"""The overlap of attention maps: its rows, its table and its figures."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
+from dataloader.errors import UserError
 from engine.cells import TEACHER_NUMBERS, TeacherCell
-from engine.errors import RunError, run_program
+from engine.run import RunDirectory
+from evaluation.calculate_iou import OverlapOptions
+from evaluation.figures import AttentionRow, attention_figure, overlap_figure
+from evaluation.grid import Grid, open_grid
+from evaluation.outputs import AttentionMaps, Outputs, OutputStore
+from evaluation.results import publish
+from evaluation.table import Row
 from metrics.agreement import ensemble_logits
 from metrics.bootstrap import means_with_intervals
-from metrics.figures import AttentionRow, attention_figure, overlap_figure
-from metrics.grid import Grid, GridRun, measure_parser, open_grid
-from metrics.outputs import AttentionMaps, Outputs, OutputStore
 from metrics.overlap import binarize, intersection_over_union_per_image, pointing_hits
-from metrics.results import publish
 from metrics.set_overlap import set_overlap
-from metrics.table import Row
 
-TARGETS = ("ensemble", "label", "predicted", "class_sum")
 DRAWN_IMAGES = 6
 # The table's; the files hold an interval and a chance floor for each pair too.
 COLUMNS = (
@@ -32,17 +30,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def publish_overlap(options: OverlapOptions) -> None:
     """Print and write the overlap of each group, and draw it."""
-    options = _parser().parse_args(argv)
     grid, store, runs = open_grid(options)
     measure = Measure(grid, store, options)
-    students = grid.taught(runs)
+    students = grid.with_teachers(runs)
     rows = measure.teachers_rows(students) if options.group == "T_T" else measure.rows(students)
     if not rows:
-        raise RunError(f"no cell of {' '.join(options.cells)} has the models that this compares")
+        raise UserError(f"no cell of {' '.join(options.cells)} has the models that this compares")
     publish(
-        grid.folder / (options.name or f"iou_{options.group}"),
+        options.folder / (options.name or f"iou_{options.group}"),
         rows,
         COLUMNS,
         {"": overlap_figure(rows), **measure.overlays(students)},
@@ -56,19 +53,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 class Measure:
     """The overlaps of a grid under one choice of target and threshold."""
 
-    def __init__(self, grid: Grid, store: OutputStore, options: argparse.Namespace) -> None:
+    def __init__(self, grid: Grid, store: OutputStore, options: OverlapOptions) -> None:
         self.grid, self.store, self.options = grid, store, options
 
-    def teachers_rows(self, students: Sequence[GridRun]) -> list[Row]:
+    def teachers_rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each set of two or three teachers that some student has."""
         groups = dict.fromkeys(run.cell.teachers for run in students if len(run.cell.teachers) > 1)
         return [self._teachers_row(cells) for cells in groups]
 
-    def rows(self, students: Sequence[GridRun]) -> list[Row]:
+    def rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each student: with all its teachers, then with each."""
         return [self._student_row(run) for run in students]
 
-    def overlays(self, students: Sequence[GridRun]) -> dict[str, Figure]:
+    def overlays(self, students: Sequence[RunDirectory]) -> dict[str, Figure]:
         """For the first and last student: images with every map and mask."""
         ends = {str(run.cell): run for run in (*students[:1], *students[-1:])}
         return {f"_maps_{name}": self._overlay(run) for name, run in ends.items()}
@@ -80,9 +77,9 @@ class Measure:
         row = {"cell": "_".join(map(str, cells)), "seed": 0} | self._overlap("iou", maps, size)
         return row | self._object(maps, outputs[0], size)
 
-    def _student_row(self, run: GridRun) -> Row:
+    def _student_row(self, run: RunDirectory) -> Row:
         teachers = self._teachers(run.cell.teachers)
-        outputs = [*teachers, self.store.get(run.run)]
+        outputs = [*teachers, self.store.get(run)]
         maps = self._maps(outputs, teachers)
         size = outputs[-1].image_size
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
@@ -91,7 +88,7 @@ class Measure:
         return row | self._object(maps[-1:], outputs[0], size)
 
     def _teachers(self, cells: Sequence[TeacherCell]) -> list[Outputs]:
-        return [self.store.get(self.grid.teacher(cell)) for cell in cells]
+        return [self.store.get(run) for run in self.grid.teachers(cells)]
 
     def _maps(self, outputs: Sequence[Outputs], teachers: Sequence[Outputs]) -> list[torch.Tensor]:
         """One (n, h, w) map a model, of the target that all share unless it is "predicted"."""
@@ -122,9 +119,9 @@ class Measure:
             }
         )
 
-    def _overlay(self, run: GridRun) -> Figure:
+    def _overlay(self, run: RunDirectory) -> Figure:
         teachers = self._teachers(run.cell.teachers)
-        outputs = [*teachers, self.store.get(run.run)]
+        outputs = [*teachers, self.store.get(run)]
         size = outputs[-1].image_size
         maps = [own[:DRAWN_IMAGES] for own in self._maps(outputs, teachers)]
         masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
@@ -161,15 +158,3 @@ def object_masks(store: OutputStore, outputs: Outputs, size: int) -> torch.Tenso
         return None
     chosen = torch.from_numpy(masks[outputs.index[outputs.maps.rows].numpy()])
     return F.interpolate(chosen[:, None].float(), (size, size), mode="nearest")[:, 0] > 0.5
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = measure_parser("Overlap of attention maps.", ("2T",), "")
-    parser.add_argument("--group", choices=("T_T", "T_S"), default="T_T")
-    parser.add_argument("--target", choices=TARGETS, default="ensemble")
-    parser.add_argument("--threshold", type=float, default=0.4)
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, None))

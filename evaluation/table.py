@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.files import write_json, write_text
+from dataloader.files import write_json, write_text
 
 Row = dict[str, Any]
 

@@ -1,17 +1,19 @@
-"""Fidelity, divergence and information of every pair in a grid:
-
-python -m metrics.calculate_agreement (bash script/report.sh runs it too)
-"""
+"""The agreement of every pair of a student's models: its rows, its table and its figure."""
 
 from __future__ import annotations
 
 import itertools
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 
-from engine.errors import run_program
+from engine.run import RunDirectory
+from evaluation.calculate_agreement import AgreementOptions
+from evaluation.figures import fidelity_figure
+from evaluation.grid import Grid, open_grid
+from evaluation.outputs import OutputStore
+from evaluation.results import publish
+from evaluation.table import Row
 from metrics.agreement import (
     agreement_per_sample,
     ensemble_logits,
@@ -20,21 +22,16 @@ from metrics.agreement import (
     top1_agreement,
 )
 from metrics.bootstrap import means_with_intervals
-from metrics.figures import fidelity_figure
-from metrics.grid import Grid, GridRun, measure_parser, open_grid
 from metrics.information import (
     mutual_information,
     mutual_information_chance_floor,
     predictive_entropy_per_sample,
 )
-from metrics.outputs import OutputStore
 from metrics.reference import (
     batch_averaged_mutual_information,
     reference_kl_student_to_teacher_times_10,
 )
-from metrics.results import publish
 from metrics.shots import SHOT_GROUPS, members
-from metrics.table import Row
 
 STUDENT = "S"
 ENSEMBLE = "ensemble"
@@ -45,14 +42,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def publish_agreement(options: AgreementOptions) -> None:
     """Print and write a row for each pair of each student cell."""
-    parser = measure_parser("Agreement of every pair.", ("1T", "2T", "3T"), "agreement")
-    options = parser.parse_args(argv)
     grid, store, runs = open_grid(options)
-    rows = [row for run in grid.taught(runs) for row in cell_rows(run, grid, store)]
+    rows = [row for run in grid.with_teachers(runs) for row in cell_rows(run, grid, store)]
     publish(
-        grid.folder / options.name,
+        options.folder / options.name,
         rows,
         COLUMNS,
         fidelity_figure([row for row in rows if row["pair"] == f"{ENSEMBLE}-{STUDENT}"]),
@@ -64,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
 
 
-def cell_rows(run: GridRun, grid: Grid, store: OutputStore) -> Iterator[Row]:
+def cell_rows(run: RunDirectory, grid: Grid, store: OutputStore) -> Iterator[Row]:
     """The rows of a student: teachers with it, the ensemble with it, and teachers among them."""
-    teachers = {str(cell): store.get(grid.teacher(cell)).logits for cell in run.cell.teachers}
-    outputs = store.get(run.run)
+    teachers = {str(t.cell): store.get(t).logits for t in grid.teachers(run.cell.teachers)}
+    outputs = store.get(run)
     student = outputs.logits
     groups = store.shot_groups
     shots = {} if groups is None else members(groups, outputs.labels)
@@ -110,7 +105,3 @@ def pair_measures(p: torch.Tensor, q: torch.Tensor) -> Row:
         "reference_mutual_information_by_batch_nats": batch_averaged_mutual_information(*labels),
         "reference_kl_q_to_p_times_10": reference_kl_student_to_teacher_times_10(q, p),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, None))

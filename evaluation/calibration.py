@@ -1,13 +1,15 @@
-"""Calibration of every model of a grid: bash script/ECE.sh, or python -m metrics.calculate_ece"""
+"""The calibration of every model: its rows, its table and its diagrams."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-
 import torch
 
-from engine.errors import run_program
+from evaluation.calculate_ece import CalibrationOptions
+from evaluation.figures import reliability_figure
+from evaluation.grid import open_grid
+from evaluation.outputs import Outputs
+from evaluation.results import publish
+from evaluation.table import Row
 from metrics.agreement import correct_per_sample, top1_accuracy
 from metrics.bootstrap import bootstrap_calibration_error, means_with_intervals
 from metrics.calibration import (
@@ -18,12 +20,7 @@ from metrics.calibration import (
     negative_log_likelihood_per_sample,
     reliability_bins,
 )
-from metrics.figures import reliability_figure
-from metrics.grid import measure_parser, open_grid
-from metrics.outputs import Outputs
-from metrics.results import publish
 from metrics.shots import SHOT_GROUPS, members
-from metrics.table import Row
 
 REFERENCE_BINS = 10
 COLUMNS = (
@@ -33,17 +30,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def publish_calibration(options: CalibrationOptions) -> None:
     """Print and write the table, and draw the reliability diagrams."""
-    parser = measure_parser("Calibration of every model.", ("T", "0T", "1T", "2T"), "ece")
-    parser.add_argument("--split", choices=("test", "train"), default="test")
-    parser.add_argument("--view", choices=("test", "base", "weak", "strong"), default="test")
-    parser.add_argument("--bins", type=int, default=15)
-    options = parser.parse_args(argv)
-    grid, store, runs = open_grid(options)
+    _, store, runs = open_grid(options)
     rows, diagrams = [], {}
     for run in runs:
-        outputs = store.get(run.run, split=options.split, view=options.view)
+        outputs = store.get(run, split=options.split, view=options.view)
         rows.append(
             {
                 "cell": str(run.cell),
@@ -55,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             str(run.cell), reliability_bins(outputs.logits, outputs.labels, n_bins=options.bins)
         )
     publish(
-        grid.folder / options.name,
+        options.folder / options.name,
         rows,
         COLUMNS,
         reliability_figure(diagrams),
@@ -73,9 +65,9 @@ def calibration(outputs: Outputs, bins: int, shot_groups: torch.Tensor | None) -
     row = _calibration(logits, labels, bins)
     if shot_groups is not None:
         for name, chosen in members(shot_groups, labels).items():
-            own = logits[chosen], labels[chosen]
-            row[f"top1_{name}"] = top1_accuracy(*own)
-            row[f"ece_{name}"] = expected_calibration_error(*own, n_bins=bins)
+            group = logits[chosen], labels[chosen]
+            row[f"top1_{name}"] = top1_accuracy(*group)
+            row[f"ece_{name}"] = expected_calibration_error(*group, n_bins=bins)
     return row
 
 
@@ -96,7 +88,3 @@ def _calibration(logits: torch.Tensor, labels: torch.Tensor, bins: int) -> Row:
             logits, labels, n_bins=REFERENCE_BINS, weighting="bin"
         ),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(run_program(main, None))

@@ -1,22 +1,25 @@
 """The grid's results so far, a row a cell, mean and spread over its seeds:
 
-python -m metrics.report --dataset CIFAR100
+python -m evaluation.report --dataset CIFAR100
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataloader.errors import UserError, run_program
 from engine.cells import Cell, grid_order, parse_cell
-from engine.errors import RunError, run_program
-from engine.run import find_runs
-from metrics.seeds import over_seeds, with_spread
+from engine.config import Settings, option
+from engine.flags import parse
+from engine.run import Runs
+from evaluation.seeds import over_seeds, with_spread
+from evaluation.table import Row, format_table, read_json, write_table
 from metrics.shots import SHOT_GROUPS
-from metrics.table import Row, format_table, read_json, write_table
 
 # Columns of the table, and their decimals.
 OWN = {
@@ -31,21 +34,34 @@ MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
 COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Settings):
+    """What the report can be asked."""
+
+    dataset: str = option("CIFAR100", "data set of the runs (or DATASET)")
+    output_dir: str = option("runs", "folder that holds the runs")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table of a data set's finished runs and write it beside them."""
-    options = _parser().parse_args(argv)
-    folder = Path(options.output_dir) / options.dataset
-    runs = find_runs(Path(options.output_dir), options.dataset)
-    for run in runs:
+    dataset = os.environ.get("DATASET") or ReportOptions.dataset
+    publish(parse(ReportOptions, argv, "The grid's results so far.", dataset=dataset))
+
+
+def publish(options: ReportOptions) -> None:
+    """The same, for a caller that has the options."""
+    runs = Runs(Path(options.output_dir), options.dataset)
+    begun = runs.all()
+    for run in begun:
         if not run.is_finished():
             print(f"in progress, left out: {run.path}", file=sys.stderr)
-    finished = [read_json(run.metrics) for run in runs if run.is_finished()]
+    finished = [read_json(run.metrics) for run in begun if run.is_finished()]
     if not finished:
-        raise RunError(f"no run in {folder} is finished yet")
-    rows = with_measures(grid_rows(finished), folder)
+        raise UserError(f"no run in {runs.folder} is finished yet")
+    rows = with_measures(grid_rows(finished), runs.folder)
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend({metrics["selected_on"] for metrics in finished}))
-    print("results:", ", ".join(map(str, write_table(folder / "results", rows))))
+    print("results:", ", ".join(map(str, write_table(runs.folder / "results", rows))))
 
 
 def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
@@ -129,12 +145,5 @@ def _printed(row: Row) -> Row:
     return row | {name: with_spread(row, name, n) for name, n in (OWN | MEASURED).items()}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    parser.add_argument("--dataset", default="CIFAR100")
-    parser.add_argument("--output-dir", default="runs", help="folder that holds the runs")
-    return parser
-
-
 if __name__ == "__main__":
-    sys.exit(run_program(main, None))
+    sys.exit(run_program(main))

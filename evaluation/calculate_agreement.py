@@ -1,0 +1,38 @@
+"""Fidelity, divergence and information of every pair in a grid:
+
+python -m evaluation.calculate_agreement (bash script/report.sh runs it too)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dataloader.errors import run_program
+from engine.config import option
+from evaluation.options import MeasureOptions, parse_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementOptions(MeasureOptions):
+    """What the agreement can be asked."""
+
+    cells: tuple[str, ...] = option(("1T", "2T", "3T"), "students, or groups (or CELLS)")
+    name: str = option("agreement", "of the result files beside the runs")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print and write a row for each pair of each student cell."""
+    measure(parse_options(AgreementOptions, argv, "Agreement of every pair."))
+
+
+def measure(options: AgreementOptions) -> None:
+    """The same, for a caller that has the options."""
+    from evaluation.agreement import publish_agreement  # torch only when there is work to do
+
+    publish_agreement(options)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

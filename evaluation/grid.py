@@ -1,0 +1,104 @@
+"""The finished runs that a measurement is about, and a word on those that are not there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dataloader.errors import UserError
+from engine.cells import LARGEST_ENSEMBLE, Cell, TeacherCell, expand, grid_order
+from engine.run import RunDirectory, Runs
+from evaluation.options import MeasureOptions
+from evaluation.outputs import OutputStore
+
+SCRIPT_STEMS = {
+    "CIFAR100": "cifar100",
+    "CIFAR100_imb100": "cifar100_imb",
+    "ImageNet": "ImageNet",
+    "ImageNet_LT": "ImageNet_LT",
+}
+NAMED_CELLS = 3  # of those that are missing; more are counted
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A data set's runs, as a measurement sees them."""
+
+    runs: Runs
+
+    def finished(self, cells: Sequence[Cell], seeds: Sequence[int] = ()) -> list[RunDirectory]:
+        """The finished runs of `cells`, students of all `seeds` (none: all there are).
+
+        Those missing or in progress are told on stderr, with the script that makes them.
+        UserError when none is finished.
+        """
+        by_cell = {cell: self._of_cell(cell, seeds) for cell in sorted(set(cells), key=grid_order)}
+        begun = [run for runs in by_cell.values() for run in runs]
+        for run in begun:
+            if not run.is_finished():
+                print(f"in progress, left out: {run.path}", file=sys.stderr)
+        for line in self._advice([cell for cell, runs in by_cell.items() if not runs]):
+            print(line, file=sys.stderr)
+        if done := [run for run in begun if run.is_finished()]:
+            return done
+        raise UserError(f"none of the cells asked for is finished in {self.runs.folder}")
+
+    def teachers(self, cells: Sequence[TeacherCell]) -> list[RunDirectory]:
+        """The finished runs of teachers; UserError names the first that is not there."""
+        runs = [self.runs.of_teacher(cell) for cell in cells]
+        for run in runs:
+            if not run.is_finished():
+                script = self._script(run.cell)
+                raise UserError(
+                    f"teacher {run.cell} is not finished ({run.path}): made by {script}"
+                )
+        return runs
+
+    def with_teachers(self, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
+        """The students among `runs` whose teachers are there; the others are named on stderr.
+
+        UserError when none is left.
+        """
+        ready = []
+        for run in runs:
+            try:
+                ready += [run] if self.teachers(run.cell.teachers) else []
+            except UserError as error:
+                print(f"left out: {run.cell}, whose {error}", file=sys.stderr)
+        if not ready:
+            raise UserError(f"no student with its teachers is finished in {self.runs.folder}")
+        return ready
+
+    def _of_cell(self, cell: Cell, seeds: Sequence[int]) -> list[RunDirectory]:
+        begun = self.runs.of_cell(cell)
+        wanted = cell.seeds(seeds or [run.seed for run in begun])
+        return [run for run in begun if run.seed in wanted]
+
+    def _advice(self, missing: Sequence[Cell]) -> list[str]:
+        by_script: dict[str, list[Cell]] = {}
+        for cell in missing:
+            by_script.setdefault(self._script(cell), []).append(cell)
+        return [f"not there: {_named(cells)}, made by {how}" for how, cells in by_script.items()]
+
+    def _script(self, cell: Cell) -> str:
+        """The command that trains a cell; a set without scripts of its own borrows CIFAR-100's."""
+        dataset = self.runs.dataset
+        stem = SCRIPT_STEMS.get(dataset, SCRIPT_STEMS["CIFAR100"])
+        prefix = "" if dataset in SCRIPT_STEMS else f"DATASET={dataset} "
+        if isinstance(cell, TeacherCell):
+            return f"{prefix}bash script/{stem}-T.sh"
+        # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
+        three = "3T_" if len(cell.teachers) == LARGEST_ENSEMBLE and "cifar" in stem else ""
+        return f"{prefix}bash script/{three}{stem}.sh"
+
+
+def open_grid(options: MeasureOptions) -> tuple[Grid, OutputStore, list[RunDirectory]]:
+    """The grid, the store of its outputs and the finished runs that the options ask for."""
+    grid = Grid(Runs(options.folder.parent, options.dataset))
+    return grid, OutputStore(options), grid.finished(expand(options.cells), options.seeds)
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    names = " ".join(map(str, cells[:NAMED_CELLS]))
+    return names if len(cells) <= NAMED_CELLS else f"{len(cells)} cells ({names} ...)"
