@@ -63,7 +63,8 @@ def read_rgb(path: Path) -> Image.Image:
     """The image file at `path`, decoded and RGB; DataError when it is missing or corrupt."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")  # else a copy
     except _UNREADABLE as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"cannot read the image {path}: {reason}") from None
