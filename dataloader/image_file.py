@@ -24,7 +24,8 @@ def read_rgb(path: Path) -> Image.Image:
     """The image file at `path`, decoded and RGB; UserError when it is missing or corrupt."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")  # else a copy
     except _UNREADABLE as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UserError(f"cannot read the image {path}: {reason}") from None

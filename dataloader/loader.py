@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from time import perf_counter
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from dataloader.errors import UserError
 from dataloader.image_set import Images
-from dataloader.random_streams import permutation, seeded_draws
+from dataloader.random_streams import generator_put_back, permutation, seed_draws, seeded_draws
 from dataloader.views import View
 
 # index (B,) int64, views (B, 3, H, W) uint8, labels (B,) int64
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Key = tuple[int, int]  # (epoch, index)
+Loaded = tuple[Batch | None, list[UserError]]
 
 
 class ViewDataset(Dataset):
@@ -28,37 +30,68 @@ class ViewDataset(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int] | UserError:
-        """The sample, or why its image cannot be read: the main process decides what follows."""
+    def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int]:
+        """The index, view (3, H, W) uint8 and label; UserError when its image cannot be read."""
         epoch, index = key
-        try:
-            image = self.images.image(index)
-        except UserError as error:
-            return error
         with seeded_draws("views", self.seed, epoch, index):
-            return index, self.view(image), int(self.images.labels[index])
+            view = self.view(self.images.image(index))
+        return index, view, int(self.images.labels[index])
+
+    def __getitems__(self, keys: list[Key]) -> Loaded:
+        """The readable samples as one batch (None where there is none), and the others' errors.
+
+        Each picture is written straight to its place in the batch, whose memory the main process
+        shares: rows of pixels with their channels side by side, as Pillow has them and as
+        convolutions like them (channels last).
+        """
+        pictures = _shareable(len(keys), self.view.size)
+        rows, read, errors = pictures.numpy(), [], []
+        with generator_put_back():
+            for epoch, index in keys:
+                try:
+                    image = self.images.image(index)
+                except UserError as error:  # the main process decides what follows
+                    errors.append(error)
+                    continue
+                seed_draws("views", self.seed, epoch, index)
+                rows[len(read)] = self.view.picture(image)
+                read.append(index)
+        if not read:
+            return None, errors
+        labels = torch.from_numpy(self.images.labels[read])
+        return (torch.tensor(read), pictures[: len(read)].permute(0, 3, 1, 2), labels), errors
 
 
-def collate(samples: list) -> tuple[Batch | None, list[UserError]]:
-    """The readable samples as a batch (None where there is none), and the errors of the others."""
-    errors = [sample for sample in samples if isinstance(sample, UserError)]
-    readable = [sample for sample in samples if not isinstance(sample, UserError)]
-    return default_collate(readable) if readable else None, errors
+def _shareable(count: int, size: int) -> torch.Tensor:
+    """(count, size, size, 3) uint8, in shared memory if a worker asks."""
+    pictures = torch.empty(count, size, size, 3, dtype=torch.uint8)
+    return pictures.share_memory_() if get_worker_info() else pictures
+
+
+def as_loaded(loaded: Loaded) -> Loaded:
+    """The data set has made a batch of it already."""
+    return loaded
 
 
 class EpochBatches(Sampler):
-    """Batches of keys. The epoch travels in the key, so that workers may outlive an epoch."""
+    """Batches of keys. The epoch travels in the key, so that workers may outlive an epoch.
 
-    def __init__(self, size: int, batch_size: int, *, shuffle: bool, seed: int) -> None:
+    drop_last leaves out a last batch smaller than the others, unless it is the only one.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool = False
+    ) -> None:
         self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
-        self.epoch = 0
+        self.drop_last, self.epoch = drop_last, 0
 
     def __len__(self) -> int:
-        return -(-self.size // self.batch_size)
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole if whole and self.drop_last else whole + (rest > 0)
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
-        for indices in self._order(epoch).split(self.batch_size):
+        for indices in self._order(epoch).split(self.batch_size)[: len(self)]:
             yield [(epoch, index) for index in indices.tolist()]
 
     def _order(self, epoch: int) -> torch.Tensor:
@@ -77,7 +110,8 @@ class ViewLoader:
     """One pass over an image set for every epoch asked for.
 
     `skipped` counts the images left out of the pass under way or last made; with on_bad_image
-    "error" the first image that cannot be read is a UserError instead.
+    "error" the first image that cannot be read is a UserError instead. `waited_seconds` is how long
+    that pass has kept its consumer waiting for batches.
     """
 
     def __init__(
@@ -88,19 +122,23 @@ class ViewLoader:
         seed: int,
         batch_size: int,
         shuffle: bool = False,
+        drop_last: bool = False,
         workers: int = 0,
         pin_memory: bool = False,
         on_bad_image: str = "error",
     ) -> None:
-        self.images, self.on_bad_image, self.skipped = images, on_bad_image, 0
-        self._batches = EpochBatches(len(images), batch_size, shuffle=shuffle, seed=seed)
+        self.images, self.on_bad_image = images, on_bad_image
+        self.skipped, self.waited_seconds = 0, 0.0
+        self._batches = EpochBatches(
+            len(images), batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last
+        )
         self._loader = DataLoader(
             ViewDataset(images, view, seed=seed),
             batch_sampler=self._batches,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
-            collate_fn=collate,
+            collate_fn=as_loaded,
             worker_init_fn=share_memory_for_good,
         )
 
@@ -111,10 +149,18 @@ class ViewLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of `epoch`."""
         self._batches.epoch = epoch
-        self.skipped = 0
-        for batch, errors in self._loader:
+        self.skipped, self.waited_seconds = 0, 0.0
+        for batch, errors in self._waited_for():
             if errors and self.on_bad_image == "error":
                 raise UserError(f"{errors[0]} (--on-bad-image skip leaves such images out)")
             self.skipped += len(errors)
             if batch is not None:
                 yield batch
+
+    def _waited_for(self) -> Iterator[Loaded]:
+        """What the loader yields, the time spent on each added up."""
+        start = perf_counter()
+        for loaded in self._loader:
+            self.waited_seconds += perf_counter() - start
+            yield loaded
+            start = perf_counter()

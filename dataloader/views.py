@@ -1,25 +1,136 @@
-"""The views of the paper, from torchvision's v2 blocks: Pillow image in, uint8 tensor out.
+"""The views of the paper, as data: what each does to an image stands here and nowhere else.
 
-Blocks run on Pillow images (torchvision's tensor back end rotates 224-pixel images far slower)
-and stop at uint8: conversion to float and normalisation run in batches, on the model's device.
-
-Sources: the protocol of Guo et al. 2025 (arXiv 2405.00739); AutoAugment, Cubuk et al. 2019;
-RandAugment, Cubuk et al. 2020; Cutout, DeVries and Taylor 2017.
+Importing this file is cheap (no torch, no Pillow): the code that knows only the views' names reads
+it too. A picture stays uint8; conversion to float and normalisation run in batches, on the model's
+device. Source: the protocol of Guo et al. 2025 (arXiv 2405.00739); Cutout, DeVries and Taylor 2017.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from PIL import Image, ImageDraw
-from torchvision.transforms import v2
+from dataloader.errors import UserError
+from dataloader.policies import CIFAR_AUTO_AUGMENT, IMAGENET_RAND_AUGMENT
+from dataloader.steps import (
+    CenterCrop,
+    ColorJitter,
+    Cutout,
+    HorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    Rotation,
+    Step,
+    between,
+    describe,
+)
 
-VIEW_NAMES = ("weak", "strong", "base", "test")
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
 
-View = Callable[[Image.Image], torch.Tensor]
+REVISION = 1  # raise it when the same steps come to give other pixels
+
+
+@dataclass(frozen=True)
+class ViewDefinition:
+    """A view's name, its letter in the names of cells if it trains models, and its steps."""
+
+    name: str
+    letter: str | None
+    cifar: tuple[Step, ...]
+    imagenet: tuple[Step, ...]
+
+
+_CIFAR_CROP = RandomResizedCrop(scale=(0.2, 1.0), interpolation="bicubic")
+_IMAGENET_CROP = RandomResizedCrop(scale=(0.08, 1.0), interpolation="bilinear")
+_IMAGENET_WEAK = (
+    _IMAGENET_CROP,
+    HorizontalFlip(),
+    ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+)
+
+VIEWS = (
+    ViewDefinition(
+        "weak",
+        "w",
+        cifar=(_CIFAR_CROP, HorizontalFlip(), Rotation(degrees=15)),
+        imagenet=_IMAGENET_WEAK,
+    ),
+    ViewDefinition(
+        "strong",
+        "s",
+        cifar=(_CIFAR_CROP, HorizontalFlip(), CIFAR_AUTO_AUGMENT, Cutout(side=16)),
+        imagenet=(*_IMAGENET_WEAK, IMAGENET_RAND_AUGMENT),
+    ),
+    ViewDefinition("base", None, cifar=(_CIFAR_CROP,), imagenet=(_IMAGENET_CROP,)),
+    ViewDefinition(
+        "test", None, cifar=(Resize(),), imagenet=(Resize(side=256 / 224), CenterCrop())
+    ),
+)
+
+VIEW_NAMES = tuple(view.name for view in VIEWS)
+VIEW_LETTERS = {view.letter: view.name for view in VIEWS if view.letter}
+
+
+@dataclass(frozen=True)
+class View:
+    """Steps that make a picture of `size` x `size` pixels of an image, with draws from torch's
+    default generator (`random_streams.seeded_draws` seeds it)."""
+
+    size: int
+    steps: tuple[Step, ...]
+
+    @property
+    def description(self) -> str:
+        """One line of all that the view does. Views that do the same have the same line."""
+        steps = "; ".join(map(describe, self.steps))
+        return f"revision {REVISION}, {self.size} pixels: {steps}"
+
+    def picture(self, image: Image) -> Image:
+        """The view of an RGB Pillow image, as one of size x size pixels.
+
+        Raises UserError for an image that the steps do not make square.
+        """
+        from dataloader.pipeline import perform  # only who makes pictures waits for torch
+
+        picture = perform(self.steps, self.size, image)
+        if picture.size != (self.size, self.size):
+            raise UserError(
+                f"an image of {image.width}x{image.height} pixels makes a view of "
+                f"{picture.width}x{picture.height}, not square: use square images"
+            )
+        return picture
+
+    def __call__(self, image: Image) -> torch.Tensor:
+        """The view of an RGB Pillow image, (3, size, size) uint8."""
+        from dataloader.pipeline import pixels
+
+        return pixels(self.picture(image))
+
+
+def cifar_view(name: str, size: int, *, strength: float = 1.0) -> View:
+    """The CIFAR view `name` (of VIEW_NAMES) at `size` x `size` pixels.
+
+    strength in [0, 1] is for the strong view alone: 0 makes it the weak one (`steps.between`).
+    Raises UserError for an unknown name or a strength out of range.
+    """
+    return _view({view.name: view.cifar for view in VIEWS}, name, size, strength)
+
+
+def imagenet_view(name: str, size: int, *, strength: float = 1.0) -> View:
+    """The ImageNet view `name` (of VIEW_NAMES) at `size` x `size` pixels; else as `cifar_view`."""
+    return _view({view.name: view.imagenet for view in VIEWS}, name, size, strength)
+
+
+def _view(steps: dict[str, tuple[Step, ...]], name: str, size: int, strength: float) -> View:
+    if name not in steps:
+        raise UserError(f"unknown view {name!r}: use {', '.join(steps)}")
+    if not 0 <= strength <= 1:
+        raise UserError(f"a strength of {strength} is not between 0 (weak) and 1 (strong)")
+    if name == "strong":
+        return View(size, between(steps["weak"], steps["strong"], strength))
+    return View(size, steps[name])
 
 
 @dataclass(frozen=True)
@@ -31,74 +142,11 @@ class Statistics:
 
     def normalise(self, views: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) uint8 views to float32 of zero mean and unit variance, same device."""
-        mean = torch.tensor(self.mean, device=views.device).view(3, 1, 1) * 255
-        std = torch.tensor(self.std, device=views.device).view(3, 1, 1) * 255
-        return (views.float() - mean) / std
+        pixels = views.float()
+        mean = pixels.new_tensor(self.mean).view(3, 1, 1) * 255
+        std = pixels.new_tensor(self.std).view(3, 1, 1) * 255
+        return pixels.sub_(mean).div_(std)
 
 
 CIFAR_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_STATISTICS = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-class Cutout(v2.Transform):
-    """Fill one square with 0, its centre anywhere in the image, clipped at the border."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.length = length
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the square: left, top, right, bottom, the last two exclusive."""
-        width, height = flat_inputs[0].size
-        left = int(torch.randint(width, ())) - self.length // 2
-        top = int(torch.randint(height, ())) - self.length // 2
-        right, bottom = left + self.length, top + self.length
-        return {"box": (max(left, 0), max(top, 0), min(right, width), min(bottom, height))}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """A copy of the Pillow image `inpt` with the square filled."""
-        image = inpt.copy()
-        left, top, right, bottom = params["box"]
-        ImageDraw.Draw(image).rectangle((left, top, right - 1, bottom - 1), fill=(0, 0, 0))
-        return image
-
-
-def cifar_view(name: str, size: int) -> View:
-    """The CIFAR view `name` (of VIEW_NAMES) at `size` x `size` pixels."""
-    crop = v2.RandomResizedCrop(
-        size, scale=(0.2, 1.0), interpolation=v2.InterpolationMode.BICUBIC, antialias=True
-    )
-    blocks = {
-        "weak": [crop, v2.RandomHorizontalFlip(), v2.RandomRotation(15)],
-        "strong": [
-            crop,
-            v2.RandomHorizontalFlip(),
-            v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
-            Cutout(16),
-        ],
-        "base": [crop],
-        "test": [v2.Resize(size)],
-    }
-    return v2.Compose([*blocks[name], v2.PILToTensor()])
-
-
-def imagenet_view(name: str, size: int) -> View:
-    """The ImageNet view `name` (of VIEW_NAMES) at `size` x `size` pixels."""
-    crop = v2.RandomResizedCrop(size)
-    jitter = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0)
-    # Level 10 of 10 is the last of 11 bins. One operation at a time, so that each has its own coin.
-    operation = v2.RandAugment(num_ops=1, magnitude=10, num_magnitude_bins=11)
-    sometimes = v2.RandomApply([operation], p=0.5)
-    blocks = {
-        "weak": [crop, v2.RandomHorizontalFlip(), jitter],
-        "strong": [
-            v2.RandomResizedCrop(size, scale=(0.08, 1.0)),
-            v2.RandomHorizontalFlip(),
-            jitter,
-            sometimes,
-            sometimes,
-        ],
-        "base": [crop],
-        "test": [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)],
-    }
-    return v2.Compose([*blocks[name], v2.PILToTensor()])

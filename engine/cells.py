@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dataloader.errors import UserError
+from dataloader.views import VIEW_LETTERS
 
-VIEW_LETTERS = {"w": "weak", "s": "strong"}
 TEACHER_NUMBERS = (1, 2, 3)
 LARGEST_ENSEMBLE = 3
 

@@ -72,6 +72,7 @@ class TrainConfig(Settings):
 
     epochs: int = option(200, "passes over the training set", at_least=1, at_most=100_000)
     batch_size: int = option(128, "images a step", at_least=2)
+    drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=("no", "yes"))
     lr: float = option(0.1, "base learning rate", above=0)
     momentum: float = option(0.9, "momentum of SGD", at_least=0, below=1)
     weight_decay: float = option(0.0, "weight decay of SGD", at_least=0)

@@ -54,6 +54,7 @@ def load_data(config: Config) -> RunData:
             seed=config.stream if training else TEST_VIEW_SEED,
             batch_size=config.batch_size,
             shuffle=training,
+            drop_last=training and config.drop_last == "yes",
             workers=config.workers,
             pin_memory=pick_device(config.device).type == "cuda",
             on_bad_image=config.on_bad_image,

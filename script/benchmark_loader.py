@@ -1,93 +1,159 @@
-"""Images a second that the loader delivers from a tree of image files, by view and workers.
+"""Images a second and CPU time an image of the loader, by view, size and number of workers.
 
-python script/benchmark_loader.py --data-path data [--image-size 224] [--images 2000]
+python script/benchmark_loader.py [--dataset CIFAR100 --data-path data] [--images 2000]
 
-The last line is what a ResNet-50 forward consumes on this machine: the loader has to keep up.
+By default on the embedded data set; --dataset ImageNet reads image files below --data-path. "plain"
+is what published code does: weak and strong computed for every sample with torchvision's
+transforms, normalised one by one (its strong view interpolates and fills as the published one does,
+for the cheaper of the two interpolations, and has no Cutout). The last columns compare with it:
+images a second, CPU time an image.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
-from dataloader.datasets import load_split
+from dataloader.datasets import Family, load_split, parse_dataset
 from dataloader.image_set import Images
 from dataloader.loader import ViewLoader
-from dataloader.views import IMAGENET_STATISTICS, VIEW_NAMES, imagenet_view
-from engine.compute import Compute, pick_device
-from models.registry import build_model
+from dataloader.views import VIEW_NAMES, imagenet_view
+from dataloader.workers import default_workers
 
-BATCH = 64
-WORKERS = (0, 1, 2)
-FORWARD_BATCH = 32
+BATCH = 128
+
+Measured = tuple[float, float]  # images a second, CPU milliseconds an image
 
 
 def main() -> None:
-    """Print a line for each view, then the forward's."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-path", type=Path, default=Path("data"))
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    images = load_split("ImageNet", "train", options.data_path)
+    """A table for each size and number of workers."""
+    options = parse()
+    torch.set_num_threads(1)
+    family = parse_dataset(options.dataset).family
+    images = load_split(options.dataset, "train", options.data_path)
     chosen = np.linspace(0, len(images) - 1, options.images).astype(int)
     images = images.subset(chosen)
-    print(f"{len(images)} images at {options.image_size} pixels, images/s (medians)")
-    print("view    " + "".join(f"{f'{workers} workers':>12}" for workers in WORKERS))
+    print(f"{len(images)} images of {options.dataset}, medians of {options.repeats} epochs")
+    for size in options.sizes:
+        for workers in options.workers:
+            print(f"\n{size} pixels, {workers} workers      images/s   CPU ms    times plain")
+            table(images, family, size, workers, options.repeats)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dataset", default="synthetic")
+    parser.add_argument("--data-path", type=Path, default=Path("data"))
+    parser.add_argument("--images", type=int, default=1280)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224])
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, default_workers()])
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser.parse_args()
+
+
+def table(images: Images, family: Family, size: int, workers: int, repeats: int) -> None:
+    """A line for the plain pipeline, then one for each view."""
+
+    def loader(view: str) -> ViewLoader:
+        return ViewLoader(
+            images,
+            family.view(view, size),
+            seed=0,
+            batch_size=BATCH,
+            shuffle=True,
+            workers=workers,
+        )
+
+    plain = measured(lambda: PlainEpochs(images, family, size, workers), len(images), repeats)
+    print(f"{'plain (weak and strong)':28}{plain[0]:8.0f}{plain[1]:9.3f}", flush=True)
     for view in VIEW_NAMES:
-        rates = [loading(images, view, workers, options) for workers in WORKERS]
-        print(f"{view:8}" + "".join(f"{rate:12.0f}" for rate in rates), flush=True)
-    print(f"ResNet-50 forward, eval, float32: {forward(options):.1f} images/s")
+        rate, cpu = measured(lambda view=view: loader(view), len(images), repeats)
+        ratios = f"{rate / plain[0]:8.2f}{plain[1] / cpu:8.2f}"
+        print(f"{view:28}{rate:8.0f}{cpu:9.3f}{ratios}", flush=True)
 
 
-def loading(images: Images, view: str, workers: int, options: argparse.Namespace) -> float:
-    """Median images a second over epochs, after one that starts the workers."""
-    loader = ViewLoader(
-        images,
-        imagenet_view(view, options.image_size),
-        seed=0,
-        batch_size=BATCH,
-        shuffle=True,
-        workers=workers,
+def measured(make: Callable[[], ViewLoader | PlainEpochs], count: int, repeats: int) -> Measured:
+    """Of `count` images an epoch. Workers count once they have ended, the first epoch too."""
+    before, seconds = cpu_seconds(), []
+    loader = make()
+    for epoch in range(repeats + 1):
+        start = time.perf_counter()
+        for _ in loader.epoch(epoch):
+            pass
+        seconds.append(time.perf_counter() - start)
+    del loader
+    used = cpu_seconds() - before
+    return count / statistics.median(seconds[1:]), 1000 * used / (count * (repeats + 1))
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of its ended children."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+class PlainPairs(Dataset):
+    """Every sample as a normalised weak and a normalised strong view."""
+
+    def __init__(self, images: Images, family: Family, size: int) -> None:
+        self.images = images
+        self.weak, self.strong = plain_transforms(family, size)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        image = self.images.image(index)
+        return self.weak(image), self.strong(image), int(self.images.labels[index])
+
+
+def plain_transforms(family: Family, size: int) -> tuple[Callable, Callable]:
+    """Weak and strong, from torchvision's transforms alone."""
+    bilinear, bicubic = (transforms.InterpolationMode[way] for way in ("BILINEAR", "BICUBIC"))
+    finish = [
+        transforms.ToTensor(),
+        transforms.Normalize(family.statistics.mean, family.statistics.std),
+    ]
+    flip = transforms.RandomHorizontalFlip()
+    if family.view is imagenet_view:
+        jitter = transforms.ColorJitter(0.4, 0.4, 0.4)
+        shared = [transforms.RandomResizedCrop(size), flip, jitter]
+        weak, strong = [], [transforms.RandAugment(2, 10, 11, bilinear, fill=[124, 116, 104])]
+    else:
+        shared = [transforms.RandomResizedCrop(size, (0.2, 1.0), interpolation=bicubic), flip]
+        weak = [transforms.RandomRotation(15)]
+        strong = [transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10, fill=[128] * 3)]
+    return (
+        transforms.Compose([*shared, *weak, *finish]),
+        transforms.Compose([*shared, *strong, *finish]),
     )
 
-    def epoch() -> None:
-        for _ in loader.epoch(0):
-            pass
 
-    return len(images) / median_seconds(epoch, options.repeats)
+class PlainEpochs:
+    """The plain pipeline with the loader's interface."""
 
+    def __init__(self, images: Images, family: Family, size: int, workers: int) -> None:
+        self.loader = DataLoader(
+            PlainPairs(images, family, size),
+            BATCH,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
 
-def forward(options: argparse.Namespace) -> float:
-    """Median images a second of a ResNet-50 in eval mode on the default device."""
-    compute = Compute(pick_device("auto"), "none", IMAGENET_STATISTICS)
-    model = compute.place(build_model("resnet50", 1000)).eval()
-    size = options.image_size
-    views = torch.randint(256, (FORWARD_BATCH, 3, size, size), dtype=torch.uint8)
-
-    @torch.no_grad()
-    def batch() -> None:
-        model(compute.inputs(views)).cpu()  # .cpu() waits for a GPU
-
-    return FORWARD_BATCH / median_seconds(batch, options.repeats)
-
-
-def median_seconds(action: Callable[[], None], repeats: int) -> float:
-    """Median seconds of a call, after one to warm up."""
-    action()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    def epoch(self, epoch: int) -> Iterable:
+        """The batches, whichever the epoch."""
+        return self.loader
 
 
 if __name__ == "__main__":

@@ -1,28 +1,38 @@
+"""Views as data: names, descriptions, the dial; their pixels against torchvision's transforms."""
+
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
-from dataloader.loader import ViewDataset, ViewLoader
-from dataloader.random_streams import derive_seed, permutation, seeded_draws
+from dataloader import views
+from dataloader.errors import UserError
+from dataloader.random_streams import seeded_draws
+from dataloader.steps import between
 from dataloader.views import (
     CIFAR_STATISTICS,
+    VIEW_LETTERS,
     VIEW_NAMES,
-    Cutout,
+    VIEWS,
     cifar_view,
     imagenet_view,
 )
 
-
-def pixels_by_index(loader, epoch=0):
-    return {
-        int(i): view
-        for index, views, _ in loader.epoch(epoch)
-        for i, view in zip(index, views, strict=True)
-    }
+FAMILIES = [cifar_view, imagenet_view]
+BICUBIC = v2.InterpolationMode.BICUBIC
 
 
-@pytest.mark.parametrize("view", [cifar_view, imagenet_view])
+def drawn(view, image, seed):
+    with seeded_draws("views", 0, seed):
+        return view(image)
+
+
+@pytest.mark.parametrize("view", FAMILIES)
 @pytest.mark.parametrize("size", [32, 224])
 @pytest.mark.parametrize("name", VIEW_NAMES)
 def test_shape_and_type(few_images, view, size, name):
@@ -31,109 +41,236 @@ def test_shape_and_type(few_images, view, size, name):
     assert pixels.dtype == torch.uint8
 
 
+def test_names_and_letters():
+    assert VIEW_NAMES == ("weak", "strong", "base", "test")
+    assert VIEW_LETTERS == {"w": "weak", "s": "strong"}
+
+
+def test_reading_the_names_imports_nothing_heavy():
+    heavy = "{'torch', 'torchvision', 'numpy', 'PIL'}"
+    code = f"import sys, dataloader.views; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def crop(size, scale, interpolation=BICUBIC):
+    return v2.RandomResizedCrop(size, scale=scale, interpolation=interpolation)
+
+
+class TestAgainstTorchvision:
+    """The same draws, and so the same pixels, from the same seed."""
+
+    @staticmethod
+    def transforms(size):
+        jitter = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4)
+        return {
+            (cifar_view, "weak"): [
+                crop(size, (0.2, 1.0)),
+                v2.RandomHorizontalFlip(),
+                v2.RandomRotation(15),
+            ],
+            (cifar_view, "base"): [crop(size, (0.2, 1.0))],
+            (cifar_view, "test"): [v2.Resize(size)],
+            (imagenet_view, "weak"): [
+                v2.RandomResizedCrop(size),
+                v2.RandomHorizontalFlip(),
+                jitter,
+            ],
+            (imagenet_view, "base"): [v2.RandomResizedCrop(size)],
+            (imagenet_view, "test"): [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)],
+        }
+
+    @pytest.mark.parametrize("size", [32, 77])
+    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("name", ["weak", "base", "test"])
+    def test_equal_pixels(self, few_images, random, family, name, size):
+        theirs = v2.Compose([*self.transforms(size)[family, name], v2.PILToTensor()])
+        noise = random.integers(0, 256, (50, 61, 3), dtype=np.uint8)
+        for seed in range(40):
+            image = few_images.image(seed)
+            if family is imagenet_view and seed % 2:
+                image = Image.fromarray(noise)
+            ours = drawn(family(name, size), image, seed)
+            assert torch.equal(ours, drawn(theirs, image, seed)), seed
+
+    def test_a_crop_that_never_fits_is_the_middle(self, random):
+        wide = Image.fromarray(random.integers(0, 256, (4, 90, 3), dtype=np.uint8))
+        theirs = v2.Compose([v2.RandomResizedCrop(32), v2.PILToTensor()])
+        for image in (wide, wide.transpose(Image.Transpose.ROTATE_90)):
+            ours = drawn(imagenet_view("base", 32), image, 0)
+            assert torch.equal(ours, drawn(theirs, image, 0))
+
+
 def test_test_view_at_native_size_is_the_image(few_images):
     pixels = cifar_view("test", 32)(few_images.image(3))
     assert np.array_equal(pixels.permute(1, 2, 0).numpy(), few_images.images[3])
 
 
-def test_views_do_not_depend_on_batches_workers_or_order(few_images):
-    def loader(**how):
-        return ViewLoader(few_images, cifar_view("strong", 32), seed=7, **how)
-
-    reference = pixels_by_index(loader(batch_size=40), epoch=2)
-    for how in (
-        {"batch_size": 7},
-        {"batch_size": 16, "shuffle": True},
-        {"batch_size": 3, "shuffle": True, "workers": 2},
-    ):
-        other = pixels_by_index(loader(**how), epoch=2)
-        assert other.keys() == reference.keys()
-        assert all(torch.equal(other[i], reference[i]) for i in reference), how
+def test_an_image_that_stays_oblong_is_refused():
+    with pytest.raises(UserError, match=r"40x32 .* not square"):
+        cifar_view("test", 32)(Image.new("RGB", (40, 32)))
 
 
-def test_persistent_workers_move_on_with_the_epoch(few_images):
-    view = cifar_view("weak", 32)
-    workers = ViewLoader(few_images, view, seed=1, batch_size=8, shuffle=True, workers=2)
-    alone = ViewLoader(few_images, view, seed=1, batch_size=8, shuffle=True)
-    for epoch in (0, 1, 5):
-        theirs, mine = pixels_by_index(workers, epoch), pixels_by_index(alone, epoch)
-        assert list(theirs) == list(mine)
-        assert all(torch.equal(theirs[i], mine[i]) for i in mine)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_unknown_names_are_told_the_known_ones(family):
+    with pytest.raises(UserError, match="'medium': use weak, strong, base, test"):
+        family("medium", 32)
 
 
-def test_views_differ_between_epochs_seeds_and_images(few_images):
-    def item(seed, epoch, index):
-        return ViewDataset(few_images, cifar_view("weak", 32), seed=seed)[(epoch, index)][1]
+class TestDescription:
+    def test_is_one_line_the_same_in_every_process(self):
+        code = (
+            "from dataloader.views import cifar_view; print(cifar_view('strong', 224).description)"
+        )
+        command = [sys.executable, "-c", code]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert text == cifar_view("strong", 224).description + "\n"
 
-    reference = item(0, 0, 0)
-    assert torch.equal(item(0, 0, 0), reference)
-    assert not torch.equal(item(1, 0, 0), reference)
-    assert not torch.equal(item(0, 1, 0), reference)
-    assert not torch.equal(item(0, 0, 1), reference)
+    def test_names_what_is_done(self):
+        text = cifar_view("weak", 32).description
+        assert "32 pixels" in text
+        assert "Rotation(degrees=15" in text
+        assert "interpolation=bicubic" in text
 
+    def test_differs_where_the_view_does(self, monkeypatch):
+        made = [
+            family(name, size) for family in FAMILIES for name in VIEW_NAMES for size in (32, 9)
+        ]
+        made += [cifar_view("strong", 32, strength=s) for s in (0.2, 0.5, 0.8)]
+        texts = {view.description for view in made}
+        assert len(texts) == len(made)
+        monkeypatch.setattr(views, "REVISION", views.REVISION + 1)
+        assert made[0].description not in texts
 
-def test_drawing_a_view_leaves_the_global_generator_alone(few_images):
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    _ = ViewDataset(few_images, cifar_view("strong", 32), seed=0)[(0, 0)]
-    assert torch.equal(torch.rand(4), expected)
-
-
-def test_what_was_drawn_before_does_not_matter():
-    with seeded_draws("views", 1, 2, 3):
-        first = torch.rand(2)
-    torch.rand(5)
-    with seeded_draws("views", 1, 2, 3):
-        assert torch.equal(torch.rand(2), first)
-    assert derive_seed("views", 1, 2, 3) != derive_seed("order", 1, 2, 3)
-    assert derive_seed("views", 1, 2, 3) != derive_seed("views", 1, 3, 2)
-
-
-def test_each_epoch_is_a_permutation(few_images):
-    loader = ViewLoader(few_images, cifar_view("test", 32), seed=0, batch_size=9, shuffle=True)
-    orders = [torch.cat([index for index, _, _ in loader.epoch(e)]) for e in (0, 1)]
-    assert len(loader) == 5
-    assert all(sorted(order.tolist()) == list(range(40)) for order in orders)
-    assert orders[0].tolist() != orders[1].tolist()
-    assert sorted(permutation(10, "order", 1).tolist()) == list(range(10))
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_tells_every_number_of_a_step(self, family):
+        """Change any one field of any step, tables and their entries too: the text changes."""
+        view = family("strong", 32)
+        for changed in changes(view.steps):
+            assert type(view)(32, changed).description != view.description, changed
 
 
-def test_labels_travel_with_their_images(few_images):
-    loader = ViewLoader(few_images, cifar_view("test", 32), seed=0, batch_size=9, shuffle=True)
-    for index, views, labels in loader.epoch(0):
-        assert labels.tolist() == few_images.labels[index].tolist()
-        expected = torch.from_numpy(few_images.images[index.numpy()]).permute(0, 3, 1, 2)
-        assert torch.equal(views, expected)
+def changes(value):
+    """Every value that differs from `value` in one number, word or switch within."""
+    if isinstance(value, tuple):
+        for i, part in enumerate(value):
+            yield from ((*value[:i], changed, *value[i + 1 :]) for changed in changes(part))
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            for changed in changes(getattr(value, name)):
+                yield type(value)(**{**vars(value), name: changed})
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield value + 1e-6
+    else:
+        yield f"not {value}"
 
 
-def test_cutout_fills_one_square_clipped_at_the_border():
-    white = Image.fromarray(np.full((32, 32, 3), 255, dtype=np.uint8))
-    shapes = set()
-    for seed in range(300):
-        with seeded_draws("cutout", seed):
-            pixels = np.asarray(Cutout(16)(white))
-        rows, columns = np.nonzero((pixels == 0).all(-1))
-        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        assert len(rows) == height * width  # a filled rectangle
-        assert (pixels[pixels != 0] == 255).all()
-        shapes.add((int(height), int(width)))
-    sides = {side for shape in shapes for side in shape}
-    assert min(sides) == 8  # a centre on the border leaves half of the square
-    assert max(sides) == 16
-    assert np.asarray(white).min() == 255  # the input is not painted on
+@pytest.mark.parametrize("family", FAMILIES)
+class TestStrength:
+    def test_the_ends_are_the_named_views(self, family, few_images):
+        for strength, name in ((0, "weak"), (0.0, "weak"), (1, "strong"), (1.0, "strong")):
+            view = family("strong", 32, strength=strength)
+            assert view == family(name, 32)
+            for seed in range(10):
+                image = few_images.image(seed)
+                ours, named = (drawn(one, image, seed) for one in (view, family(name, 32)))
+                assert torch.equal(ours, named)
+
+    def test_other_views_have_no_strength(self, family):
+        for name in ("weak", "base", "test"):
+            assert family(name, 32, strength=0.3) == family(name, 32)
+
+    @pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan")])
+    def test_out_of_range(self, family, strength):
+        with pytest.raises(UserError, match="strength"):
+            family("strong", 32, strength=strength)
+
+
+def test_pictures_move_away_from_the_weak_view(few_images):
+    """By mean distance from the shared steps alone, the same draws, all images."""
+    weak = imagenet_view("weak", 32)
+
+    def distance(strength):
+        view = imagenet_view("strong", 32, strength=strength)
+        pairs = [
+            [drawn(one, few_images.image(seed % 40), seed).float() for one in (view, weak)]
+            for seed in range(200)
+        ]
+        return np.mean([(a - b).abs().mean().item() for a, b in pairs])
+
+    distances = [distance(s) for s in (0, 0.25, 0.5, 0.75, 1)]
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+    assert distances[-1] > 10
+
+
+class TestDialSteps:
+    weak, strong = VIEWS[0].cifar, VIEWS[1].cifar
+
+    def test_half_way_by_hand(self):
+        crop_step, flip, rotation, auto, square = between(self.weak, self.strong, 0.5)
+        assert (crop_step, flip) == self.weak[:2]
+        assert (rotation.degrees, rotation.probability) == (7.5, 1)
+        assert (square.side, square.probability) == (8, 0.5)
+        assert auto.fill == (128, 128, 128)
+        assert auto.sub_policies[1] == (("rotate", 0.35, 2), ("translate_x", 0.15, 9))
+        by_name = {operation.name: operation for operation in auto.operations}
+        assert by_name["rotate"].slope == pytest.approx(15 / 9)
+        assert (by_name["posterize"].offset, by_name["posterize"].slope) == (8, -2 / 9)
+        assert by_name["color"].slope == pytest.approx(0.45 / 9)
+
+    def test_rand_augment_half_way_by_hand(self):
+        weak, strong = VIEWS[0].imagenet, VIEWS[1].imagenet
+        *shared, rand = between(weak, strong, 0.5)
+        assert tuple(shared) == weak
+        assert rand.probability == 0.25
+        at_ten = {one.name: one.offset + 10 * one.slope for one in rand.operations}
+        assert at_ten["color"] == pytest.approx(1.45)  # half of the way from 1 to 1.9
+        assert at_ten["posterize"] == pytest.approx(6)  # of 8 bits to 4
+        assert at_ten["solarize"] == 256
+        assert at_ten["solarize_add"] == 55
+        assert at_ten["rotate"] == 15
+
+    @pytest.mark.parametrize("family", ["cifar", "imagenet"])
+    def test_every_number_is_monotone(self, family):
+        """Each probability, and each magnitude's distance from neutral, at every level."""
+        weak, strong = (getattr(VIEWS[i], family) for i in (0, 1))
+
+        def numbers(strength):
+            for step in between(weak, strong, strength):
+                if step in weak and step in strong:
+                    continue
+                yield from falling_or_rising(step)
+
+        rows = np.array([list(numbers(s)) for s in (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)])
+        assert (np.diff(rows, axis=0) >= 0).all()
+        assert (rows[-1] > rows[0]).sum() > 20
+
+
+def falling_or_rising(step):
+    """Numbers of a step that grow with the strength."""
+    if hasattr(step, "degrees"):
+        yield -step.degrees
+    elif hasattr(step, "side"):
+        yield from (step.side, step.probability)
+    else:
+        yield getattr(step, "probability", 0)
+        for sub_policy in getattr(step, "sub_policies", ()):
+            yield from (probability for _, probability, _ in sub_policy)
+        for one in step.operations:
+            if one.neutral is not None:
+                yield from (abs(one.offset + one.slope * k - one.neutral) for k in range(10))
+
+
+def test_a_view_travels_to_another_process():
+    view = cifar_view("strong", 32, strength=0.5)
+    assert pickle.loads(pickle.dumps(view)) == view
 
 
 def test_normalised_by_hand():
-    views = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    normal = CIFAR_STATISTICS.normalise(views)
+    views_ = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    normal = CIFAR_STATISTICS.normalise(views_)
     assert normal[0, 0].item() == pytest.approx(-0.4914 / 0.2023, rel=1e-5)
     assert normal[1, 2].item() == pytest.approx((1 - 0.4465) / 0.2010, rel=1e-5)
-
-
-def test_strong_imagenet_tosses_a_coin_for_each_of_two_operations():
-    coins = imagenet_view("strong", 32).transforms[3:5]
-    assert [coin.p for coin in coins] == [0.5, 0.5]
-    for coin in coins:
-        operation = coin.transforms[0]
-        assert (operation.num_ops, operation.magnitude, operation.num_magnitude_bins) == (1, 10, 11)
+    assert views_[1, 0].item() == 255  # the input is not written on
