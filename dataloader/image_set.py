@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -34,6 +35,10 @@ class Images(Protocol):
         """The images at `indices`, in that order."""
         ...
 
+    def fingerprint(self) -> str:
+        """A text that differs where images, labels or classes do."""
+        ...
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -64,3 +69,16 @@ class ImageSet:
         """The images at `indices` (1-d integers), in that order."""
         masks = None if self.masks is None else self.masks[indices]
         return replace(self, images=self.images[indices], labels=self.labels[indices], masks=masks)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels, labels and class names."""
+        return fingerprint_of(self.class_names, self.images, self.labels)
+
+
+def fingerprint_of(class_names: tuple[str, ...], *arrays: np.ndarray) -> str:
+    """SHA-256 of class names and of arrays, their shapes included."""
+    digest = hashlib.sha256(repr(class_names).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -127,7 +127,7 @@ class ViewLoader:
         pin_memory: bool = False,
         on_bad_image: str = "error",
     ) -> None:
-        self.images, self.on_bad_image = images, on_bad_image
+        self.images, self.view, self.on_bad_image = images, view, on_bad_image
         self.skipped, self.waited_seconds = 0, 0.0
         self._batches = EpochBatches(
             len(images), batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last

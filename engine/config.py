@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataloader.errors import UserError
+from dataloader.workers import default_workers
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 
@@ -83,7 +84,9 @@ class TrainConfig(Settings):
 
     amp: str = option("none", "mixed precision", choices=("none", "bf16"))
     device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
-    workers: int = option(2, "processes that compute views", at_least=0, operational=True)
+    workers: int = option(
+        default_workers(), "processes that compute views", at_least=0, operational=True
+    )
     output_dir: str = option("runs", "folder that holds the runs", operational=True)
     resume: str = option(
         "auto", "auto: go on; never: start anew", choices=("auto", "never"), operational=True

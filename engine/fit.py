@@ -45,12 +45,13 @@ class Fit:
         """Whether all epochs are done."""
         return len(self.history) >= self.config.epochs
 
-    def start(self, teachers: Teachers, device: torch.device) -> None:
-        """Make the run's directory, or go on after its last checkpoint where there is one."""
+    def start(self, teachers: Teachers, view: str, device: torch.device) -> None:
+        """Make the run's directory, or go on after its last checkpoint where there is one. `view`
+        describes what the images go through: another one is another experiment."""
         self.run.prepare(self.config)
         if self.run.checkpoint("last").is_file():
             self._resume()
-        self._record_environment(teachers, device)
+        self._record_environment(teachers, view, device)
         self._scalars = Scalars(self.run.tensorboard, first_epoch=len(self.history) + 1)
 
     def divergence(self, record: Record) -> UserError | None:
@@ -144,8 +145,9 @@ class Fit:
         best = self.history[self.best_epoch - 1]
         return record["validation"]["top1"] > best["validation"]["top1"]
 
-    def _record_environment(self, teachers: Teachers, device: torch.device) -> None:
-        """Add this session to environment.json; UserError when a teacher changed since the last."""
+    def _record_environment(self, teachers: Teachers, view: str, device: torch.device) -> None:
+        """Add this session to environment.json; UserError when a teacher or the view changed since
+        the last."""
         path = self.run.environment
         saved = json.loads(path.read_text()) if path.is_file() else {}
         now = teachers.record(self.task.teacher_names)
@@ -155,5 +157,10 @@ class Fit:
                     f"teacher {name} ({teacher['file']}) changed since {self.run.path} began: "
                     "start the student anew with --resume never"
                 )
+        if saved.get("view", view) != view:
+            raise UserError(
+                f"the view of {self.run.path} changed since it began (it was: {saved['view']}; it "
+                f"is: {view}): start anew with --resume never"
+            )
         sessions = [*saved.get("sessions", []), describe(device)]
-        write_json(path, {"teachers": now, "sessions": sessions})
+        write_json(path, {"teachers": now, "view": view, "sessions": sessions})

@@ -108,7 +108,7 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     go on, and a UserError says so at the end; any other error stops all.
     """
     for fit in fits:
-        fit.start(teachers, compute.device)
+        fit.start(teachers, data.train.view.description, compute.device)
     course = Course(data, teachers, compute, _progress(fits, data))
     running, reasons = list(fits), []
     try:

@@ -2,12 +2,14 @@
 
 runs/<dataset>/<cell>/seed<k>/outputs/<split>-<view>.npz holds logits and, for the test view, low
 resolution attention maps. It is made from one forward pass, on the same pixels for every model,
-and made again only when the checkpoint's hash changes. Every measure is arithmetic on these files.
+and made again when anything that it is a function of changes (`OutputStore._key`). Every measure
+is arithmetic on these files.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -25,6 +27,7 @@ from dataloader.errors import UserError
 from dataloader.files import sha256, write_bytes
 from dataloader.image_set import Images
 from dataloader.loader import Batch, ViewLoader
+from dataloader.views import View
 from engine.checkpoint import load_model
 from engine.compute import Compute, pick_device
 from engine.run import RunDirectory
@@ -41,6 +44,7 @@ from metrics.attention import (
 # all test images of CIFAR-100, some 2,000 evenly spaced ones of ImageNet.
 MAP_BYTES = 2**28
 BYTES_PER_CLASS_MAP = 8 * 8 * 2
+FORMAT = 2  # of the file; a change makes all outputs anew
 ARRAYS = ("index", "logits", "labels")
 HELD_OUTPUTS = 8  # in memory: the models of a cell and its neighbours in the grid
 
@@ -89,18 +93,50 @@ class OutputStore:
     forward_passes: list[Path] = field(default_factory=list)  # the file that each one filled
     reused: set[Path] = field(default_factory=set)
     _splits: dict[str, Images] = field(default_factory=dict, repr=False)
+    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
+    _hashes: dict[tuple[Path, int, int], str] = field(default_factory=dict, repr=False)
     _recent: dict[tuple[Path, str], Outputs] = field(default_factory=dict, repr=False)
 
     def get(self, run: RunDirectory, *, split: str = "test", view: str = "test") -> Outputs:
         """The outputs of `run`'s checkpoint on every image of the split under the view."""
         checkpoint = run.checkpoint(self.options.checkpoint)
-        key = f"{sha256(checkpoint)} {self.options.view_seed}"
+        key = self._key(run, split, view)
         path = run.outputs / self._file_name(split, view)
         if (path, key) not in self._recent:
             self._recent[path, key] = self._read_or_run(path, key, checkpoint, split, view)
             if len(self._recent) > HELD_OUTPUTS:
                 self._recent.pop(next(iter(self._recent)))
         return self._recent[path, key]
+
+    def _key(self, run: RunDirectory, split: str, view: str) -> str:
+        """All that outputs are a function of: the checkpoint, what the view does and its seed, the
+        images and labels, the precision, and the format of the file."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "checkpoint": self._hash(run.checkpoint(self.options.checkpoint)),
+                "view": self._view(view, run.saved_settings()["image_size"]).description,
+                "view_seed": self.options.view_seed,
+                "images": self._fingerprint(split),
+                "precision": self._compute.amp,
+            }
+        )
+
+    def _hash(self, path: Path) -> str:
+        """SHA-256 of a checkpoint, computed once for each state of the file."""
+        state = path.stat()
+        key = (path, state.st_mtime_ns, state.st_size)
+        if key not in self._hashes:
+            self._hashes[key] = sha256(path)
+        return self._hashes[key]
+
+    def _fingerprint(self, split: str) -> str:
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.images(split).fingerprint()
+        return self._fingerprints[split]
+
+    def _view(self, view: str, size: int) -> View:
+        return parse_dataset(self.options.dataset).family.view(view, size)
 
     def images(self, split: str) -> Images:
         """The images of a split."""
@@ -154,7 +190,7 @@ class OutputStore:
         images = self.images(split)
         loader = ViewLoader(
             images,
-            parse_dataset(self.options.dataset).family.view(view, header.image_size),
+            self._view(view, header.image_size),
             seed=self.options.view_seed,
             batch_size=self.options.batch_size,
             workers=self.options.workers,

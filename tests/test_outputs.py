@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,9 +9,11 @@ from conftest import DATASET
 import evaluation.outputs
 from dataloader.datasets import load_split
 from dataloader.errors import UserError
+from dataloader.file_set import FileImageSet
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
-from dataloader.views import CIFAR_STATISTICS, cifar_view
+from dataloader.steps import Cutout
+from dataloader.views import CIFAR_STATISTICS, VIEWS, cifar_view
 from engine.cells import parse_cell
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
@@ -158,3 +161,48 @@ def test_a_vision_transformer_teaches_learns_and_is_looked_at():
     torch.testing.assert_close(
         maps.select(torch.tensor([7, 1])), expected / scale, atol=1e-3, rtol=1e-3
     )
+
+
+def passes_of(runs, **options):
+    store = OutputStore(MeasureOptions(dataset=DATASET, **options))
+    store.get(runs("T1w"), view="strong")
+    return len(store.forward_passes)
+
+
+def test_another_view_of_the_same_name_makes_the_outputs_anew(runs, monkeypatch):
+    assert (passes_of(runs), passes_of(runs)) == (1, 0)
+    harsher = tuple(
+        dataclasses.replace(view, cifar=(*view.cifar, Cutout(side=20)))
+        if view.name == "strong"
+        else view
+        for view in VIEWS
+    )
+    monkeypatch.setattr("dataloader.views.VIEWS", harsher)
+    assert passes_of(runs) == 1
+
+
+def test_other_images_or_labels_make_the_outputs_anew(runs, monkeypatch):
+    assert (passes_of(runs), passes_of(runs)) == (1, 0)
+    images = load_split(DATASET, "test", None)
+    other = images.images.copy()
+    other[7, 3, 3, 0] ^= 1
+    for changed in (
+        dataclasses.replace(images, images=other),
+        dataclasses.replace(images, labels=images.labels[::-1].copy()),
+        images.subset(np.arange(100)),
+    ):
+        monkeypatch.setattr("evaluation.outputs.load_split", lambda *_, of=changed, **__: of)
+        assert (passes_of(runs), passes_of(runs)) == (1, 0)
+
+
+def test_files_have_a_fingerprint_of_names_labels_and_sizes(tmp_path):
+    def fingerprint(*entries):
+        return FileImageSet.of(tmp_path, entries, ("a", "b")).fingerprint()
+
+    (tmp_path / "x").write_bytes(b"12")
+    (tmp_path / "y").write_bytes(b"34")
+    first = fingerprint(("x", 0), ("y", 1))
+    assert first == fingerprint(("x", 0), ("y", 1))
+    assert len({first, fingerprint(("x", 0), ("y", 0)), fingerprint(("y", 0), ("x", 1))}) == 3
+    (tmp_path / "y").write_bytes(b"345")
+    assert fingerprint(("x", 0), ("y", 1)) != first

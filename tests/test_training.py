@@ -284,3 +284,11 @@ def test_a_student_on_the_gpu(with_teachers, amp):
     last = records(run)[-1]
     assert last["train"]["loss"] < records(run)[0]["train"]["loss"]
     assert weights(run)["fc.weight"].device.type == "cpu"
+
+
+def test_a_run_is_not_resumed_under_another_view(bench, monkeypatch, capsys):
+    run = bench.student("Ss", "--epochs", 1)
+    run.metrics.unlink()
+    monkeypatch.setattr("dataloader.views.REVISION", "other")
+    assert run_program(train_student.main, bench.flags("Ss", "--epochs", 1)) == 2
+    assert "changed since it began" in capsys.readouterr().err
