@@ -98,23 +98,14 @@ def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> float:
 
 
 def js_divergence_per_sample(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """(KL(p || m) + KL(q || m)) / 2 in nats, with m = (p + q) / 2. Two (B, C) -> (B,) float64."""
+    """(KL(p || m) + KL(q || m)) / 2 in nats, with m = (p + q) / 2. Two (B, C) -> (B,) float64.
+
+    Lin 1991, "Divergence measures based on the Shannon entropy": symmetric, from 0 to ln 2.
+    """
     _check_pair_shape(p_logits, q_logits)
     log_p, log_q = log_probabilities(p_logits), log_probabilities(q_logits)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
-
-
-def js_divergence(p_logits: Tensor, q_logits: Tensor) -> float:
-    """Jensen-Shannon divergence in nats, mean over samples: symmetric, from 0 to ln 2.
-
-    Lin 1991, "Divergence measures based on the Shannon entropy". Both inputs (B, C).
-
-    Raises:
-        ValueError: shapes that differ or are not (B, C), no samples, NaN or infinity.
-    """
-    _check_pair(p_logits, q_logits)
-    return _mean(js_divergence_per_sample(p_logits, q_logits))
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

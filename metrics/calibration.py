@@ -143,36 +143,17 @@ def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int 
     return calibration_gap(binned_sums(logits, labels, index, n_bins)).item()
 
 
-def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
-    """Mean of -ln p(label) over samples, nats: the cross-entropy. (B, C), (B,).
-
-    Raises:
-        ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
-    """
-    check_logits_and_labels(logits, labels)
-    return negative_log_likelihood_per_sample(logits, labels).mean().item()
-
-
 def negative_log_likelihood_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
-    """-ln p(label) of each sample, nats. (B, C), (B,) -> (B,) float64."""
+    """-ln p(label) of each sample, nats: the cross-entropy. (B, C), (B,) -> (B,) float64."""
     return F.nll_loss(log_probabilities(logits), labels.long(), reduction="none")
 
 
-def brier_score(logits: Tensor, labels: Tensor) -> float:
-    """Mean over samples of sum_c (p_c - 1[c is the label])^2, from 0 to 2. (B, C), (B,).
-
-    Brier 1950, equation 2: the sum runs over all classes, so with two classes it is twice the
-    binary score that scikit-learn reports.
-
-    Raises:
-        ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
-    """
-    check_logits_and_labels(logits, labels)
-    return brier_score_per_sample(logits, labels).mean().item()
-
-
 def brier_score_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
-    """``brier_score`` of each sample; what is not finite stays so. (B, C), (B,) -> (B,) float64."""
+    """sum_c (p_c - 1[c is the label])^2 of each sample, from 0 to 2. (B, C), (B,) -> (B,) float64.
+
+    Brier 1950, equation 2: the sum runs over all classes, so with two classes its mean is twice the
+    binary score that scikit-learn reports. What is not finite stays so.
+    """
     probabilities = logits.detach().double().softmax(dim=1)
     truth = F.one_hot(labels.long(), logits.shape[1])
     return (probabilities - truth).square().sum(dim=1)

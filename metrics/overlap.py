@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.validation import check_count, check_finite, check_same_shape
+from metrics.validation import check_count, check_finite
 
 CONSTANT_WITHIN = 16  # multiples of the dtype's epsilon: what resizing a constant may add
 
@@ -98,56 +98,21 @@ def shuffled_overlap(
     return sum(values) / shuffles
 
 
-def overlap_with_object(masks: Tensor, object_masks: Tensor) -> float:
-    """Mean over images of the IoU of attention and true object. Two (B, H, W) bool -> float.
-
-    Raises:
-        ValueError: shapes that differ or are not (B, H, W), not boolean, no samples.
-    """
-    check_same_shape(masks, object_masks, names="masks and object_masks")
-    return intersection_over_union(torch.stack([masks, object_masks.to(masks.device)]))
-
-
-def pointing_game(maps: Tensor, object_masks: Tensor) -> float:
-    """Fraction of images whose highest map value lies in the object. (B, h, w), (B, H, W) bool.
-
-    Zhang et al. 2018, "Top-down neural attention by excitation backprop", without its 15-pixel
-    tolerance; the map is first resized (bilinear) to the object's mask. Of ties the first pixel
-    counts, in reading order.
-
-    Raises:
-        ValueError: shapes that do not fit, no samples, NaN or infinity, or an empty object mask.
-    """
-    return pointing_hits(maps, object_masks).double().mean().item()
-
-
 def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:
     """Whether each map's highest value lies in the object. (B, h, w), (B, H, W) bool -> (B,) bool.
 
+    The pointing game of Zhang et al. 2018, "Top-down neural attention by excitation backprop",
+    without its 15-pixel tolerance; the map is first resized (bilinear) to the object's mask. Of
+    ties the first pixel counts, in reading order.
+
     Raises:
-        ValueError: as ``pointing_game``.
+        ValueError: shapes that do not fit, no samples, NaN or infinity, or an empty object mask.
     """
     _check_maps(maps)
     _check_objects(object_masks, len(maps))
     resized = _resize(maps, object_masks.shape[1:])
     peak = resized.flatten(1).argmax(dim=1, keepdim=True)
     return object_masks.to(maps.device).flatten(1).gather(1, peak)[:, 0]
-
-
-def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels whose centre lies in the box. (B, 4) as x_min, y_min, x_max, y_max -> (B, H, W) bool.
-
-    Coordinates are in pixels of the (H, W) image, with (0, 0) its top left corner.
-
-    Raises:
-        ValueError: not (B, 4).
-    """
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes: expected shape (B, 4), got {tuple(boxes.shape)}")
-    left, top, right, bottom = boxes[:, :, None].unbind(dim=1)  # each (B, 1)
-    y, x = (torch.arange(side, device=boxes.device) + 0.5 for side in size)
-    in_rows, in_columns = (top <= y) & (y < bottom), (left <= x) & (x < right)
-    return in_rows[:, :, None] & in_columns[:, None, :]
 
 
 def _resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:

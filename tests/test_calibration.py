@@ -13,12 +13,12 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from metrics import calibration
 from metrics.calibration import (
-    brier_score,
+    brier_score_per_sample,
     equal_mass_calibration_error,
     equal_width_bin,
     expected_calibration_error,
     maximum_calibration_error,
-    negative_log_likelihood,
+    negative_log_likelihood_per_sample,
     reliability_bins,
 )
 
@@ -27,10 +27,16 @@ MEASURES = [
     maximum_calibration_error,
     equal_mass_calibration_error,
     reliability_bins,
-    negative_log_likelihood,
-    brier_score,
 ]
 BINNED = MEASURES[:4]
+
+
+def brier_score(logits, labels):
+    return brier_score_per_sample(logits, labels).mean().item()
+
+
+def negative_log_likelihood(logits, labels):
+    return negative_log_likelihood_per_sample(logits, labels).mean().item()
 
 
 def binary_logits(confidences):

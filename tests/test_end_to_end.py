@@ -54,3 +54,48 @@ def test_scripts_are_strict_and_say_what_they_do(script):
     if script != "common.sh":
         assert "set -euo pipefail" in lines
         assert lines[1].startswith("# ")
+
+
+def test_help_needs_nothing_installed_and_names_variables_and_flags():
+    bare = [sys.executable, "-S", "-E"]  # no site-packages: only Python's own library
+    for program in ("train_student.py", "train_teacher.py"):
+        run = subprocess.run(
+            [*bare, program, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert "--temperature" in run.stdout or "teacher" in run.stdout, run.stderr
+    shown = bash("cifar100.sh", "--help").stdout
+    assert "GPUS     devices" in shown and "--ce-weight" in shown
+    assert "--target" in bash("IoU_TS.sh", "--help").stdout
+
+
+def test_the_environment_names_the_data_set_of_a_measure(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "Affinity/calculate_affinity.py", "--output-dir", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "DATASET": "ImageNet", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert str(tmp_path / "ImageNet") in run.stderr
+
+
+def test_relative_folders_are_the_callers(tmp_path, tiny_recipe):
+    (tmp_path / "my.yaml").write_bytes(tiny_recipe.read_bytes())
+    run = subprocess.run(
+        ["bash", str(ROOT / "script" / "cifar100_imb-T.sh"), "--output-dir", "here"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHON": sys.executable,
+            "DATASET": "synthetic_imb10",
+            "RECIPE": "my.yaml",
+            "CELLS": "T1w",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "here" / "synthetic_imb10" / "T1w" / "seed1" / "metrics.json").is_file()
