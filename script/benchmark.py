@@ -14,15 +14,16 @@ from pathlib import Path
 
 import torch
 
-from dataloader.files import write_json
+from dataloader.files import write_json, write_text
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
-from engine.cells import student_cells, teacher_cells
+from engine.cells import Cell, student_cells, teacher_cells
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
-from engine.run import RunDirectory
+from engine.run import RunDirectory, Runs
+from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
 from metrics.agreement import agreement_per_sample, correct_per_sample, kl_divergence_per_sample
 from metrics.attention import class_activation_map
@@ -104,11 +105,11 @@ def compare_evaluations(folder: Path, repeats: int) -> None:
     """Overlap of each 2T cell's three models: from stored outputs, and by running them anew."""
     teachers = [cell for cell in teacher_cells() if cell.number <= 2]
     cells = [*teachers, *student_cells(2)]
-    runs = {str(cell): make_run(folder, str(cell), seed(str(cell))) for cell in cells}
+    runs = {str(cell): make_run(folder, cell) for cell in cells}
     triples = [[*map(str, cell.teachers), str(cell)] for cell in student_cells(2)]
 
     def stored() -> None:
-        evaluate_stored(folder, runs, triples)
+        evaluate_stored(runs, triples)
 
     def anew() -> None:
         evaluate_anew(runs, triples)
@@ -127,11 +128,9 @@ def compare_evaluations(folder: Path, repeats: int) -> None:
     print(f"{'  outputs there already':<62} {warm:10.2f} s  {slow / warm:5.1f}x")
 
 
-def evaluate_stored(
-    folder: Path, runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]]
-) -> None:
+def evaluate_stored(runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]]) -> None:
     """Overlaps by way of the output store."""
-    store = OutputStore("synthetic", folder, device="cpu")
+    store = OutputStore(MeasureOptions(dataset="synthetic", device="cpu"))
     for triple in triples:
         outputs = [store.get(runs[name]) for name in triple]
         target = (outputs[0].logits + outputs[1].logits)[outputs[0].maps.rows].argmax(1)
@@ -152,18 +151,15 @@ def evaluate_anew(runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]
             intersection_over_union(torch.stack([binarize(own, SIDE) for own in maps]))
 
 
-def make_run(folder: Path, cell: str, number: int) -> RunDirectory:
+def make_run(folder: Path, cell: Cell) -> RunDirectory:
     """A finished run with an untrained ResNet-20: speed does not depend on the weights."""
-    run = RunDirectory.locate(str(folder), "synthetic", cell, number)
+    (seed,) = cell.seeds([1])
+    run = Runs(folder, "synthetic").of(cell, seed)
     model = build_model("resnet20", 10)
     save(run.checkpoint("last"), Header("resnet20", 10, SIDE, 1), {"model": model.state_dict()})
+    write_text(run.config, f"image_size: {SIDE}\n")
     write_json(run.metrics, {})
     return run
-
-
-def seed(cell: str) -> int:
-    """A teacher's number; 1 for students."""
-    return int(cell[1]) if len(cell) == 3 else 1
 
 
 def test_images() -> ImageSet:
