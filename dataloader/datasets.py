@@ -34,12 +34,13 @@ class Family:
 
     load: (data root, split, folder of lists or None) to the split "train", "validation" or
     "test", None where the set has no validation split of its own;
+    view: (name, size, strength=1.0) to the view;
     load_list: (list file, data root, class names) to the listed images.
     """
 
     load: Callable[[Path, str, Path | None], Images | None]
     load_list: Callable[[Path, Path, tuple[str, ...]], Images]
-    view: Callable[[str, int], View]
+    view: Callable[..., View]
     statistics: Statistics
 
 

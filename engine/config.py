@@ -67,6 +67,9 @@ class TrainConfig(Settings):
         0.0, "share of the training set that selects the best epoch", at_least=0, below=1
     )
     image_size: int = option(224, "height and width of the views, pixels", at_least=8, at_most=4096)
+    strength: float = option(
+        1.0, "of the strong view: 0 makes it the weak one", at_least=0, at_most=1
+    )
 
     arch: str = option("resnet18", "architecture, a name of models/registry.py")
     pretrained: str = option("none", "state_dict file to start from, or none")

@@ -50,7 +50,7 @@ def load_data(config: Config) -> RunData:
     def loader(images: Images, view: str, *, training: bool) -> ViewLoader:
         return ViewLoader(
             images,
-            family.view(view, config.image_size),
+            family.view(view, config.image_size, strength=config.strength),
             seed=config.stream if training else TEST_VIEW_SEED,
             batch_size=config.batch_size,
             shuffle=training,

@@ -172,7 +172,7 @@ def test_ratio_agrees_with_scipy():
         vectorized=True,
         n_resamples=4000,
         method="percentile",
-        rng=np.random.default_rng(0),
+        random_state=np.random.default_rng(0),
     ).confidence_interval
     assert (low, high) == pytest.approx((found.low, found.high), abs=0.01)
 

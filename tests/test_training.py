@@ -292,3 +292,10 @@ def test_a_run_is_not_resumed_under_another_view(bench, monkeypatch, capsys):
     monkeypatch.setattr("dataloader.views.REVISION", "other")
     assert run_program(train_student.main, bench.flags("Ss", "--epochs", 1)) == 2
     assert "changed since it began" in capsys.readouterr().err
+
+
+def test_at_strength_0_the_strong_view_trains_as_the_weak_one(bench):
+    weak, strong = bench.student("Sw"), bench.student("Ss", "--strength", 0)
+    assert same(weights(weak), weights(strong))
+    assert not same(weights(weak), weights(bench.student("Ss", "--resume", "never")))
+    assert yaml.safe_load(strong.config.read_text())["strength"] == 1.0
