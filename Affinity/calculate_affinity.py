@@ -1,4 +1,4 @@
-"""Affinity and diversity of the weak and strong view for the teachers of the 1T and 2T grid:
+"""Affinity and diversity of every view that trains models, for the teachers of the 1T and 2T grid:
 
 python Affinity/calculate_affinity.py [--dataset CIFAR100]
 """

@@ -1,4 +1,4 @@
-"""Affinity and diversity of the weak and strong view for all six teachers of the 3T grid:
+"""Affinity and diversity of every view that trains models, for all six teachers of the 3T grid:
 
 python Affinity/calculate_affinity_3T.py [--dataset CIFAR100]
 """

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from Affinity.affinity import affinity, diversity
 from Affinity.calculate_affinity import AffinityOptions
 from dataloader.errors import UserError
+from dataloader.views import VIEW_LETTERS
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
 from evaluation.grid import open_grid
@@ -18,7 +19,6 @@ from metrics.agreement import correct_per_sample
 from metrics.bootstrap import bootstrap_ratio
 from metrics.shots import SHOT_GROUPS, members
 
-VIEWS = ("weak", "strong")
 COLUMNS = (
     "cell", "seed", "view", "top1_view", "top1_base", "top1_test", "affinity", "affinity_low",
     "affinity_high", "affinity_to_test", "diversity",
@@ -29,7 +29,7 @@ COLUMNS = (
 def publish_affinity(options: AffinityOptions) -> None:
     """Print and write a row for each model and view, and draw affinity against accuracy."""
     _, store, runs = open_grid(options)
-    rows = [row(run, view, store) for run in runs for view in VIEWS]
+    rows = [row(run, view, store) for run in runs for view in VIEW_LETTERS.values()]
     publish(
         options.folder / options.name,
         rows,

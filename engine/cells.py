@@ -1,7 +1,9 @@
 """The names of the experiment grid, and the only code that takes them apart.
 
 `T2s` is teacher number 2 trained on the strong view; `T1s_T2w_Ss` a student on the strong view
-distilled from T1s and T2w; `Sw` and `Ss` the students without a teacher.
+distilled from T1s and T2w; `Sw` and `Ss` the students without a teacher. A part may carry a
+variant, the name of another setting: `T1w_Sw+T5` is another student of the plain teacher T1w,
+`T1s+wd_Ss` a plain student of another teacher.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from dataloader.views import VIEW_LETTERS
 TEACHER_NUMBERS = (1, 2, 3)
 LARGEST_ENSEMBLE = 3
 
-_TEACHER = re.compile(r"T([1-9])([ws])")
-_STUDENT = re.compile(r"S([ws])")
+_LETTER = f"([{''.join(VIEW_LETTERS)}])"
+_VARIANT = r"(?:\+([A-Za-z0-9.-]+))?"
+_TEACHER = re.compile(rf"T([1-9]){_LETTER}{_VARIANT}")
+_STUDENT = re.compile(rf"S{_LETTER}{_VARIANT}")
+_GROUP = re.compile(rf"(T|[0-{LARGEST_ENSEMBLE}]T){_VARIANT}")
 
 
 @dataclass(frozen=True)
 class TeacherCell:
-    """Teacher number `number` on the view `letter` ("w" or "s")."""
+    """Teacher number `number` on the view `letter` ("w" or "s"), in its plain form or a variant."""
 
     number: int
     letter: str
+    variant: str | None = None
 
     def __str__(self) -> str:
-        return f"T{self.number}{self.letter}"
+        return f"T{self.number}{self.letter}{_suffix(self.variant)}"
 
     @property
     def seed(self) -> int:
@@ -57,9 +63,10 @@ class StudentCell:
 
     teachers: tuple[TeacherCell, ...]
     letter: str
+    variant: str | None = None
 
     def __str__(self) -> str:
-        return "_".join([*map(str, self.teachers), f"S{self.letter}"])
+        return "_".join([*map(str, self.teachers), f"S{self.letter}{_suffix(self.variant)}"])
 
     def seeds(self, asked: Sequence[int]) -> Sequence[int]:
         """The seeds that it is trained with when `asked` are wanted: those."""
@@ -78,8 +85,12 @@ def parse_teacher(name: str) -> TeacherCell:
     """The teacher called `name`; UserError when it is no teacher's name."""
     match = _TEACHER.fullmatch(name)
     if match is None:
-        raise UserError(f"unknown teacher cell {name!r}: use T<number><w or s>, such as T1w or T2s")
-    return TeacherCell(int(match[1]), match[2])
+        letters = " or ".join(VIEW_LETTERS)
+        raise UserError(
+            f"unknown teacher cell {name!r}: use T<number><{letters}>, such as T1w or T2s, with a "
+            "variant T1w+name"
+        )
+    return TeacherCell(int(match[1]), *match.groups()[1:])
 
 
 def parse_student(name: str) -> StudentCell:
@@ -88,9 +99,10 @@ def parse_student(name: str) -> StudentCell:
     match = _STUDENT.fullmatch(last)
     if match is None or not all(map(_TEACHER.fullmatch, teachers)):
         raise UserError(
-            f"unknown student cell {name!r}: use names such as Sw, T1w_Ss or T1s_T2w_Ss"
+            f"unknown student cell {name!r}: use names such as Sw, T1w_Ss or T1s_T2w_Ss, with a "
+            "variant T1w_Ss+name"
         )
-    cell = StudentCell(tuple(map(parse_teacher, teachers)), match[1])
+    cell = StudentCell(tuple(map(parse_teacher, teachers)), *match.groups())
     _check_teachers(cell)
     return cell
 
@@ -100,28 +112,48 @@ def parse_cell(name: str) -> Cell:
     return parse_teacher(name) if _TEACHER.fullmatch(name) else parse_student(name)
 
 
-def teacher_cells() -> list[TeacherCell]:
-    """All six teachers of the grid, weak ones first."""
-    return [TeacherCell(k, letter) for letter in VIEW_LETTERS for k in TEACHER_NUMBERS]
+def views_of(name: str) -> set[str]:
+    """Names of the views on which the models that `name` joins were trained: of a cell's, or of
+    several teachers'."""
+    matches = [_TEACHER.fullmatch(part) or _STUDENT.fullmatch(part) for part in name.split("_")]
+    if None in matches:
+        raise UserError(f"unknown cell {name!r}: use names such as T1w or T1s_T2w_Ss")
+    return {VIEW_LETTERS[match.groups()[-2]] for match in matches}
 
 
-def student_cells(num_teachers: int) -> list[StudentCell]:
+def teacher_cells(variant: str | None = None) -> list[TeacherCell]:
+    """All teachers of the grid (six, for two views), weak ones first."""
+    return [TeacherCell(k, letter, variant) for letter in VIEW_LETTERS for k in TEACHER_NUMBERS]
+
+
+def student_cells(num_teachers: int, variant: str | None = None) -> list[StudentCell]:
     """The grid's students of `num_teachers` teachers: 2, 4, 8 and 16 cells for 0 to 3."""
     numbers = TEACHER_NUMBERS[:num_teachers]
     letters = itertools.product(VIEW_LETTERS, repeat=num_teachers + 1)
-    return [StudentCell(tuple(map(TeacherCell, numbers, row)), row[-1]) for row in letters]
+    return [StudentCell(tuple(map(TeacherCell, numbers, row)), row[-1], variant) for row in letters]
 
 
 def expand(names: Iterable[str]) -> list[Cell]:
-    """Cells for names and groups: `T` is all teachers, `0T` to `3T` the students of so many."""
-    groups: dict[str, list[Cell]] = {"T": [*teacher_cells()]}
-    groups |= {f"{k}T": [*student_cells(k)] for k in range(LARGEST_ENSEMBLE + 1)}
-    return [cell for name in names for cell in groups.get(name) or [parse_cell(name)]]
+    """Cells for names and groups: `T` is all teachers, `0T` to `3T` the students of so many;
+    `2T+T5` the variants T5 of those students."""
+    return [cell for name in names for cell in _cells_of(name)]
+
+
+def _cells_of(name: str) -> Sequence[Cell]:
+    match = _GROUP.fullmatch(name)
+    if match is None:
+        return [parse_cell(name)]
+    group, variant = match.groups()
+    return teacher_cells(variant) if group == "T" else student_cells(int(group[0]), variant)
 
 
 def grid_order(cell: Cell) -> tuple[bool, int, str]:
     """Sort key: teachers first, then students by number of teachers, then by name."""
     return isinstance(cell, StudentCell), len(cell.teachers), str(cell)
+
+
+def _suffix(variant: str | None) -> str:
+    return "" if variant is None else f"+{variant}"
 
 
 def _check_teachers(cell: StudentCell) -> None:

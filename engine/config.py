@@ -95,6 +95,14 @@ class TrainConfig(Settings):
         "auto", "auto: go on; never: start anew", choices=("auto", "never"), operational=True
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strength != 1 and self.cell and self.parsed_cell.view != "strong":
+            raise UserError(
+                f"--strength {self.strength} is of the strong view, {self.cell} trains on the "
+                f"{self.parsed_cell.view} one: leave it out"
+            )
+
     @property
     def parsed_cell(self) -> Cell:
         """The cell's parts; UserError when the name is none of the grid's."""

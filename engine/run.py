@@ -69,6 +69,10 @@ class RunDirectory:
         """Whether the run's settings are written."""
         return self.config.is_file()
 
+    def has_epoch(self) -> bool:
+        """Whether there is anything to lose: an epoch to go on from, or a result."""
+        return self.checkpoint("last").is_file() or self.is_finished()
+
     def is_finished(self) -> bool:
         """Whether the run reached its last epoch."""
         return self.metrics.is_file()
@@ -82,19 +86,21 @@ class RunDirectory:
         return done
 
     def check_settings(self, config: Config) -> None:
-        """UserError when the directory holds a run made with other settings than `config`."""
-        if config.resume == "never" or not self.has_begun():
+        """UserError when the directory holds an epoch made with other settings than `config`."""
+        if config.resume == "never" or not self.has_epoch():
             return
         changes = changed_settings(self.saved_settings(), config)
         if changes:
             raise UserError(
-                f"{self.path} holds a run with other settings ({'; '.join(changes)}): use another "
-                "--output-dir, or --resume never to replace it"
+                f"{self.path} holds a run with other settings ({'; '.join(changes)}): give this "
+                f"one a name of its own, --cell {config.cell}+<variant>, or replace that one with "
+                "--resume never"
             )
 
     def prepare(self, config: Config) -> None:
-        """Make the directory and write its settings, clearing it first for `--resume never`."""
-        if config.resume == "never":
+        """Make the directory and write its settings, clearing it first for `--resume never` and
+        where no epoch was finished."""
+        if config.resume == "never" or not self.has_epoch():
             shutil.rmtree(self.path, ignore_errors=True)
         write_text(self.config, to_yaml(config))
 

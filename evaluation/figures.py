@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from dataloader.views import VIEW_LETTERS
+from engine.cells import views_of
 from evaluation.table import Row
 from metrics.calibration import ReliabilityBins
 
-WEAK, STRONG, NEUTRAL = "tab:blue", "tab:red", "0.55"
+# A colour and a marker for each view that trains models, in the order of the table of views
+# (Okabe and Ito 2008: told apart by the colour-blind too).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+NEUTRAL = "0.55"  # for several views
 PANEL = 2.2  # inches
 
 
@@ -65,7 +72,7 @@ def affinity_figure(rows: Sequence[Row]) -> Figure:
     """Affinity against accuracy: a point for each model and view."""
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for view, marker in (("weak", "o"), ("strong", "s")):
+    for view, marker in _by_view(MARKERS).items():
         points = [row for row in rows if row["view"] == view]
         colours = [_colour(row["cell"]) for row in points]
         x, y = [row["top1_test"] for row in points], [row["affinity"] for row in points]
@@ -77,7 +84,9 @@ def affinity_figure(rows: Sequence[Row]) -> Figure:
     axes.axhline(1, color=NEUTRAL, linewidth=0.8)
     axes.set_xlabel("top-1 under the test view")
     axes.set_ylabel("affinity (top-1 under the view / under base)")
-    axes.legend(title="blue: weakly trained, red: strongly", fontsize=8, title_fontsize=8)
+    for view, colour in _by_view(COLOURS).items():
+        axes.scatter([], [], c=colour, marker="_", label=f"trained on {view} views")
+    axes.legend(fontsize=8)
     return figure
 
 
@@ -147,6 +156,11 @@ def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
 
 
 def _colour(cell: str) -> str:
-    """Blue where every view in a cell's name is weak, red where every one is strong, else grey."""
-    letters = {part[-1] for part in cell.split("_")}
-    return {"w": WEAK, "s": STRONG}[letters.pop()] if len(letters) == 1 else NEUTRAL
+    """The colour of the view of all models that a cell's name joins; grey for several views."""
+    views = views_of(cell)
+    return _by_view(COLOURS)[views.pop()] if len(views) == 1 else NEUTRAL
+
+
+def _by_view(kinds: Sequence[str]) -> dict[str, str]:
+    """One of `kinds` for each view, anew from the first where there are more views."""
+    return dict(zip(VIEW_LETTERS.values(), itertools.cycle(kinds), strict=False))

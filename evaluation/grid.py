@@ -84,6 +84,9 @@ class Grid:
     def _script(self, cell: Cell) -> str:
         """The command that trains a cell; a set without scripts of its own borrows CIFAR-100's."""
         dataset = self.runs.dataset
+        if cell.variant is not None:
+            role = "teacher" if isinstance(cell, TeacherCell) else "student"
+            return f"python train_{role}.py --dataset {dataset} --cell {cell} and its settings"
         stem = SCRIPT_STEMS.get(dataset, SCRIPT_STEMS["CIFAR100"])
         prefix = "" if dataset in SCRIPT_STEMS else f"DATASET={dataset} "
         if isinstance(cell, TeacherCell):

@@ -11,6 +11,7 @@ from engine.cells import (
     parse_teacher,
     student_cells,
     teacher_cells,
+    views_of,
 )
 
 
@@ -54,6 +55,40 @@ def test_unknown_teachers_are_refused(name):
 def test_at_most_three_teachers():
     with pytest.raises(UserError, match="at most 3"):
         parse_student("T1w_T2w_T3w_T4w_Sw")
+
+
+def test_each_part_carries_its_own_variant():
+    cell = parse_student("T1s+wd-5e.4_T2w_Ss+T5")
+    assert cell.teachers == (TeacherCell(1, "s", "wd-5e.4"), TeacherCell(2, "w"))
+    assert (cell.letter, cell.variant) == ("s", "T5")
+    assert str(cell) == "T1s+wd-5e.4_T2w_Ss+T5"
+    plain = parse_student("T1s_T2w_Ss")
+    assert cell != plain
+    assert cell.teachers[1] == plain.teachers[1]
+    assert parse_teacher("T1s+wd").seed == parse_teacher("T1s").seed == 1
+
+
+@pytest.mark.parametrize("name", ["T1w+", "T1w+a+b", "T1w+a/b", "T1w+a b", "+T5", "T1w+\n"])
+def test_a_variant_is_letters_digits_dots_and_dashes(name):
+    with pytest.raises(UserError, match="unknown"):
+        parse_cell(name)
+    with pytest.raises(UserError, match="unknown student cell"):
+        parse_student(f"{name}_Sw")
+
+
+def test_groups_take_a_variant():
+    assert [str(c) for c in expand(["0T+T5", "1T+T5"])] == [
+        "Sw+T5", "Ss+T5", "T1w_Sw+T5", "T1w_Ss+T5", "T1s_Sw+T5", "T1s_Ss+T5"
+    ]  # fmt: skip
+    assert [str(c) for c in expand(["T+wd"])] == [f"{cell}+wd" for cell in teacher_cells()]
+
+
+def test_views_of_a_name_are_those_of_all_its_parts():
+    assert views_of("T1w+s") == {"weak"}  # a variant's letters are no view
+    assert views_of("T1s_T2s_Ss+w") == {"strong"}
+    assert views_of("T1w_T2s") == {"weak", "strong"}  # teachers without a student
+    with pytest.raises(UserError, match="unknown cell"):
+        views_of("T1w_Sq")
 
 
 def test_groups_and_names_mix():

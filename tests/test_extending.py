@@ -1,0 +1,64 @@
+"""The examples of docs/extending.md, run in a copy of the house."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("Affinity", "dataloader", "engine", "evaluation", "losses", "metrics", "models", "script")
+GUIDE = (ROOT / "docs" / "extending.md").read_text()
+
+
+def example(heading):
+    """The first block of code below a heading of the guide."""
+    section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.search(r"```(?:python)?\n(.*?)```", section, re.DOTALL)[1]
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A copy of the code, and a way to run its programs."""
+    root = tmp_path / "house"
+    for part in PARTS:
+        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("train_teacher.py", "train_student.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, root)
+    (root / "tiny.yaml").write_text(TINY.replace("epochs: 3", "epochs: 1"))
+
+    def run(program, *flags):
+        done = subprocess.run(
+            [sys.executable, program, "--dataset", "synthetic_imb10", *flags],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run.root = root
+    return run
+
+
+def test_a_third_view_works_everywhere(house):
+    views = house.root / "dataloader" / "views.py"
+    before, after = views.read_text().split('    ViewDefinition("base"')
+    views.write_text(f'{before}{example("Another view")}    ViewDefinition("base"{after}')
+    train = ("--recipe", "tiny.yaml")
+    house("train_teacher.py", "--cell", "T1m", *train)
+    house("train_student.py", "--cell", "T1m_Sm", *train)
+    house("evaluation/calculate_ece.py", "--cells", "T", "1T", "--view", "medium")
+    house("evaluation/calculate_iou.py", "--cells", "T1m_Sm", "--group", "T_S")
+    house("Affinity/calculate_affinity.py", "--cells", "T1m")
+    results = house.root / "runs" / "synthetic_imb10"
+    rows = json.loads((results / "affinity.json").read_text())
+    assert [row["view"] for row in rows] == ["weak", "strong", "medium"]
+    assert all((results / f"{name}.png").is_file() for name in ("ece", "iou_T_S", "affinity"))
+    assert "T1m_Sm" in house("evaluation/report.py")
