@@ -1,7 +1,9 @@
 """How far a classifier's confidence is from its accuracy, and two proper scores.
 
 Every binned measure goes through ``binned_sums`` and ``calibration_gap``: there is one binning and
-one reduction. Confidence is the largest softmax probability, in float64.
+one reduction. Confidence is the largest softmax probability, in float64. The measures need two
+numbers of each sample, whether it is right and how confident; where these are kept and the logits
+are not (millions of images), the functions of ``columns`` take them.
 """
 
 from __future__ import annotations
@@ -55,18 +57,41 @@ def equal_mass_bin(confidence: Tensor, n_bins: int) -> Tensor:
     return (rank * n_bins - 1) // len(confidence)
 
 
-def binned_sums(logits: Tensor, labels: Tensor, index: Tensor, n_bins: int) -> Tensor:
+def binned_sums(columns: Tensor, index: Tensor, n_bins: int) -> Tensor:
     """Per-bin totals (3, n_bins) float64: samples, correct predictions, confidence."""
-    columns = sample_columns(logits, labels)
-    sums = torch.zeros(n_bins, 3, dtype=torch.float64, device=logits.device)
+    sums = torch.zeros(n_bins, 3, dtype=torch.float64, device=columns.device)
     return sums.index_add_(0, index, columns).T
 
 
-def sample_columns(logits: Tensor, labels: Tensor) -> Tensor:
-    """What one sample adds to its bin: 1, whether it is correct, its confidence. -> (B, 3)."""
-    confidence = top_label_confidence(logits)
-    correct = correct_per_sample(logits, labels).double()
-    return torch.stack([torch.ones_like(confidence), correct, confidence], dim=1)
+def equal_width_sums(columns: Tensor, n_bins: int) -> Tensor:
+    """Totals (3, n_bins) of ``sample_columns`` (B, 3) in equal-width bins."""
+    check_count(n_bins, name="n_bins")
+    return binned_sums(columns, equal_width_bin(columns[:, 2], n_bins), n_bins)
+
+
+def equal_mass_sums(columns: Tensor, n_bins: int) -> Tensor:
+    """Totals (3, n_bins) of ``sample_columns`` (B, 3) in bins of as many samples each."""
+    check_count(n_bins, name="n_bins")
+    return binned_sums(columns, equal_mass_bin(columns[:, 2], n_bins), n_bins)
+
+
+def sample_columns(correct: Tensor, confidence: Tensor) -> Tensor:
+    """What one sample adds to its bin: 1, whether it is correct, its confidence.
+
+    Two (B,) -> (B, 3) float64.
+    """
+    confidence = confidence.double()
+    return torch.stack([torch.ones_like(confidence), correct.double(), confidence], dim=1)
+
+
+def columns_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """``sample_columns`` of logits (B, C) and labels (B,). -> (B, 3)
+
+    Raises:
+        ValueError: wrong shapes, no samples, NaN or infinity, or a label outside 0..C-1.
+    """
+    check_logits_and_labels(logits, labels)
+    return sample_columns(correct_per_sample(logits, labels), top_label_confidence(logits))
 
 
 def calibration_gap(sums: Tensor, *, weighting: str = "sample") -> Tensor:
@@ -94,9 +119,13 @@ def reliability_bins(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> Rel
     Raises:
         ValueError: wrong shapes, no samples, NaN or infinity, label outside 0..C-1, n_bins < 1.
     """
-    sums = _equal_width_sums(logits, labels, n_bins)
+    return reliability(equal_width_sums(columns_of(logits, labels), n_bins))
+
+
+def reliability(sums: Tensor) -> ReliabilityBins:
+    """The diagram of ``equal_width_sums`` (3, n_bins)."""
     counts, correct, confidence = sums
-    share = counts.clamp_min(1)
+    share, n_bins = counts.clamp_min(1), len(counts)
     return ReliabilityBins(_edges(n_bins, sums), counts, correct / share, confidence / share)
 
 
@@ -116,7 +145,7 @@ def expected_calibration_error(
     Raises:
         ValueError: as ``reliability_bins``, or an unknown weighting.
     """
-    sums = _equal_width_sums(logits, labels, n_bins)
+    sums = equal_width_sums(columns_of(logits, labels), n_bins)
     return calibration_gap(sums, weighting=weighting).item()
 
 
@@ -126,7 +155,12 @@ def maximum_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = 1
     Raises:
         ValueError: as ``reliability_bins``.
     """
-    return _gap_per_bin(_equal_width_sums(logits, labels, n_bins)).max().item()
+    return largest_gap(equal_width_sums(columns_of(logits, labels), n_bins)).item()
+
+
+def largest_gap(sums: Tensor) -> Tensor:
+    """Largest |accuracy - confidence| of the bins. (..., 3, n_bins) totals -> (...)."""
+    return _gap_per_bin(sums).amax(dim=-1)
 
 
 def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> float:
@@ -138,9 +172,7 @@ def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int 
     Raises:
         ValueError: as ``reliability_bins``.
     """
-    _check(logits, labels, n_bins)
-    index = equal_mass_bin(top_label_confidence(logits), n_bins)
-    return calibration_gap(binned_sums(logits, labels, index, n_bins)).item()
+    return calibration_gap(equal_mass_sums(columns_of(logits, labels), n_bins)).item()
 
 
 def negative_log_likelihood_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
@@ -167,13 +199,3 @@ def _gap_per_bin(sums: Tensor) -> Tensor:
     counts, correct, confidence = sums.unbind(dim=-2)
     return (correct - confidence).abs() / counts.clamp_min(1)
 
-
-def _equal_width_sums(logits: Tensor, labels: Tensor, n_bins: int) -> Tensor:
-    _check(logits, labels, n_bins)
-    index = equal_width_bin(top_label_confidence(logits), n_bins)
-    return binned_sums(logits, labels, index, n_bins)
-
-
-def _check(logits: Tensor, labels: Tensor, n_bins: int) -> None:
-    check_logits_and_labels(logits, labels)
-    check_count(n_bins, name="n_bins")
