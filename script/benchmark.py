@@ -157,8 +157,10 @@ def make_run(folder: Path, cell: Cell) -> RunDirectory:
     run = Runs(folder, "synthetic").of(cell, seed)
     model = build_model("resnet20", 10)
     save(run.checkpoint("last"), Header("resnet20", 10, SIDE, 1), {"model": model.state_dict()})
-    write_text(run.config, f"{{image_size: {SIDE}, dataset: synthetic, workers: 0}}\n")
-    write_json(run.metrics, {})
+    write_text(
+        run.config, f"{{cell: {cell}, image_size: {SIDE}, dataset: synthetic, workers: 0}}\n"
+    )
+    write_json(run.metrics, {"last": {}})
     return run
 
 
