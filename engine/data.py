@@ -14,6 +14,7 @@ from dataloader.loader import ViewLoader
 from dataloader.views import Statistics
 from engine.compute import pick_device
 from engine.config import Config
+from engine.processes import ALONE, Ranks
 from engine.shots import shot_groups_of
 
 TEST_VIEW_SEED = 0  # the test view draws nothing; every run passes the same seed all the same
@@ -35,8 +36,8 @@ class RunData:
     shot_groups: torch.Tensor | None
 
 
-def load_data(config: Config) -> RunData:
-    """Read the data set of `config` and make its loaders."""
+def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
+    """Read the data set of `config` and make its loaders, of this process's part of each batch."""
     root = Path(config.data_path)
     family = parse_dataset(config.dataset).family
     lists = {
@@ -55,6 +56,7 @@ def load_data(config: Config) -> RunData:
             batch_size=config.batch_size,
             shuffle=training,
             drop_last=training and config.drop_last == "yes",
+            part=(ranks.rank, ranks.size),
             workers=config.workers,
             pin_memory=pick_device(config.device).type == "cuda",
             on_bad_image=config.on_bad_image,
