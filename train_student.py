@@ -29,21 +29,23 @@ def distil(config: StudentConfig, run: RunDirectory) -> None:
     from engine.fit import Fit
     from engine.learner import new_learner
     from engine.loop import Task
+    from engine.processes import joined
     from engine.teachers import load_teachers
     from engine.training import train
     from losses.objective import distilled, labels_only
 
-    data = load_data(config)
-    compute = Compute.of(config, data.statistics)
-    teachers = load_teachers([config], data.num_classes, compute)
-    student = new_learner(config, data.num_classes, compute)
-    objective = (
-        distilled(temperature=config.temperature, ce_weight=config.ce_weight)
-        if teachers.names
-        else labels_only()
-    )
-    task = Task(student, objective, teachers.names)
-    train([Fit(config, run, task)], data, teachers, compute)
+    with joined() as ranks:
+        data = load_data(config, ranks)
+        compute = Compute.of(config, data.statistics, ranks)
+        teachers = load_teachers([config], data.num_classes, compute)
+        student = new_learner(config, data.num_classes, compute)
+        objective = (
+            distilled(temperature=config.temperature, ce_weight=config.ce_weight)
+            if teachers.names
+            else labels_only()
+        )
+        task = Task(student, objective, teachers.names)
+        train([Fit(config, run, task)], data, teachers, compute)
 
 
 if __name__ == "__main__":

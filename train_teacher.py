@@ -29,15 +29,17 @@ def teach(config: TeacherConfig, run: RunDirectory) -> None:
     from engine.fit import Fit
     from engine.learner import new_learner
     from engine.loop import Task
+    from engine.processes import joined
     from engine.teachers import Teachers
     from engine.training import train
     from losses.objective import labels_only
 
-    data = load_data(config)
-    compute = Compute.of(config, data.statistics)
-    teacher = new_learner(config, data.num_classes, compute)
-    task = Task(teacher, labels_only())
-    train([Fit(config, run, task)], data, Teachers(), compute)
+    with joined() as ranks:
+        data = load_data(config, ranks)
+        compute = Compute.of(config, data.statistics, ranks)
+        teacher = new_learner(config, data.num_classes, compute)
+        task = Task(teacher, labels_only())
+        train([Fit(config, run, task)], data, Teachers(), compute)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataloader.loader import ViewLoader
 from dataloader.views import Statistics
 from engine.compute import pick_device
 from engine.config import Config
+from engine.processes import ALONE, Ranks
 from engine.shots import shot_groups_of
 from engine.source import Source
 
@@ -33,8 +34,8 @@ class RunData:
     shot_groups: torch.Tensor | None
 
 
-def load_data(config: Config) -> RunData:
-    """Read the data set of `config` and make its loaders."""
+def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
+    """Read the data set of `config` and make its loaders, of this process's part of each batch."""
     source = Source.of(vars(config))
     whole = source.load("train")
     train, held_out = source.divided(whole)
@@ -48,6 +49,7 @@ def load_data(config: Config) -> RunData:
             batch_size=config.batch_size,
             shuffle=training,
             drop_last=training and config.drop_last == "yes",
+            part=(ranks.rank, ranks.size),
             workers=config.workers,
             pin_memory=pick_device(config.device).type == "cuda",
             on_bad_image=config.on_bad_image,

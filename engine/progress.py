@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -27,12 +28,14 @@ class Progress:
     """Batches done of all batches, training and evaluation alike, with the time left, the loss and
     the accuracy: of several models the mean."""
 
-    def __init__(self, name: str, *, total: int, done: int, logs: Sequence[Path]) -> None:
+    def __init__(
+        self, name: str, *, total: int, done: int, logs: Sequence[Path], silent: bool = False
+    ) -> None:
         self.name, self.total, self.done, self.logs = name, total, done, logs
         self._first, self._started = done, time.monotonic()
         self._shown = self._started
         terminal = sys.stderr.isatty()
-        self._pause = BAR_SECONDS if terminal else LINE_SECONDS
+        self._pause = math.inf if silent else BAR_SECONDS if terminal else LINE_SECONDS
         self._state = ""
         self._bar = tqdm(
             total=total,
@@ -41,7 +44,7 @@ class Progress:
             unit="batch",
             dynamic_ncols=True,
             leave=False,
-            disable=not terminal,
+            disable=silent or not terminal,
         )
 
     def step(self, sums: Sequence[Means] = ()) -> None:

@@ -36,7 +36,10 @@ class Course:
         batches = self.data.train.epoch(epoch)
         train = train_epoch(tasks, batches, self.teachers, self.compute, self.progress)
         validation = self.means(fits, self.data.validation, self._known_validation)
-        skipped = {"train": self.data.train.skipped, "validation": self.data.validation.skipped}
+        skipped = {
+            "train": self.compute.ranks.total(self.data.train.skipped),
+            "validation": self.compute.ranks.total(self.data.validation.skipped),
+        }
         return [
             {
                 "epoch": epoch + 1,
@@ -108,8 +111,8 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     go on, and a UserError says so at the end; any other error stops all.
     """
     for fit in fits:
-        fit.start(teachers, data.train.view.description, compute.device)
-    course = Course(data, teachers, compute, _progress(fits, data))
+        fit.start(teachers, data.train.view.description, compute)
+    course = Course(data, teachers, compute, _progress(fits, data, compute))
     running, reasons = list(fits), []
     try:
         course.finish([fit for fit in running if fit.is_trained()])
@@ -125,8 +128,9 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
                     fit.report(data.selected_on, course.progress)
             course.finish([fit for fit in together if fit.is_trained()])
     except BaseException as error:
+        reason = compute.ranks.reason(error)
         for fit in running:
-            fit.stop(error)
+            fit.stop(reason)
         raise
     finally:
         course.progress.close()
@@ -143,7 +147,7 @@ def _furthest_behind(fits: Sequence[Fit]) -> list[Fit]:
     return [fit for fit in waiting if len(fit.history) == done]
 
 
-def _progress(fits: Sequence[Fit], data: RunData) -> Progress:
+def _progress(fits: Sequence[Fit], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
     batches = len(data.train) + len(data.validation)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
@@ -152,4 +156,5 @@ def _progress(fits: Sequence[Fit], data: RunData) -> Progress:
         total=batches * max(fit.config.epochs for fit in fits) + tests,
         done=batches * min(len(fit.history) for fit in fits),
         logs=[fit.run.log for fit in fits],
+        silent=not compute.ranks.is_main,
     )
