@@ -16,6 +16,7 @@ from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
 from engine.environment import describe
+from engine.lock import RunLock
 from engine.loop import Task
 from engine.processes import Ranks
 from engine.progress import Progress, note
@@ -36,6 +37,8 @@ class Fit:
     task: Task
     history: list[Record] = field(default_factory=list)  # a record an epoch
     best_epoch: int = 0
+    _lock: RunLock | None = None  # of the process that writes, once it has begun
+    _scalars: Scalars | None = None
 
     @property
     def name(self) -> str:
@@ -48,9 +51,11 @@ class Fit:
 
     def start(self, teachers: Teachers, view: str, compute: Compute) -> None:
         """Make the run's directory, or go on after its last checkpoint where there is one. `view`
-        describes what the images go through: another one is another experiment."""
+        describes what the images go through: another one is another experiment. UserError where
+        another process has the run in work."""
         self._writes = compute.ranks.is_main
         if self._writes:
+            self._lock = RunLock.of(self.run.path)
             self.run.prepare(self.config)
         compute.ranks.wait()
         if self.run.checkpoint("last").is_file():
@@ -143,11 +148,12 @@ class Fit:
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Close what is open, and keep the reason where the run was cut short."""
-        if not self._writes:
-            return
-        self._scalars.close()
-        if reason is not None:
-            note(f"{self.config.cell}  stopped: {one_line(reason)}", self.run.log)
+        if self._scalars is not None:
+            self._scalars.close()
+            if reason is not None:
+                note(f"{self.config.cell}  stopped: {one_line(reason)}", self.run.log)
+        if self._lock is not None:
+            self._lock.release()
 
     def _resume(self) -> None:
         header, state = checkpoint.load(self.run.checkpoint("last"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from engine.compute import Compute
 from engine.data import RunData
 from engine.fit import Fit, Record
 from engine.loop import answers_of, evaluate, train_epoch
+from engine.processes import Ranks
 from engine.progress import Progress
 from engine.teachers import Teachers
 
@@ -110,11 +112,13 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     A run ahead of the others waits for them. One whose loss is no longer finite stops, the others
     go on, and a UserError says so at the end; any other error stops all.
     """
-    for fit in fits:
-        fit.start(teachers, data.train.view.description, compute)
-    course = Course(data, teachers, compute, _progress(fits, data, compute))
     running, reasons = list(fits), []
-    try:
+    with ExitStack() as closing:
+        closing.enter_context(_stopping(running, compute.ranks))
+        for fit in fits:
+            fit.start(teachers, data.train.view.description, compute)
+        course = Course(data, teachers, compute, _progress(fits, data, compute))
+        closing.callback(course.progress.close)
         course.finish([fit for fit in running if fit.is_trained()])
         while together := _furthest_behind(running):
             records = course.epoch(together, len(together[0].history))
@@ -127,17 +131,22 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
                     fit.add(record, data.num_classes)
                     fit.report(data.selected_on, course.progress)
             course.finish([fit for fit in together if fit.is_trained()])
+    if reasons:
+        raise UserError("; ".join(reasons))
+
+
+@contextmanager
+def _stopping(running: list[Fit], ranks: Ranks) -> Iterator[None]:
+    """Stops those that are `running` at its end, with the reason where it is an error."""
+    try:
+        yield
     except BaseException as error:
-        reason = compute.ranks.reason(error)
+        reason = ranks.reason(error)
         for fit in running:
             fit.stop(reason)
         raise
-    finally:
-        course.progress.close()
     for fit in running:
         fit.stop()
-    if reasons:
-        raise UserError("; ".join(reasons))
 
 
 def _furthest_behind(fits: Sequence[Fit]) -> list[Fit]:
