@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,13 @@ class Runs:
         if not names:
             raise UserError(f"no runs in {self.folder}: train teachers and students first")
         return [run for name in sorted(names) for run in self.of_cell(parse_cell(name))]
+
+
+def unfinished(configs: Sequence[Config]) -> list[Config]:
+    """Those of `configs` with something left to do; of the others it is said that they are
+    finished. UserError when a directory holds a run made with other settings."""
+    return [
+        config
+        for config in configs
+        if not Runs.beside(config).of_config(config).has_finished(config)
+    ]

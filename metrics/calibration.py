@@ -198,4 +198,3 @@ def _edges(n_bins: int, like: Tensor) -> Tensor:
 def _gap_per_bin(sums: Tensor) -> Tensor:
     counts, correct, confidence = sums.unbind(dim=-2)
     return (correct - confidence).abs() / counts.clamp_min(1)
-
