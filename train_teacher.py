@@ -1,45 +1,51 @@
-"""Train one teacher of the grid on one view:
+"""Train teachers of the grid, each on one view:
 
 python train_teacher.py --dataset CIFAR100 --cell T1s
+python train_teacher.py --dataset CIFAR100 --cells T1w T2w T3w
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dataloader.errors import run_program
 from engine.config import TeacherConfig
 from engine.flags import resolve
-from engine.run import RunDirectory, Runs
+from engine.groups import side_by_side, train_each
+from engine.run import Runs, unfinished
+
+if TYPE_CHECKING:
+    from engine.processes import Ranks
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train the teacher that the flags describe, unless its run is finished."""
-    config = resolve(TeacherConfig, argv)
-    run = Runs.beside(config).of_config(config)
-    if not run.has_finished(config):
-        teach(config, run)
+    """Train the teachers that the flags describe, but for those whose runs are finished: one after
+    the other, for no two see the same images."""
+    train_each(side_by_side(unfinished(resolve(TeacherConfig, argv))), teach)
 
 
-def teach(config: TeacherConfig, run: RunDirectory) -> None:
-    """A teacher learns from labels alone."""
+def teach(configs: Sequence[TeacherConfig], ranks: Ranks) -> None:
+    """Teachers learn from labels alone."""
     from engine.compute import Compute  # torch only when there is work to do
     from engine.data import load_data
     from engine.fit import Fit
     from engine.learner import new_learner
     from engine.loop import Task
-    from engine.processes import joined
+    from engine.memory import enough_memory
     from engine.teachers import Teachers
     from engine.training import train
     from losses.objective import labels_only
 
-    with joined() as ranks:
-        data = load_data(config, ranks)
-        compute = Compute.of(config, data.statistics, ranks)
-        teacher = new_learner(config, data.num_classes, compute)
-        task = Task(teacher, labels_only())
-        train([Fit(config, run, task)], data, Teachers(), compute)
+    def fit(config: TeacherConfig) -> Fit:
+        task = Task(new_learner(config, data.num_classes, compute), labels_only())
+        return Fit(config, Runs.beside(config).of_config(config), task)
+
+    data = load_data(configs[0], ranks)
+    compute = Compute.of(configs[0], data.statistics, ranks)
+    with enough_memory(len(configs)):
+        train([fit(config) for config in configs], data, Teachers(), compute)
 
 
 if __name__ == "__main__":

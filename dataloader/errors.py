@@ -14,6 +14,14 @@ GO_ON = "the same command goes on from the last finished epoch"
 class UserError(ValueError):
     """Something the user can mend, told in one line: what is wrong, where, and what to do."""
 
+    exit_code = 2
+
+
+class DivergedError(UserError):
+    """Runs whose loss is no longer finite, when all that could go on without them has."""
+
+    exit_code = 3
+
 
 class OneLineParser(argparse.ArgumentParser):
     """A parser of flags that must be spelled out, and whose complaints are a UserError."""
@@ -42,7 +50,7 @@ def run_program(
         program(argv)
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", UserError.exit_code)
     except KeyboardInterrupt:
         print(f"interrupted: {if_interrupted}", file=sys.stderr)
         return 130

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dataloader.errors import UserError
@@ -133,16 +133,16 @@ def student_cells(num_teachers: int, variant: str | None = None) -> list[Student
     return [StudentCell(tuple(map(TeacherCell, numbers, row)), row[-1], variant) for row in letters]
 
 
-def expand(names: Iterable[str]) -> list[Cell]:
+def expand(names: Iterable[str], read: Callable[[str], Cell] = parse_cell) -> list[Cell]:
     """Cells for names and groups: `T` is all teachers, `0T` to `3T` the students of so many;
-    `2T+T5` the variants T5 of those students."""
-    return [cell for name in names for cell in _cells_of(name)]
+    `2T+T5` the variants T5 of those students. `read` parses what is no group."""
+    return [cell for name in names for cell in _cells_of(name, read)]
 
 
-def _cells_of(name: str) -> Sequence[Cell]:
+def _cells_of(name: str, read: Callable[[str], Cell]) -> Sequence[Cell]:
     match = _GROUP.fullmatch(name)
     if match is None:
-        return [parse_cell(name)]
+        return [read(name)]
     group, variant = match.groups()
     return teacher_cells(variant) if group == "T" else student_cells(int(group[0]), variant)
 

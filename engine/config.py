@@ -94,6 +94,9 @@ class TrainConfig(Settings):
     deterministic: str = option(
         "no", "on a GPU: the same bits in every run, slower", choices=NO_YES, operational=True
     )
+    together: int = option(
+        32, "most runs in one process at once, side by side", at_least=1, operational=True
+    )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
     workers: int = option(
         default_workers(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
@@ -125,11 +128,12 @@ class TeacherConfig(TrainConfig):
     """Settings of `train_teacher.py`."""
 
     role = "teacher"
+    read_cell = staticmethod(parse_teacher)
 
     @property
     def parsed_cell(self) -> TeacherCell:
         """The cell's parts."""
-        return parse_teacher(self.cell)
+        return self.read_cell(self.cell)
 
     @property
     def seed(self) -> int:
@@ -147,6 +151,7 @@ class StudentConfig(TrainConfig):
     """Settings of `train_student.py`."""
 
     role = "student"
+    read_cell = staticmethod(parse_student)
 
     seed: int = option(1, "seed of initial weights, order and views", at_least=0)
     temperature: float = option(3.0, "softens teacher and student alike", above=0)
@@ -160,7 +165,7 @@ class StudentConfig(TrainConfig):
     @property
     def parsed_cell(self) -> StudentCell:
         """The cell's parts."""
-        return parse_student(self.cell)
+        return self.read_cell(self.cell)
 
     @property
     def stream(self) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dataloader.errors import OneLineParser, UserError
+from engine.cells import expand
 from engine.config import NO_YES, Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
@@ -21,22 +22,49 @@ Config = TypeVar("Config", TeacherConfig, StudentConfig)
 Options = TypeVar("Options", bound=Settings)
 
 
-def resolve(config_class: type[Config], argv: Sequence[str] | None) -> Config:
-    """Settings from the class's defaults, under the recipe's, under the flags of `argv`.
+def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Config]:
+    """Settings from the class's defaults, under the recipe's, under the flags of `argv`: of each
+    cell with each seed that they name.
 
     Without `--recipe` the data set's own recipe is taken. UserError: unknown flag or key, a value
     of the wrong type or out of range, a recipe that is not there, a cell that does not parse.
     """
     about = (
-        f"Train one {config_class.role} of the grid. Values come from the recipe; a flag "
-        "overrides it."
+        f"Train one {config_class.role} of the grid, or several in one process. Values come from "
+        "the recipe; a flag overrides it."
     )
-    flags = vars(_parser(config_class, about, required=("cell",)).parse_args(argv))
+    flags = _one_or_several(_parser(config_class, about), config_class, argv)
+    names = [{"cell": str(cell)} for cell in expand(flags.pop("cells"), config_class.read_cell)]
+    seeds = [{"seed": seed} for seed in flags.pop("seeds", ())] or [{}]
     recipe = Path(flags.get("recipe") or _default_recipe(flags.get("dataset", TrainConfig.dataset)))
-    settings = read_recipe(recipe, config_class)
-    config = config_class(**{**settings, **flags, "recipe": str(recipe)})
-    _ = config.parsed_cell  # a wrong name is told before anything is loaded
-    return config
+    shared = {**read_recipe(recipe, config_class), **flags, "recipe": str(recipe)}
+    configs = [config_class(**{**shared, **name, **seed}) for seed in seeds for name in names]
+    for config in configs:
+        _ = config.parsed_cell  # a group may name cells of the other role
+    return configs
+
+
+def _one_or_several(
+    parser: OneLineParser, config_class: type[Config], argv: Sequence[str] | None
+) -> dict[str, Any]:
+    """The flags of `argv`, cells and seeds as lists, whether one or several were named."""
+    several = {"cells": (str, "several cells, or groups of them: T, 0T to 3T")}
+    if config_class is StudentConfig:
+        several["seeds"] = (int, "several seeds of each cell")
+    for name, (kind, help) in several.items():
+        parser.add_argument(
+            f"--{name}", nargs="+", type=kind, metavar=kind.__name__.upper(), help=help
+        )
+    flags = vars(parser.parse_args(argv))
+    for name in several:
+        one = name.removesuffix("s")
+        if one in flags and name in flags:
+            parser.error(f"use --{one} or --{name}, not both")
+        if one in flags:
+            flags[name] = [flags.pop(one)]
+    if "cells" not in flags:
+        parser.error("--cell is needed, or --cells for several")
+    return flags
 
 
 def parse(
@@ -70,7 +98,6 @@ def _parser(
     options_class: type[Settings],
     about: str,
     *,
-    required: Sequence[str] = (),
     defaults: dict[str, Any] | None = None,
 ) -> OneLineParser:
     parser = OneLineParser(description=about, argument_default=argparse.SUPPRESS)
@@ -87,7 +114,6 @@ def _parser(
             choices=choices or None,
             action=_TupleAction if many else "store",
             metavar=None if choices else kind.__name__.upper(),
-            required=setting.name in required,
             help=setting.metadata["help"] + _shown(default),
         )
     return parser

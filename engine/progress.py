@@ -25,13 +25,27 @@ class Means(Protocol):
 
 
 class Progress:
-    """Batches done of all batches, training and evaluation alike, with the time left, the loss and
-    the accuracy: of several models the mean."""
+    """Batches done of all batches, training and evaluation alike, with the epoch, the images a
+    second, the time left, the loss and the accuracy: of several models the mean.
+
+    An epoch has `batches` batches of `images` images together; some may follow the last epoch.
+    """
 
     def __init__(
-        self, name: str, *, total: int, done: int, logs: Sequence[Path], silent: bool = False
+        self,
+        name: str,
+        *,
+        epochs: int,
+        batches: int,
+        images: int,
+        total: int,
+        done: int,
+        logs: Sequence[Path],
+        silent: bool = False,
     ) -> None:
-        self.name, self.total, self.done, self.logs = name, total, done, logs
+        self.name, self.epochs, self.batches = name, epochs, batches
+        self.total, self.done, self.logs = total, done, logs
+        self._images = images / batches  # a batch, on average
         self._first, self._started = done, time.monotonic()
         self._shown = self._started
         terminal = sys.stderr.isatty()
@@ -40,8 +54,7 @@ class Progress:
         self._bar = tqdm(
             total=total,
             initial=done,
-            desc=name,
-            unit="batch",
+            bar_format="{desc} {percentage:3.0f}% {bar} {postfix}",
             dynamic_ncols=True,
             leave=False,
             disable=silent or not terminal,
@@ -61,8 +74,20 @@ class Progress:
 
     def eta(self) -> str:
         """Time left at the pace so far, such as 1:02:03."""
-        pace = (time.monotonic() - self._started) / max(self.done - self._first, 1)
-        return tqdm.format_interval(pace * (self.total - self.done))
+        return tqdm.format_interval((self.total - self.done) / self._pace())
+
+    def place(self) -> str:
+        """The epoch, the batch in it and the pace, such as
+        "epoch 2/200  batch 17/470  2,300 images/s"."""
+        rate = f"{self._images * self._pace():,.0f} images/s"
+        epoch, batch = divmod(max(self.done - 1, 0), self.batches)
+        if epoch >= self.epochs:
+            return f"test  {rate}"
+        return f"epoch {epoch + 1}/{self.epochs}  batch {batch + 1}/{self.batches}  {rate}"
+
+    def _pace(self) -> float:
+        """Batches a second so far."""
+        return max(self.done - self._first, 1) / (time.monotonic() - self._started)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -73,11 +98,12 @@ class Progress:
             means = [each.means() for each in sums]
             loss, top1 = (statistics.fmean(m[name] for m in means) for name in ("loss", "top1"))
             self._state = f"loss {loss:.3f} top-1 {top1:.1%}"
+        state = "  ".join(filter(None, [self.place(), self._state, f"eta {self.eta()}"]))
         if not self._bar.disable:
-            self._bar.set_postfix_str(self._state, refresh=False)
+            self._bar.set_postfix_str(state, refresh=False)
             self._bar.update(self.done - self._bar.n)
             return
-        line = f"{self.name}  batch {self.done}/{self.total}  {self._state}  eta {self.eta()}"
+        line = f"{self.name}  {state}"
         self._print(line)
         for log in self.logs:
             note(line, log)

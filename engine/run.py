@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,16 @@ class Runs:
         if not runs:
             raise UserError(f"no runs in {self.folder}: train teachers and students first")
         return runs
+
+
+def unfinished(configs: Sequence[Config]) -> list[Config]:
+    """Those of `configs` with something left to do; of the others it is said that they are
+    finished. UserError when a directory holds a run made with other settings."""
+    return [
+        config
+        for config in configs
+        if not Runs.beside(config).of_config(config).has_finished(config)
+    ]
 
 
 def _seed_of(folder: Path) -> re.Match[str] | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 
-from dataloader.errors import UserError
+from dataloader.errors import DivergedError
 from dataloader.loader import ViewLoader
 from engine.compute import Compute
 from engine.data import RunData
@@ -110,7 +110,7 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     """Train every run for its epochs, resuming where it stopped, and write its results.
 
     A run ahead of the others waits for them. One whose loss is no longer finite stops, the others
-    go on, and a UserError says so at the end; any other error stops all.
+    go on, and a DivergedError says so at the end; any other error stops all.
     """
     running, reasons = list(fits), []
     with ExitStack() as closing:
@@ -132,7 +132,7 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
                     fit.report(data.selected_on, course.progress)
             course.finish([fit for fit in together if fit.is_trained()])
     if reasons:
-        raise UserError("; ".join(reasons))
+        raise DivergedError("; ".join(reasons))
 
 
 @contextmanager
@@ -160,9 +160,13 @@ def _progress(fits: Sequence[Fit], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
     batches = len(data.train) + len(data.validation)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
+    epochs = max(fit.config.epochs for fit in fits)
     return Progress(
-        fits[0].config.cell if len(fits) == 1 else f"{len(fits)} students",
-        total=batches * max(fit.config.epochs for fit in fits) + tests,
+        fits[0].config.cell if len(fits) == 1 else f"{len(fits)} {fits[0].config.role}s",
+        epochs=epochs,
+        batches=batches,
+        images=len(data.train.images) + len(data.validation.images),
+        total=batches * epochs + tests,
         done=batches * min(len(fit.history) for fit in fits),
         logs=[fit.run.log for fit in fits],
         silent=not compute.ranks.is_main,

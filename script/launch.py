@@ -1,101 +1,134 @@
-"""Run a trainer for many cells and seeds, one process each, spread over devices:
+"""Run a trainer for many cells and seeds, spread over devices, a process each:
 
 python script/launch.py train_student.py --dataset CIFAR100 --cells 0T 1T --gpus 0 1
 
-Flags that it does not know go to the trainer. Finished cells are skipped and unfinished ones
-resumed by the trainer itself; the first cell that fails stops the rest.
+Flags that it does not know go to the trainer. Finished cells are skipped, without starting
+anything, and unfinished ones resumed by the trainer itself. Runs whose loss is no longer finite are
+named at the end; the first other failure stops the rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataloader.errors import OneLineParser, UserError, run_program
-from engine.cells import StudentCell, expand
-from engine.run import RunDirectory, Runs
+from dataloader.errors import DivergedError, OneLineParser, UserError, run_program
+from engine.config import Config, StudentConfig, TeacherConfig
+from engine.flags import resolve
+from engine.groups import share_out
+from engine.run import RunDirectory, Runs, unfinished
+from engine.shards import own_shard
 
 ROOT = Path(__file__).parent.parent
+TRAINERS = {"train_teacher.py": TeacherConfig, "train_student.py": StudentConfig}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One cell with one seed: the trainer's command and its run's directory."""
+    """Some cells with one seed: the trainer's command and the directories of its runs."""
 
-    name: str
+    dataset: str
     command: tuple[str, ...]
-    run: RunDirectory
+    runs: tuple[RunDirectory, ...]
+
+    def failed(self, code: int) -> UserError:
+        """What to say when it ended with an exit code other than 0: which of its runs are not
+        finished, and the log of the one that wrote there last."""
+        left = [run for run in self.runs if not run.is_finished()]
+        logs = [run.log for run in left if run.log.is_file()]
+        newest = max(logs, key=lambda log: log.stat().st_mtime, default=None)
+        where = f"log: {newest}" if newest else "its reason is above"
+        if code == DivergedError.exit_code:
+            return DivergedError(f"{self._name(left)} diverged; {where}")
+        return UserError(f"{self._name(left)} failed (exit code {code}); {where}")
+
+    def _name(self, runs: Sequence[RunDirectory]) -> str:
+        cells = _counted("cell", list(dict.fromkeys(str(run.cell) for run in runs)))
+        return f"{cells} {_counted('seed', sorted({run.seed for run in runs}))} of {self.dataset}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run every cell; UserError names the first that failed and its log."""
-    options, extra = _parser().parse_known_args(argv)
-    runs = Runs(Path(options.output_dir), options.dataset)
-    jobs = [
-        _job(options, runs.of(cell, int(seed)), extra)
-        for cell in expand(options.cells)
-        for seed in cell.seeds(options.seeds)
-    ]
-    Pool(options.gpus or [None]).run(jobs)
+    """Run every cell of this job's shard; UserError names the first that failed and its log."""
+    options, flags = _parser().parse_known_args(argv)
+    for variable, flag in (("DATA", "--data-path"), ("RECIPE", "--recipe")):
+        if value := os.environ.get(variable):
+            flags = [flag, value, *flags]
+    devices = options.gpus or [None]
+    configs = unfinished(_of_this_shard(_configs(options, flags)))
+    shares = share_out(configs, len(devices))
+    Pool(devices).run([jobs(options.program, flags, share) for share in shares])
+
+
+def jobs(program: str, flags: Sequence[str], configs: Sequence[Config]) -> list[Job]:
+    """Runs that follow each other in as few processes as a trainer's flags can tell: one for
+    teachers, one a seed for students."""
+    by_seed = itertools.groupby(configs, key=_seed_flags)
+    return [_job(program, [*flags, *seed], list(runs)) for seed, runs in by_seed]
 
 
 class Pool:
-    """Runs jobs in order, each on the next free device, until one fails."""
+    """Runs each device's jobs in their order, until one fails."""
 
     def __init__(self, devices: Sequence[str | None]) -> None:
         self.devices = devices
         self._processes: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
+        self._diverged: list[DivergedError] = []
         self._failures: list[UserError] = []
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """UserError, after the running jobs are stopped, when one fails."""
-        waiting = iter(jobs)
+    def run(self, plans: Sequence[Sequence[Job]]) -> None:
+        """Run `plans`, a list of jobs for each device. UserError, after the running jobs are
+        stopped, when one fails; DivergedError at the end when some runs did no more than that."""
         with ThreadPoolExecutor(len(self.devices)) as threads:
             try:
-                list(threads.map(lambda device: self._serve(device, waiting), self.devices))
+                list(threads.map(self._serve, self.devices, plans))
             except BaseException:
                 self._stop()
                 raise
         if self._failures:
             raise self._failures[0]
+        if self._diverged:
+            raise DivergedError("; ".join(map(str, self._diverged)))
 
-    def _serve(self, device: str | None, waiting: Iterator[Job]) -> None:
-        while (job := self._next(waiting)) is not None:
-            code = self._finish(job, device)
+    def _serve(self, device: str | None, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if (process := self._start(job, device)) is None:
+                return
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+            code = process.wait()
             if code != 0:
-                self._fail(job, code)
+                self._fail(job.failed(code))
 
-    def _next(self, waiting: Iterator[Job]) -> Job | None:
-        with self._lock:
-            return None if self._failures else next(waiting, None)
-
-    def _finish(self, job: Job, device: str | None) -> int:
+    def _start(self, job: Job, device: str | None) -> subprocess.Popen | None:
         alone = len(self.devices) == 1
-        process = subprocess.Popen(
-            job.command,
-            env=_environment(device, len(self.devices)),
-            stdout=None if alone else subprocess.PIPE,  # alone it may draw its bar on the terminal
-            stderr=None if alone else subprocess.STDOUT,
-            text=True,
-        )
         with self._lock:
+            if self._failures:
+                return None
+            process = subprocess.Popen(
+                job.command,
+                env=_environment(device, len(self.devices)),
+                stdout=None if alone else subprocess.PIPE,  # alone it may draw its bar
+                stderr=None if alone else subprocess.STDOUT,
+                text=True,
+            )
             self._processes.add(process)
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-        return process.wait()
+        return process
 
-    def _fail(self, job: Job, code: int) -> None:
+    def _fail(self, reason: UserError) -> None:
+        if isinstance(reason, DivergedError):
+            self._diverged.append(reason)
+            return
         with self._lock:
-            where = f"log: {job.run.log}" if job.run.log.is_file() else "its reason is above"
-            self._failures.append(UserError(f"{job.name} failed (exit code {code}); {where}"))
+            self._failures.append(reason)
         self._stop()
 
     def _stop(self) -> None:
@@ -104,16 +137,40 @@ class Pool:
                 process.terminate()
 
 
-def _job(options: argparse.Namespace, run: RunDirectory, extra: Sequence[str]) -> Job:
-    command = [sys.executable, str(ROOT / options.program), "--dataset", options.dataset]
-    command += ["--cell", str(run.cell), "--output-dir", options.output_dir]
-    if options.recipe:
-        command += ["--recipe", options.recipe]
-    if options.data_path:
-        command += ["--data-path", options.data_path]
-    if isinstance(run.cell, StudentCell):
-        command += ["--seed", str(run.seed)]
-    return Job(f"cell {run.cell} seed {run.seed} of {options.dataset}", (*command, *extra), run)
+def _job(program: str, flags: Sequence[str], configs: Sequence[Config]) -> Job:
+    cells = [config.cell for config in configs]
+    command = [sys.executable, str(ROOT / program), *flags, "--cells", *cells]
+    runs = tuple(Runs.beside(config).of_config(config) for config in configs)
+    return Job(configs[0].dataset, tuple(command), runs)
+
+
+def _counted(what: str, names: Sequence[object]) -> str:
+    """ "cell Sw", "cells Sw and Ss", or "15 cells from Sw to T1w_T2w_Sw"."""
+    if len(names) > 3:
+        return f"{len(names)} {what}s from {names[0]} to {names[-1]}"
+    return what + "s" * (len(names) > 1) + " " + " and ".join(map(str, names))
+
+
+def _configs(options: argparse.Namespace, flags: Sequence[str]) -> list[Config]:
+    """The settings of all runs, as their trainer will find them."""
+    config_class = TRAINERS[options.program]
+    seeds = ["--seeds", *options.seeds] if config_class is StudentConfig else []
+    return resolve(config_class, [*flags, "--cells", *options.cells, *seeds])
+
+
+def _of_this_shard(configs: Sequence[Config]) -> Sequence[Config]:
+    """This job's part of the runs, finished ones counted: it is the same whenever it starts."""
+    number, shards = own_shard(os.environ)
+    if shards == 1:
+        return configs
+    share = share_out(configs, shards)[number - 1]
+    print(f"shard {number} of {shards}: {len(share)} of {len(configs)} runs", flush=True)
+    return share
+
+
+def _seed_flags(config: Config) -> tuple[str, ...]:
+    """The flags that give a student's seed; a teacher's is in its name."""
+    return ("--seed", str(config.seed)) if isinstance(config, StudentConfig) else ()
 
 
 def _environment(device: str | None, sharing: int) -> dict[str, str]:
@@ -129,16 +186,14 @@ def _environment(device: str | None, sharing: int) -> dict[str, str]:
 def _parser() -> OneLineParser:
     """The flags; what is not given comes from the environment variables that the scripts name."""
     words = {name: os.environ.get(name, "").split() for name in ("CELLS", "SEEDS", "GPUS")}
-    parser = OneLineParser(description="Run a trainer for many cells, spread over devices.")
+    parser = OneLineParser(
+        description="Run a trainer for many cells, spread over devices; other flags go to it."
+    )
     add = parser.add_argument
-    add("program", choices=("train_teacher.py", "train_student.py"))
-    add("--dataset", required=True, help="data set of the runs")
-    add("--recipe", default=os.environ.get("RECIPE"), help="the data set's own without it (RECIPE)")
-    add("--data-path", default=os.environ.get("DATA"), help="folder with the data sets (DATA)")
-    add("--cells", nargs="+", default=words["CELLS"], help="names, T, 0T to 3T (CELLS)")
-    add("--seeds", nargs="+", type=int, default=words["SEEDS"] or [1], help="of students (SEEDS)")
+    add("program", choices=tuple(TRAINERS))
+    add("--cells", "--cell", nargs="+", default=words["CELLS"], help="names, T, 0T to 3T (CELLS)")
+    add("--seeds", "--seed", nargs="+", default=words["SEEDS"] or ["1"], help="(SEEDS)")
     add("--gpus", nargs="+", default=words["GPUS"], help="GPU numbers, or cpu (GPUS)")
-    add("--output-dir", default="runs", help="folder that holds the runs")
     return parser
 
 
