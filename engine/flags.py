@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from dataloader.errors import OneLineParser, UserError
 from engine.config import Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
+OWN_RECIPE = RECIPE_FOLDER / "folder.yaml"
 ROLES = (TeacherConfig.role, StudentConfig.role)
 
 Config = TypeVar("Config", TeacherConfig, StudentConfig)
@@ -24,19 +25,25 @@ Options = TypeVar("Options", bound=Settings)
 def resolve(config_class: type[Config], argv: Sequence[str] | None) -> Config:
     """Settings from the class's defaults, under the recipe's, under the flags of `argv`.
 
-    Without `--recipe` the data set's own recipe is taken. UserError: unknown flag or key, a value
-    of the wrong type or out of range, a recipe that is not there, a cell that does not parse.
+    Without `--recipe` the data set's own recipe is taken; the mean and standard deviation of a
+    user's own images, where neither says them, are the run's or measured. UserError: unknown flag
+    or key, a value of the wrong type or out of range, a recipe that is not there, a cell that does
+    not parse.
     """
     about = (
         f"Train one {config_class.role} of the grid. Values come from the recipe; a flag "
         "overrides it."
     )
     flags = vars(_parser(config_class, about, required=("cell",)).parse_args(argv))
-    recipe = Path(flags.get("recipe") or _default_recipe(flags.get("dataset", TrainConfig.dataset)))
+    recipe = Path(flags.get("recipe") or _default_recipe(flags))
     settings = read_recipe(recipe, config_class)
     config = config_class(**{**settings, **flags, "recipe": str(recipe)})
     _ = config.parsed_cell  # a wrong name is told before anything is loaded
-    return config
+    if config.views is None or config.mean:
+        return config
+    from engine.statistics import with_statistics  # reads images
+
+    return with_statistics(config)
 
 
 def parse(
@@ -139,15 +146,19 @@ def _is_a(value: Any, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _default_recipe(dataset: str) -> Path:
+def _default_recipe(flags: Mapping[str, Any]) -> Path:
+    """The data set's own recipe; without one, that for images of the user's own."""
+    dataset = flags.get("dataset", TrainConfig.dataset)
     path = RECIPE_FOLDER / f"{dataset.lower()}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(recipe.stem for recipe in RECIPE_FOLDER.glob("*.yaml")))
-        raise UserError(
-            f"--dataset {dataset} has no recipe of its own, {path}: name one with --recipe "
-            f"(in that folder are {known})"
-        )
-    return path
+    if path.is_file():
+        return path
+    if "views" in flags:
+        return OWN_RECIPE
+    known = ", ".join(sorted(recipe.stem for recipe in RECIPE_FOLDER.glob("*.yaml")))
+    raise UserError(
+        f"--dataset {dataset} has no recipe of its own, {path}: name one with --recipe "
+        f"(in that folder are {known}); images of your own need --views"
+    )
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
