@@ -19,11 +19,10 @@ def with_statistics(config: Config) -> Config:
     on from, else measured on the training images as stored."""
     _ = parse_dataset(config.dataset, config.views)  # before its name becomes a path
     run = Runs.beside(config).of_config(config)
-    if config.resume == "auto" and run.has_epoch():
-        saved = run.saved_settings()
-        return dataclasses.replace(config, mean=tuple(saved["mean"]), std=tuple(saved["std"]))
-    statistics = _measured(config)
-    return dataclasses.replace(config, mean=statistics.mean, std=statistics.std)
+    goes_on = config.resume == "auto" and run.has_epoch()
+    saved = run.saved_settings() if goes_on else {}
+    numbers = {name: tuple(saved.get(name) or ()) for name in ("mean", "std")}
+    return dataclasses.replace(config, **(numbers if numbers["mean"] else vars(_measured(config))))
 
 
 def _measured(config: Config) -> Statistics:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 
 import torch
 from torch import nn
@@ -11,7 +10,7 @@ from torchvision.models import VisionTransformer
 
 from dataloader.loader import Batch
 from engine.compute import Compute
-from evaluation.kept import Answers, AttentionMaps
+from evaluation.kept import Answers, AttentionMaps, tensors_of
 from metrics.attention import (
     attention_with_logits,
     class_maps,
@@ -43,15 +42,17 @@ def collect(
     batches: Iterable[Batch],
     compute: Compute,
     *,
+    most: int,
     mapped: torch.Tensor,
     keep_logits: bool,
 ) -> tuple[Answers, AttentionMaps | None]:
-    """Answers to all batches, and the maps of the images whose index is among `mapped`.
+    """Answers to all batches, of at most `most` images, and the maps of those whose index is among
+    `mapped`.
 
     Logits are looked at batch by batch and kept only if asked for: those of a million images of a
     thousand classes take 5 GB.
     """
-    answers, maps = [], []
+    answers, maps = Collected(most), []
     for index, views, labels in batches:
         inputs = compute.inputs(views)
         chosen = torch.isin(index, mapped)
@@ -62,10 +63,10 @@ def collect(
             maps.append([*known, *(part.cpu() for part in looked)])
         else:
             logits = model(inputs).float().cpu()
-        answers.append(_answers(index, labels, logits, keep_logits))
+        answers.add(_answers(index, labels, logits, keep_logits))
     side = torch.tensor(inputs.shape[-1])
     looked = AttentionMaps(*map(torch.cat, zip(*maps, strict=True)), side) if maps else None
-    return _joined(answers), looked
+    return answers.so_far(), looked
 
 
 def _answers(
@@ -83,9 +84,26 @@ def _answers(
     )
 
 
-def _joined(parts: list[Answers]) -> Answers:
-    names = [f.name for f in fields(Answers) if getattr(parts[0], f.name) is not None]
-    return Answers(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+class Collected:
+    """Answers batch by batch, in memory that is taken once: small tensors left over from each of
+    thousands of batches would keep the large ones between them from being given back."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
+        self._columns: dict[str, torch.Tensor] = {}
+
+    def add(self, batch: Answers) -> None:
+        """Keep a batch."""
+        rows = slice(self._count, self._count + len(batch.labels))
+        for name, values in tensors_of(batch).items():
+            if name not in self._columns:
+                self._columns[name] = values.new_empty(self._most, *values.shape[1:])
+            self._columns[name][rows] = values
+        self._count = rows.stop
+
+    def so_far(self) -> Answers:
+        """All of them."""
+        return Answers(**{name: column[: self._count] for name, column in self._columns.items()})
 
 
 def _logits_and_maps(

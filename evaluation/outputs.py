@@ -196,6 +196,7 @@ class OutputStore:
                 compute.place(model),
                 _counted(loader.epoch(0), progress),
                 compute,
+                most=len(loader.images),
                 mapped=self._mapped(wanted) if look else torch.empty(0, dtype=torch.long),
                 keep_logits=self._keeps_logits(wanted),
             )

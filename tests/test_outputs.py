@@ -144,7 +144,7 @@ def test_a_vision_transformer_teaches_learns_and_is_looked_at():
     views = (images * 40 + 128).clamp(0, 255).byte()
     batch = (torch.arange(3), views, torch.tensor([0, 1, 2]))
     answers, maps = collect(
-        model.eval(), [batch], compute, mapped=torch.tensor([0, 2]), keep_logits=True
+        model.eval(), [batch], compute, most=3, mapped=torch.tensor([0, 2]), keep_logits=True
     )
     assert answers.logits.shape == (3, 10)
     assert answers.labels.tolist() == answers.index.tolist() == [0, 1, 2]
