@@ -13,14 +13,15 @@ from dataloader.cifar import class_names as cifar_class_names
 from dataloader.cifar import load_cifar100
 from dataloader.errors import UserError
 from dataloader.image_list import load_listed
-from dataloader.image_set import Images
+from dataloader.image_set import Images, evenly_spaced
 from dataloader.imagenet import class_names as imagenet_class_names
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
-from dataloader.long_tail import exponential_counts, select
+from dataloader.long_tail import select, tail_counts
 from dataloader.synthetic import CLASS_NAMES, load_synthetic
 from dataloader.views import (
     CIFAR_STATISTICS,
     IMAGENET_STATISTICS,
+    VIEW_FAMILIES,
     Statistics,
     View,
     cifar_view,
@@ -38,38 +39,66 @@ class Family:
     "test", None where the set has no validation split of its own;
     view: (name, size, strength=1.0) to the view;
     class_names: data root to the names of all classes;
-    load_list: (list file, data root, class names) to the listed images.
+    load_list: (list file, data root, class names) to the listed images;
+    statistics: None where they must be given or measured (`dataloader.statistics`).
     """
 
     load: Callable[[Path, str, Path | None], Images | None]
     class_names: Callable[[Path], tuple[str, ...]]
     load_list: Callable[[Path, Path, tuple[str, ...]], Images]
     view: Callable[..., View]
-    statistics: Statistics
+    statistics: Statistics | None
 
 
 @dataclass(frozen=True)
 class DatasetName:
-    """A data set's name taken apart: `CIFAR100_imb50` is CIFAR100 at an imbalance of 50."""
+    """A data set's name taken apart: `CIFAR100_imb50` is CIFAR100 at an imbalance of 50.
+
+    views: of VIEW_FAMILIES, where it is a user's name for images of their own, else None.
+    """
 
     base: str
     imbalance: int | None
+    views: str | None = None
 
     @property
     def family(self) -> Family:
         """How its images are read and viewed."""
-        return _families()[self.base]
+        return _families()[self.base] if self.views is None else _own_family(self.views)
 
 
-def parse_dataset(name: str) -> DatasetName:
-    """Take a data set's name apart; UserError when there is none of that name."""
+def parse_dataset(name: str, views: str | None = None) -> DatasetName:
+    """Take a data set's name apart; UserError when there is none of that name.
+
+    With `views` (of VIEW_FAMILIES) any name that is safe as a folder's is that of images of the
+    user's own, but for the names of the built-in sets.
+    """
     match = re.fullmatch(r"(.+?)(?:_imb(\d+))?", name)
     base, imbalance = (match[1], match[2] and int(match[2])) if match else (name, None)
-    if base not in _families() or imbalance not in (None, *IMBALANCE_RATIOS):
+    if imbalance not in (None, *IMBALANCE_RATIOS) or (views is None and base not in _families()):
         known = ", ".join(_families())
         tails = ", ".join(f"_imb{ratio}" for ratio in IMBALANCE_RATIOS)
-        raise UserError(f"unknown data set {name!r}: use {known}, or one of them with {tails}")
-    return DatasetName(base, imbalance)
+        raise UserError(
+            f"unknown data set {name!r}: use {known}, a name for images of your own with --views "
+            f"{' or '.join(VIEW_FAMILIES)}, or one of them with {tails}"
+        )
+    if views is not None:
+        _check_own_name(base)
+    return DatasetName(base, imbalance, views)
+
+
+def _check_own_name(name: str) -> None:
+    """UserError for a name that is taken or may not be a folder's (of some system's)."""
+    taken = next((known for known in _families() if known.lower() == name.lower()), None)
+    if taken is not None:
+        raise UserError(
+            f"{taken} has its views: leave --views out, or name images of your own otherwise"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(
+            f"the data set's name {name!r} names a folder: use letters, digits, '.', '_' and '-', "
+            "first a letter or a digit"
+        )
 
 
 def load_split(
@@ -77,29 +106,36 @@ def load_split(
     split: str,
     data_path: Path,
     *,
+    views: str | None = None,
     train_list: Path | None = None,
     list_path: Path | None = None,
+    most: int = 0,
 ) -> Images | None:
     """The "train", "validation" or "test" split of data set `name`, below the folder `data_path`.
 
     A long-tailed set is the balanced one's training split cut down; its test split stays
-    balanced. `train_list` replaces the training split by the images of a list file; `list_path`
-    is the folder of ImageNet-LT's lists. None for a validation split that the set does not have.
+    balanced. `views` is as in `parse_dataset`; `train_list` replaces the training split by the
+    images of a list file; `list_path` is the folder of ImageNet-LT's lists; `most` leaves so many
+    evenly spaced images of what is stored, before a tail is cut (0: all). None for a validation
+    split that the set does not have.
     """
-    dataset = parse_dataset(name)
+    dataset = parse_dataset(name, views)
     family = dataset.family
-    if split == "train" and train_list is not None:
-        return family.load_list(train_list, data_path, family.class_names(data_path))
-    images = family.load(data_path, split, list_path)
-    if split == "train" and dataset.imbalance is not None:
+    is_listed = split == "train" and train_list is not None
+    if is_listed:
+        images = family.load_list(train_list, data_path, family.class_names(data_path))
+    else:
+        images = family.load(data_path, split, list_path)
+    if images is not None and most:
+        images = images.subset(evenly_spaced(len(images), most))
+    if split == "train" and not is_listed and dataset.imbalance is not None:
         return _long_tailed(images, dataset.imbalance)
     return images
 
 
 def _long_tailed(images: Images, ratio: int) -> Images:
-    largest = int(np.bincount(images.labels).max())
-    counts = exponential_counts(largest, ratio, images.num_classes)
-    return images.subset(select(images.labels, counts))
+    available = np.bincount(images.labels, minlength=images.num_classes)
+    return images.subset(select(images.labels, tail_counts(available, ratio)))
 
 
 def _families() -> dict[str, Family]:
@@ -111,6 +147,18 @@ def _families() -> dict[str, Family]:
         "ImageNet": Family(_load_imagenet, imagenet_class_names, *imagenet),
         "ImageNet_LT": Family(_load_imagenet_lt, imagenet_class_names, *imagenet),
     }
+
+
+def _own_family(views: str) -> Family:
+    view = VIEW_FAMILIES[views]
+    return Family(_load_own, imagenet_class_names, _load_imagenet_list, view, statistics=None)
+
+
+def _load_own(data_path: Path, split: str, list_path: Path | None) -> Images | None:
+    images = _load_imagenet(data_path, split, list_path)
+    if images is not None and images.num_classes < 2:
+        raise UserError(f"{data_path / 'train'} has one class folder: two are needed at least")
+    return images
 
 
 def _load_cifar100(data_path: Path, split: str, list_path: Path | None) -> Images | None:

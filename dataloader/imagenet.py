@@ -29,9 +29,10 @@ LT_LISTS = {
 }
 LT_FOLDER = "ImageNet_LT"
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
-EXTENSIONS = (".jpeg", ".jpg", ".png")
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 _Index = dict[str, np.ndarray]
+_INDEX_KEYS = ("folders", "mtimes", "extensions", "text", "ends", "labels")
 
 
 def load_imagenet(root: Path, split: str) -> FileImageSet:
@@ -92,8 +93,9 @@ def class_names(root: Path) -> tuple[str, ...]:
     names = _folders(root / "train")
     if not names:
         raise UserError(
-            f"{root / 'train'} holds no class folders: unpack ImageNet's training archives into "
-            "train/<wnid>/, or let --data-path name the folder that holds train/ and val/"
+            f"{root / 'train'} holds no class folders: unpack the images into train/<class>/ "
+            "(ImageNet's archives into train/<wnid>/), or let --data-path name the folder that "
+            "holds train/ and val/"
         )
     return tuple(names)
 
@@ -132,7 +134,11 @@ def _is_image(name: str) -> bool:
 def _index(root: Path, folder: str, folders: list[str], cache: Path) -> _Index:
     """What class folders below root/folder hold: from the cache, unless they changed since."""
     mtimes = [(root / folder / name).stat().st_mtime_ns for name in folders]
-    state = {"folders": np.array(folders), "mtimes": np.array(mtimes)}
+    state = {
+        "folders": np.array(folders),
+        "mtimes": np.array(mtimes),
+        "extensions": np.array(EXTENSIONS),
+    }
     cached = _read_cache(cache)
     if cached and all(np.array_equal(cached[key], state[key]) for key in state):
         return cached
@@ -153,7 +159,7 @@ def _scanned(root: Path, folder: str, folders: list[str]) -> Iterator[tuple[str,
 def _read_cache(cache: Path) -> _Index | None:
     try:
         with np.load(cache, allow_pickle=False) as file:
-            index = {key: file[key] for key in ("folders", "mtimes", "text", "ends", "labels")}
+            index = {key: file[key] for key in _INDEX_KEYS}
         ends, text = index["ends"], index["text"]
         is_whole = len(ends) == len(index["labels"]) and ends[-1] == len(text)
     except Exception:  # a damaged file can raise nearly anything, and is made again

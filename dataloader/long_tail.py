@@ -18,6 +18,18 @@ def exponential_counts(largest: int, ratio: int, num_classes: int) -> list[int]:
     return [int(largest * smallest_share ** (c / (num_classes - 1))) for c in range(num_classes)]
 
 
+def tail_counts(available: np.ndarray, ratio: int) -> np.ndarray:
+    """Images kept of each class of a training set cut to a long tail. (C,) -> (C,) int64.
+
+    The `exponential_counts` from the largest head for which each class has enough (all that it
+    has, in a balanced set: the literature's split), and of every class that has any at least one.
+    """
+    shares = (1 / ratio) ** (np.arange(len(available)) / (len(available) - 1))
+    largest = int((available / shares)[available > 0].min())
+    counts = exponential_counts(largest, ratio, len(available))
+    return np.minimum(np.maximum(counts, 1), available)
+
+
 def pareto_counts(
     largest: int, smallest: int, num_classes: int, *, alpha: float = 6.0
 ) -> list[int]:

@@ -66,7 +66,10 @@ VIEWS = (
     ),
     ViewDefinition("base", None, cifar=(_CIFAR_CROP,), imagenet=(_IMAGENET_CROP,)),
     ViewDefinition(
-        "test", None, cifar=(Resize(),), imagenet=(Resize(side=256 / 224), CenterCrop())
+        "test",
+        None,
+        cifar=(Resize(), CenterCrop()),  # the crop leaves square images, CIFAR's, as they are
+        imagenet=(Resize(side=256 / 224), CenterCrop()),
     ),
 )
 
@@ -122,6 +125,9 @@ def cifar_view(name: str, size: int, *, strength: float = 1.0) -> View:
 def imagenet_view(name: str, size: int, *, strength: float = 1.0) -> View:
     """The ImageNet view `name` (of VIEW_NAMES) at `size` x `size` pixels; else as `cifar_view`."""
     return _view({view.name: view.imagenet for view in VIEWS}, name, size, strength)
+
+
+VIEW_FAMILIES = {"cifar": cifar_view, "imagenet": imagenet_view}
 
 
 def _view(steps: dict[str, tuple[Step, ...]], name: str, size: int, strength: float) -> View:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataloader.errors import UserError
+from dataloader.views import VIEW_FAMILIES
 from dataloader.workers import default_workers
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
@@ -57,13 +58,32 @@ class Settings:
 class TrainConfig(Settings):
     """What a teacher and a student have in common."""
 
-    dataset: str = option("CIFAR100", "data set: CIFAR100, CIFAR100_imb100, synthetic, ...")
+    dataset: str = option(
+        "CIFAR100", "data set: CIFAR100, CIFAR100_imb100, synthetic, ..., or a name of yours"
+    )
     cell: str = option("", "cell of the grid: T1w for a teacher, T1s_T2w_Ss for a student")
     recipe: str | None = option(None, "YAML file of settings", operational=True)
 
     data_path: str = option("data", "folder with the data sets", operational=True)
     train_list: str | None = option(None, "list file (`path label` a line) of training images")
     list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the data's")
+    views: str | None = option(
+        None,
+        "for images of your own, DATA_PATH/train/<class>/* and val/<class>/*, under any --dataset",
+        choices=tuple(VIEW_FAMILIES),
+    )
+    mean: tuple[float, ...] = option(
+        (), "of red, green and blue in [0, 1]; your own images' are measured", at_least=0, at_most=1
+    )
+    std: tuple[float, ...] = option(
+        (), "their standard deviations, along with --mean", above=0, at_most=1
+    )
+    max_train_images: int = option(
+        0, "train on so many evenly spaced images, to try something; 0 for all", at_least=0
+    )
+    max_test_images: int = option(
+        0, "test (and validate) on so many evenly spaced images; 0 for all", at_least=0
+    )
     on_bad_image: str = option("error", "an image that cannot be read", choices=ON_BAD_IMAGE)
     holdout_fraction: float = option(
         0.0, "share of the training set that selects the best epoch", at_least=0, below=1
@@ -111,6 +131,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if {len(self.mean), len(self.std)} not in ({0}, {3}):
+            raise UserError("--mean and --std go together, three numbers each: red, green, blue")
         if self.strength != 1 and self.cell and self.parsed_cell.view != "strong":
             raise UserError(
                 f"--strength {self.strength} is of the strong view, {self.cell} trains on the "

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from engine.cells import expand
 from engine.config import NO_YES, Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
+OWN_RECIPE = RECIPE_FOLDER / "folder.yaml"
 ROLES = (TeacherConfig.role, StudentConfig.role)
 
 Config = TypeVar("Config", TeacherConfig, StudentConfig)
@@ -26,8 +27,10 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
     """Settings from the class's defaults, under the recipe's, under the flags of `argv`: of each
     cell with each seed that they name.
 
-    Without `--recipe` the data set's own recipe is taken. UserError: unknown flag or key, a value
-    of the wrong type or out of range, a recipe that is not there, a cell that does not parse.
+    Without `--recipe` the data set's own recipe is taken; the mean and standard deviation of a
+    user's own images, where neither says them, are the run's or measured. UserError: unknown flag
+    or key, a value of the wrong type or out of range, a recipe that is not there, a cell that does
+    not parse.
     """
     about = (
         f"Train one {config_class.role} of the grid, or several in one process. Values come from "
@@ -36,12 +39,20 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
     flags = _one_or_several(_parser(config_class, about), config_class, argv)
     names = [{"cell": str(cell)} for cell in expand(flags.pop("cells"), config_class.read_cell)]
     seeds = [{"seed": seed} for seed in flags.pop("seeds", ())] or [{}]
-    recipe = Path(flags.get("recipe") or _default_recipe(flags.get("dataset", TrainConfig.dataset)))
+    recipe = Path(flags.get("recipe") or _default_recipe(flags))
     shared = {**read_recipe(recipe, config_class), **flags, "recipe": str(recipe)}
     configs = [config_class(**{**shared, **name, **seed}) for seed in seeds for name in names]
     for config in configs:
         _ = config.parsed_cell  # a group may name cells of the other role
-    return configs
+    return [_with_statistics(config) for config in configs]
+
+
+def _with_statistics(config: Config) -> Config:
+    if config.views is None or config.mean:
+        return config
+    from engine.statistics import with_statistics  # reads images
+
+    return with_statistics(config)
 
 
 def _one_or_several(
@@ -166,15 +177,19 @@ def _is_a(value: Any, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _default_recipe(dataset: str) -> Path:
+def _default_recipe(flags: Mapping[str, Any]) -> Path:
+    """The data set's own recipe; without one, that for images of the user's own."""
+    dataset = flags.get("dataset", TrainConfig.dataset)
     path = RECIPE_FOLDER / f"{dataset.lower()}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(recipe.stem for recipe in RECIPE_FOLDER.glob("*.yaml")))
-        raise UserError(
-            f"--dataset {dataset} has no recipe of its own, {path}: name one with --recipe "
-            f"(in that folder are {known})"
-        )
-    return path
+    if path.is_file():
+        return path
+    if "views" in flags:
+        return OWN_RECIPE
+    known = ", ".join(sorted(recipe.stem for recipe in RECIPE_FOLDER.glob("*.yaml")))
+    raise UserError(
+        f"--dataset {dataset} has no recipe of its own, {path}: name one with --recipe "
+        f"(in that folder are {known}); images of your own need --views"
+    )
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.datasets import load_split, parse_dataset
+from dataloader.datasets import Family, load_split, parse_dataset
 from dataloader.holdout import split_holdout
 from dataloader.image_set import Images
 from dataloader.views import Statistics, View
@@ -21,6 +21,11 @@ class Source:
     data_path: str
     train_list: str | None
     list_path: str | None
+    views: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    max_train_images: int
+    max_test_images: int
     holdout_fraction: float
     image_size: int
     strength: float
@@ -34,18 +39,24 @@ class Source:
     def which(self) -> tuple[Any, ...]:
         """What decides on the images, whatever is then seen of them."""
         return (
-            self.dataset, self.data_path, self.train_list, self.list_path, self.holdout_fraction
+            self.dataset, self.data_path, self.train_list, self.list_path, self.views,
+            self.max_train_images, self.max_test_images, self.holdout_fraction,
         )  # fmt: skip
 
     @property
     def statistics(self) -> Statistics:
         """How the data set's channels are normalised."""
-        return parse_dataset(self.dataset).family.statistics
+        if self.mean:
+            return Statistics(tuple(self.mean), tuple(self.std))  # lists in a saved config
+        return self._family.statistics
 
     def view(self, name: str) -> View:
         """The view called `name`, at this size and strength."""
-        family = parse_dataset(self.dataset).family
-        return family.view(name, self.image_size, strength=self.strength)
+        return self._family.view(name, self.image_size, strength=self.strength)
+
+    @property
+    def _family(self) -> Family:
+        return parse_dataset(self.dataset, self.views).family
 
     def images(self, split: str) -> Images | None:
         """The images that train ("train"), test ("test"), or are the data set's own to select on
@@ -66,6 +77,8 @@ class Source:
             self.dataset,
             split,
             Path(self.data_path),
+            views=self.views,
             train_list=Path(self.train_list) if self.train_list else None,
             list_path=Path(self.list_path) if self.list_path else None,
+            most=self.max_train_images if split == "train" else self.max_test_images,
         )

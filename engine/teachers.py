@@ -61,15 +61,17 @@ def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:
     run = Runs.beside(config).of_teacher(cell)
     if not run.is_finished():
         state = "is not finished" if run.has_begun() else "is missing"
+        views = f" --views {config.views}" if config.views else ""
         raise UserError(
             f"teacher {cell} of {config.cell} {state} ({run.path}): run "
-            f"python train_teacher.py --dataset {config.dataset} --cell {cell}"
+            f"python train_teacher.py --dataset {config.dataset}{views} --cell {cell}"
         )
     return run
 
 
 def _load(cell: TeacherCell, config: StudentConfig, num_classes: int) -> nn.Module:
-    path = finished_teacher(config, cell).checkpoint(config.teacher_checkpoint)
+    run = finished_teacher(config, cell)
+    path = run.checkpoint(config.teacher_checkpoint)
     header, model = load_model(path)
     if header.num_classes != num_classes:
         raise UserError(
@@ -81,4 +83,17 @@ def _load(cell: TeacherCell, config: StudentConfig, num_classes: int) -> nn.Modu
             f"teacher {cell} ({path}) was trained at {header.image_size} pixels, the student's "
             f"--image-size is {config.image_size}: they see the same views"
         )
+    _check_statistics(cell, config, run)
     return model
+
+
+def _check_statistics(cell: TeacherCell, config: StudentConfig, run: RunDirectory) -> None:
+    """UserError when the teacher's inputs were normalised in another way than the student's."""
+    saved = run.saved_settings()
+    for name in ("mean", "std"):
+        before, now = tuple(saved.get(name, ())), getattr(config, name)
+        if before != now:
+            raise UserError(
+                f"teacher {cell} ({run.path}) was trained with --{name} {before}, the student has "
+                f"{now}: they see the same inputs, so train one of them anew"
+            )

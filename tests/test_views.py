@@ -13,12 +13,13 @@ from torchvision.transforms import v2
 from dataloader import views
 from dataloader.errors import UserError
 from dataloader.random_streams import seeded_draws
-from dataloader.steps import between
+from dataloader.steps import Resize, between
 from dataloader.views import (
     CIFAR_STATISTICS,
     VIEW_LETTERS,
     VIEW_NAMES,
     VIEWS,
+    View,
     cifar_view,
     imagenet_view,
 )
@@ -105,9 +106,16 @@ def test_test_view_at_native_size_is_the_image(few_images):
     assert np.array_equal(pixels.permute(1, 2, 0).numpy(), few_images.images[3])
 
 
+@pytest.mark.parametrize("shape", [(40, 60), (61, 40)])
+def test_of_an_oblong_image_the_test_view_is_the_middle(random, shape):
+    image = Image.fromarray(random.integers(0, 256, (*shape, 3), dtype=np.uint8))
+    theirs = v2.Compose([v2.Resize(32), v2.CenterCrop(32), v2.PILToTensor()])
+    assert torch.equal(cifar_view("test", 32)(image), theirs(image))
+
+
 def test_an_image_that_stays_oblong_is_refused():
     with pytest.raises(UserError, match=r"40x32 .* not square"):
-        cifar_view("test", 32)(Image.new("RGB", (40, 32)))
+        View(32, (Resize(),))(Image.new("RGB", (40, 32)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
