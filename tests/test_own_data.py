@@ -208,7 +208,7 @@ class TestSettings:
     def resolve(self, tmp_path, *flags, cell="T1w", config=TeacherConfig):
         where = ["--data-path", str(tmp_path / "data"), "--output-dir", str(tmp_path / "runs")]
         names = ["--dataset", "birds", "--views", "cifar", "--cell", cell]
-        return resolve(config, [*names, *where, *flags])
+        return resolve(config, [*names, *where, *flags])[0]
 
     def test_measured_once_for_all_runs(self, tmp_path):
         images = own(tree(tmp_path / "data"), "train")
@@ -241,14 +241,14 @@ class TestSettings:
     def test_given_ones_replace_a_built_in_sets(self, tiny_recipe):
         flags = ["--dataset", "synthetic", "--cell", "T1w", "--recipe", str(tiny_recipe)]
         flags += ["--mean", "0.5", "0.4", "0.3", "--std", "0.2", "0.2", "0.1"]
-        data = load_data(resolve(TeacherConfig, flags))
+        data = load_data(resolve(TeacherConfig, flags)[0])
         assert data.statistics == Statistics((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 
 
 class TestFewImages:
     def data(self, dataset, recipe, *flags):
         names = ["--dataset", dataset, "--cell", "Sw", "--recipe", str(recipe)]
-        return load_data(resolve(StudentConfig, [*names, *flags]))
+        return load_data(resolve(StudentConfig, [*names, *flags])[0])
 
     def test_are_evenly_spaced(self, tiny_recipe):
         whole = self.data("synthetic", tiny_recipe)
