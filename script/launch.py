@@ -105,7 +105,7 @@ class Pool:
 
 
 def _job(options: argparse.Namespace, run: RunDirectory, extra: Sequence[str]) -> Job:
-    command = [sys.executable, str(ROOT / options.program), "--dataset", options.dataset]
+    command = [*_starter(), str(ROOT / options.program), "--dataset", options.dataset]
     command += ["--cell", str(run.cell), "--output-dir", options.output_dir]
     if options.recipe:
         command += ["--recipe", options.recipe]
@@ -114,6 +114,25 @@ def _job(options: argparse.Namespace, run: RunDirectory, extra: Sequence[str]) -
     if isinstance(run.cell, StudentCell):
         command += ["--seed", str(run.seed)]
     return Job(f"cell {run.cell} seed {run.seed} of {options.dataset}", (*command, *extra), run)
+
+
+def _starter() -> list[str]:
+    """This Python; with NPROC or NNODES, torchrun of as many processes on as many machines."""
+    words = {"NPROC": "1", "NNODES": "1", "MASTER_PORT": "29500", **os.environ}
+    processes, nodes = words["NPROC"], words["NNODES"]
+    if (processes, nodes) == ("1", "1"):
+        return [sys.executable]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    if nodes == "1":
+        return [*torchrun, "--standalone"]
+    if missing := [name for name in ("NODE_RANK", "MASTER_ADDR") if name not in words]:
+        raise UserError(f"NNODES is {nodes} but {' and '.join(missing)} not set: see --help")
+    torchrun += [f"--nnodes={nodes}", f"--node-rank={words['NODE_RANK']}"]
+    return [
+        *torchrun,
+        f"--master-addr={words['MASTER_ADDR']}",
+        f"--master-port={words['MASTER_PORT']}",
+    ]
 
 
 def _environment(device: str | None, sharing: int) -> dict[str, str]:
