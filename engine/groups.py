@@ -49,8 +49,9 @@ def share_out(configs: Iterable[Config], parts: int) -> list[list[Config]]:
     where that pays. The last lists are empty where there is nothing left for them.
     """
     row = [config for group in side_by_side(configs) for config in group]
+    whole = cost(row)
     bound = bisect.bisect_left(
-        range(cost(row)), True, key=lambda bound: len(_cut(row, bound)) <= parts
+        range(whole), True, lo=whole // parts, key=lambda bound: len(_cut(row, bound)) <= parts
     )
     pieces = _cut(row, bound)
     return [*pieces, *([] for _ in range(parts - len(pieces)))]

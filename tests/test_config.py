@@ -19,18 +19,34 @@ def recipe(tmp_path, text):
     return str(path)
 
 
+def one(config_class, argv):
+    (config,) = resolve(config_class, argv)
+    return config
+
+
 def test_flags_over_role_over_common_over_defaults(tmp_path):
     path = recipe(tmp_path, "common: {epochs: 5, lr: 1}\nstudent: {epochs: 7}\nteacher: {lr: 3}\n")
-    config = resolve(StudentConfig, ["--cell", "Sw", "--recipe", path, "--batch-size", "32"])
+    config = one(StudentConfig, ["--cell", "Sw", "--recipe", path, "--batch-size", "32"])
     assert (config.epochs, config.lr, config.batch_size, config.momentum) == (7, 1.0, 32, 0.9)
     assert isinstance(config.lr, float)
-    assert resolve(TeacherConfig, ["--cell", "T1w", "--recipe", path]).epochs == 5
+    assert one(TeacherConfig, ["--cell", "T1w", "--recipe", path]).epochs == 5
+
+
+def test_several_cells_and_seeds_are_all_their_pairs():
+    configs = resolve(
+        StudentConfig, ["--dataset", "synthetic", "--cells", "0T", "T1w_Sw", "--seeds", "2", "3"]
+    )
+    pairs = [(config.cell, config.seed) for config in configs]
+    assert pairs == [(cell, seed) for seed in (2, 3) for cell in ("Sw", "Ss", "T1w_Sw")]
+    assert {config.epochs for config in configs} == {5}
+    teachers = resolve(TeacherConfig, ["--dataset", "synthetic", "--cells", "T2s", "T1w"])
+    assert [(teacher.cell, teacher.seed) for teacher in teachers] == [("T2s", 2), ("T1w", 1)]
 
 
 def test_every_setting_has_a_flag_and_a_help_text():
     for setting in dataclasses.fields(StudentConfig):
         assert setting.metadata["help"], setting.name
-    config = resolve(
+    config = one(
         StudentConfig, ["--dataset", "synthetic", "--cell", "Sw", "--milestones", "3", "5"]
     )
     assert config.milestones == (3, 5)
@@ -67,7 +83,11 @@ def test_bad_recipes_are_told_in_one_line(tmp_path, text, message):
         (["--cell", "Sw", "--epoch", "3"], "unrecognized arguments: --epoch"),
         (["--cell", "Sw", "--epochs", "x"], "invalid int value"),
         (["--cell", "T1w"], "unknown student cell"),
-        ([], "required: --cell"),
+        ([], "--cell is needed, or --cells for several"),
+        (["--cell", "Sw", "--cells", "Ss"], "use --cell or --cells, not both"),
+        (["--cells", "Sw", "--seed", "1", "--seeds", "2"], "use --seed or --seeds, not both"),
+        (["--cells", "Sw", "T9x_Sw"], "unknown student cell 'T9x_Sw'"),
+        (["--cells", "T"], "unknown student cell 'T1w'"),
         (["--cell", "Sw", "--recipe", "gone.yaml"], "no recipe at gone.yaml"),
         (["--cell", "Sw", "--dataset", "MNIST"], "--dataset MNIST has no recipe of its own, "),
     ],
@@ -79,7 +99,7 @@ def test_bad_flags_are_told_in_one_line(flags, message):
 
 
 def test_the_saved_settings_are_the_settings(tmp_path):
-    config = resolve(StudentConfig, ["--dataset", "synthetic", "--cell", "T1w_Ss"])
+    config = one(StudentConfig, ["--dataset", "synthetic", "--cell", "T1w_Ss"])
     saved = yaml.safe_load(to_yaml(config))
     assert changed_settings(saved, config) == []
     faster = dataclasses.replace(config, workers=8, device="cpu", output_dir="elsewhere")
@@ -89,9 +109,9 @@ def test_the_saved_settings_are_the_settings(tmp_path):
 
 
 def test_a_teachers_number_is_its_seed_and_students_have_streams_of_their_own():
-    weak = resolve(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2w"])
-    strong = resolve(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2s"])
-    student = resolve(StudentConfig, ["--dataset", "synthetic", "--cell", "Sw", "--seed", "2"])
+    weak = one(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2w"])
+    strong = one(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2s"])
+    student = one(StudentConfig, ["--dataset", "synthetic", "--cell", "Sw", "--seed", "2"])
     assert weak.seed == weak.stream == strong.stream == 2
     assert student.stream != weak.stream
 
@@ -104,10 +124,10 @@ def test_shipped_recipes_are_valid_for_both_roles(path):
 
 
 def test_the_published_protocol():
-    teacher = resolve(TeacherConfig, ["--dataset", "CIFAR100", "--cell", "T1s"])
+    teacher = one(TeacherConfig, ["--dataset", "CIFAR100", "--cell", "T1s"])
     assert (teacher.arch, teacher.epochs, teacher.milestones) == ("resnet50", 61, (25, 40, 60))
     assert (teacher.pretrained, teacher.image_size) == ("resnet50.pt", 224)
-    student = resolve(StudentConfig, ["--dataset", "CIFAR100_imb100", "--cell", "T1s_Ss"])
+    student = one(StudentConfig, ["--dataset", "CIFAR100_imb100", "--cell", "T1s_Ss"])
     assert (student.arch, student.epochs, student.milestones) == ("resnet18", 175, (160, 165, 170))
     assert (student.temperature, student.ce_weight, student.pretrained) == (3.0, 0.6, "none")
     shared = (student.lr, student.momentum, student.weight_decay, student.batch_size)

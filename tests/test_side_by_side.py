@@ -1,0 +1,172 @@
+"""Students trained together, each against itself trained alone."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import DATASET, Bench
+
+import train_student
+import train_teacher
+from dataloader.errors import DivergedError, UserError, run_program
+from engine.checkpoint import load
+from engine.memory import enough_memory
+from engine.run import RunDirectory
+from models.frozen_teachers import FrozenTeachers
+
+CELLS = ("Sw", "T1w_Sw", "T1w_T2w_Sw")
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def bench(taught, tmp_path):
+    """The finished teachers, free to be damaged, and no student."""
+    for cell in ("T1w", "T2w", "T1s", "T2s"):
+        source = taught.run(cell, int(cell[1])).path.parent
+        shutil.copytree(source, tmp_path / f"runs/{DATASET}/{cell}")
+    return Bench(tmp_path / "runs", taught.recipe)
+
+
+def several(bench, *cells, flags=()):
+    shared = bench.flags("", *flags)
+    at = shared.index("--cell")
+    return [*shared[:at], *shared[at + 2 :], "--cells", *cells]
+
+
+def together(bench, *cells):
+    train_student.main(several(bench, *cells))
+
+
+def result(run):
+    """All that a run leaves, times left out."""
+    records = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    metrics = json.loads(run.metrics.read_text())
+    return {
+        "records": [{k: v for k, v in record.items() if k != "seconds"} for record in records],
+        "metrics": {k: v for k, v in metrics.items() if k != "median_epoch_seconds"},
+        "weights": {which: load(run.checkpoint(which))[1] for which in ("last", "best")},
+    }
+
+
+def same(a, b):
+    """Whether two nests of dicts, lists and tensors hold the same bits."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if torch.is_tensor(a) else a == b
+
+
+def check_as_alone(bench, taught):
+    for cell in CELLS:
+        assert same(result(bench.run(cell, 1)), result(taught.run(cell, 1))), cell
+
+
+def killed(monkeypatch, moment, train):
+    """Call `train`, killed just before the records of an epoch are written the moment-th time."""
+    genuine, calls = RunDirectory.write_epochs, []
+
+    def kill(run, records):
+        calls.append(run)
+        if len(calls) == moment:
+            raise KilledError
+        genuine(run, records)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_epochs", kill)
+        with pytest.raises(KilledError):
+            train()
+
+
+def epochs(bench):
+    files = [bench.run(cell, 1).epochs for cell in CELLS]
+    return [len(file.read_text().splitlines()) if file.is_file() else 0 for file in files]
+
+
+def test_together_is_as_alone_and_each_teacher_answers_once(bench, taught, monkeypatch):
+    asked, genuine = [], FrozenTeachers.forward
+
+    def count(self, images):
+        asked.append(len(self))
+        return genuine(self, images)
+
+    monkeypatch.setattr(FrozenTeachers, "forward", count)
+    together(bench, *CELLS)
+    check_as_alone(bench, taught)
+    training, test = 4, 4  # batches of 128 of 486 and of 500 images
+    assert asked == [2] * (3 * training + test)
+
+
+def test_begun_together_and_ended_alone(bench, taught, monkeypatch):
+    killed(monkeypatch, 5, lambda: together(bench, *CELLS))
+    assert epochs(bench) == [2, 1, 1]
+    for cell in reversed(CELLS):
+        bench.student(cell)
+    check_as_alone(bench, taught)
+
+
+def test_begun_alone_and_ended_together_one_ahead_and_one_finished(bench, taught, monkeypatch):
+    bench.student("T1w_Sw")
+    killed(monkeypatch, 3, lambda: bench.student("Sw"))
+    assert epochs(bench) == [2, 3, 0]
+    finished = bench.run("T1w_Sw", 1).metrics.stat().st_mtime_ns
+    together(bench, *CELLS)
+    assert bench.run("T1w_Sw", 1).metrics.stat().st_mtime_ns == finished
+    check_as_alone(bench, taught)
+
+
+def test_groups_follow_each_other_in_one_process(bench, taught, capsys):
+    train_student.main(several(bench, "Sw", "T1s_T2s_Ss", flags=("--together", 1)))
+    for cell in ("Sw", "T1s_T2s_Ss"):
+        assert same(result(bench.run(cell, 1)), result(taught.run(cell, 1)))
+
+
+def test_teachers_follow_each_other_in_one_process(bench, taught):
+    for cell in ("T1w", "T2s"):
+        shutil.rmtree(bench.run(cell, int(cell[1])).path)
+    train_teacher.main(several(bench, "T1w", "T2s"))
+    for cell in ("T1w", "T2s"):
+        seed = int(cell[1])
+        assert same(result(bench.run(cell, seed)), result(taught.run(cell, seed)))
+
+
+def test_seeds_are_apart(bench):
+    train_student.main([*several(bench, "Sw", flags=("--epochs", 1)), "--seeds", "1", "2"])
+    first, second = (load(bench.run("Sw", seed).checkpoint("last"))[1] for seed in (1, 2))
+    assert not same(first, second)
+
+
+def test_a_student_that_diverges_stops_alone_and_is_named(bench, taught, capsys):
+    """Its teacher's logits are no numbers; the next group is trained as well."""
+    path = bench.run("T2w", 2).checkpoint("last")
+    content = torch.load(path, weights_only=True)
+    content["model"]["fc.bias"].fill_(torch.nan)
+    torch.save(content, path)
+    code = run_program(train_student.main, several(bench, "T1w_T2w_Sw", "T1w_Sw", "Ss", "Sw"))
+    error = capsys.readouterr().err
+    assert code == DivergedError.exit_code
+    assert error.startswith("error: T1w_T2w_Sw seed 1: the loss became nan in epoch 1")
+    assert error.count("\n") == error.count("seed 1") == 1
+    assert "the loss became nan" in bench.run("T1w_T2w_Sw", 1).log.read_text()
+    assert not bench.run("T1w_T2w_Sw", 1).is_finished()
+    for cell in ("Sw", "T1w_Sw"):
+        assert same(result(bench.run(cell, 1)), result(taught.run(cell, 1)))
+    assert bench.run("Ss", 1).is_finished()
+
+
+@pytest.mark.parametrize(
+    ("count", "remedy"), [(15, "--together 7"), (2, "--together 1"), (1, "a smaller --batch-size")]
+)
+def test_out_of_memory_names_what_helps(count, remedy):
+    message = f"{count} trained side by side: use {remedy}"
+    with pytest.raises(UserError, match=message), enough_memory(count):
+        torch.empty(1 << 60)
+
+
+def test_other_errors_keep_their_words():
+    with pytest.raises(RuntimeError, match="shape"), enough_memory(2):
+        torch.zeros(2).view(3)
