@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dataloader.errors import run_program
 from engine.config import StudentConfig
 from engine.flags import resolve
-from engine.groups import side_by_side, train_each
+from engine.groups import side_by_side
 from engine.run import Runs, unfinished
+from engine.turns import train_each
+
+if TYPE_CHECKING:
+    from engine.processes import Ranks
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_each(side_by_side(unfinished(resolve(StudentConfig, argv))), distil)
 
 
-def distil(configs: Sequence[StudentConfig]) -> None:
+def distil(configs: Sequence[StudentConfig], ranks: Ranks) -> None:
     """Students learn from labels and from their teachers, all of whom see the students' view."""
     from engine.compute import Compute  # torch only when there is work to do
     from engine.data import load_data
@@ -46,8 +51,8 @@ def distil(configs: Sequence[StudentConfig]) -> None:
         task = Task(new_learner(config, data.num_classes, compute), objective, names)
         return Fit(config, Runs.beside(config).of_config(config), task)
 
-    data = load_data(configs[0])
-    compute = Compute.of(configs[0], data.statistics)
+    data = load_data(configs[0], ranks)
+    compute = Compute.of(configs[0], data.statistics, ranks)
     with enough_memory(len(configs)):
         teachers = load_teachers(configs, data.num_classes, compute)
         train([fit(config) for config in configs], data, teachers, compute)

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dataloader.errors import run_program
 from engine.config import TeacherConfig
 from engine.flags import resolve
-from engine.groups import side_by_side, train_each
+from engine.groups import side_by_side
 from engine.run import Runs, unfinished
+from engine.turns import train_each
+
+if TYPE_CHECKING:
+    from engine.processes import Ranks
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_each(side_by_side(unfinished(resolve(TeacherConfig, argv))), teach)
 
 
-def teach(configs: Sequence[TeacherConfig]) -> None:
+def teach(configs: Sequence[TeacherConfig], ranks: Ranks) -> None:
     """Teachers learn from labels alone."""
     from engine.compute import Compute  # torch only when there is work to do
     from engine.data import load_data
@@ -38,8 +43,8 @@ def teach(configs: Sequence[TeacherConfig]) -> None:
         task = Task(new_learner(config, data.num_classes, compute), labels_only())
         return Fit(config, Runs.beside(config).of_config(config), task)
 
-    data = load_data(configs[0])
-    compute = Compute.of(configs[0], data.statistics)
+    data = load_data(configs[0], ranks)
+    compute = Compute.of(configs[0], data.statistics, ranks)
     with enough_memory(len(configs)):
         train([fit(config) for config in configs], data, Teachers(), compute)
 

@@ -18,8 +18,10 @@ from evaluation.options import MeasureOptions, parse_options
 class AffinityOptions(MeasureOptions):
     """What the affinity can be asked."""
 
-    cells: tuple[str, ...] = option(("T1w", "T1s", "T2w", "T2s"), "cells, or groups (or CELLS)")
-    name: str = option("affinity", "of the result files beside the runs")
+    cells: tuple[str, ...] = option(
+        ("T1w", "T1s", "T2w", "T2s"), "cells, or groups (or CELLS)", operational=True
+    )
+    name: str = option("affinity", "of the result files beside the runs", operational=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

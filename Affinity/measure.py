@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from Affinity.affinity import affinity, diversity
 from Affinity.calculate_affinity import AffinityOptions
@@ -12,10 +11,9 @@ from dataloader.views import VIEW_LETTERS
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
 from evaluation.grid import open_grid
-from evaluation.outputs import Outputs, OutputStore
+from evaluation.outputs import OutputStore
 from evaluation.results import publish
 from evaluation.table import Row
-from metrics.agreement import correct_per_sample
 from metrics.bootstrap import bootstrap_ratio
 from metrics.shots import SHOT_GROUPS, members
 
@@ -30,14 +28,16 @@ def publish_affinity(options: AffinityOptions) -> None:
     """Print and write a row for each model and view, and draw affinity against accuracy."""
     _, store, runs = open_grid(options)
     rows = [row(run, view, store) for run in runs for view in VIEW_LETTERS.values()]
+    most = "" if options.max_images is None else f"{options.max_images} evenly spaced "
     publish(
         options.folder / options.name,
         rows,
         COLUMNS,
         affinity_figure(rows),
-        f"validation images, views of seed {options.view_seed}; affinity: top-1 under the view / "
-        "under base (the random crop alone),\nwith its 95% bootstrap interval; affinity_to_test: "
-        "the clean test view below the line;\ndiversity: training loss under the view / under base",
+        f"{most}validation images, views of seed {options.view_seed}; affinity: top-1 under the "
+        "view / under base (the random crop\nalone), with its 95% bootstrap interval; "
+        "affinity_to_test: the clean test view below the line;\n"
+        "diversity: training loss under the view / under base",
         store.summary(),
         by=("cell", "view"),
     )
@@ -46,7 +46,7 @@ def publish_affinity(options: AffinityOptions) -> None:
 def row(run: RunDirectory, view: str, store: OutputStore) -> Row:
     """Affinity (to the base and to the test view) and diversity of `view` for one model."""
     correct = {
-        name: _correct(store.get(run, split="test", view=name)) for name in (view, "base", "test")
+        name: store.answers(run, view=name).correct.double() for name in (view, "base", "test")
     }
     top1 = {name: values.mean().item() for name, values in correct.items()}
     if 0 in (top1["base"], top1["test"]):
@@ -66,22 +66,18 @@ def row(run: RunDirectory, view: str, store: OutputStore) -> Row:
         "affinity_to_test": affinity(top1[view], top1["test"]),
         "diversity": diversity(losses[view], losses["base"]),
         **_by_shots(run, view, correct[view], store),
+        **store.stamp(run),
     }
-
-
-def _correct(outputs: Outputs) -> torch.Tensor:
-    return correct_per_sample(outputs.logits, outputs.labels).double()
 
 
 def _by_shots(run: RunDirectory, view: str, correct: torch.Tensor, store: OutputStore) -> Row:
     """Top-1 under the view over many-, medium- and few-shot classes, of a long-tailed set."""
-    if store.shot_groups is None:
+    shot_groups = store.sources.shot_groups(run)
+    if shot_groups is None:
         return {}
-    labels = store.get(run, split="test", view=view).labels
-    groups = members(store.shot_groups, labels)
+    groups = members(shot_groups, store.answers(run, view=view).labels)
     return {f"top1_view_{name}": correct[chosen].mean().item() for name, chosen in groups.items()}
 
 
 def _training_loss(run: RunDirectory, view: str, store: OutputStore) -> float:
-    outputs = store.get(run, split="train", view=view)
-    return F.cross_entropy(outputs.logits.double(), outputs.labels).item()
+    return store.answers(run, split="train", view=view).nll_nats.mean().item()

@@ -27,7 +27,7 @@ def load_cifar100(root: Path, split: str) -> ImageSet:
     labels = _checked_labels(path, batch.get(b"fine_labels"), len(pixels))
     planes = pixels.reshape(-1, 3, SIDE, SIDE)
     images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
-    return ImageSet(images, np.array(labels, np.int64), _class_names(root))
+    return ImageSet(images, np.array(labels, np.int64), class_names(root))
 
 
 def load_file_names(root: Path, split: str) -> list[str]:
@@ -77,7 +77,8 @@ def _checked_labels(path: Path, labels: object, count: int) -> list[int]:
     return labels
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
+def class_names(root: Path) -> tuple[str, ...]:
+    """The 100 names, by label; UserError where the archive is not prepared or is damaged."""
     path, meta = _read_member(root, "meta")
     names = _strings(path, meta, b"fine_label_names")
     if len(names) != NUM_CLASSES:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from dataloader.cifar import class_names as cifar_class_names
 from dataloader.cifar import load_cifar100
 from dataloader.errors import UserError
 from dataloader.image_list import load_listed
 from dataloader.image_set import Images
+from dataloader.imagenet import class_names as imagenet_class_names
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
 from dataloader.long_tail import exponential_counts, select
-from dataloader.synthetic import load_synthetic
+from dataloader.synthetic import CLASS_NAMES, load_synthetic
 from dataloader.views import (
     CIFAR_STATISTICS,
     IMAGENET_STATISTICS,
@@ -35,10 +37,12 @@ class Family:
     load: (data root, split, folder of lists or None) to the split "train", "validation" or
     "test", None where the set has no validation split of its own;
     view: (name, size, strength=1.0) to the view;
+    class_names: data root to the names of all classes;
     load_list: (list file, data root, class names) to the listed images.
     """
 
     load: Callable[[Path, str, Path | None], Images | None]
+    class_names: Callable[[Path], tuple[str, ...]]
     load_list: Callable[[Path, Path, tuple[str, ...]], Images]
     view: Callable[..., View]
     statistics: Statistics
@@ -85,8 +89,7 @@ def load_split(
     dataset = parse_dataset(name)
     family = dataset.family
     if split == "train" and train_list is not None:
-        class_names = family.load(data_path, "test", list_path).class_names
-        return family.load_list(train_list, data_path, class_names)
+        return family.load_list(train_list, data_path, family.class_names(data_path))
     images = family.load(data_path, split, list_path)
     if split == "train" and dataset.imbalance is not None:
         return _long_tailed(images, dataset.imbalance)
@@ -103,10 +106,10 @@ def _families() -> dict[str, Family]:
     cifar = (load_listed, cifar_view, CIFAR_STATISTICS)
     imagenet = (_load_imagenet_list, imagenet_view, IMAGENET_STATISTICS)
     return {
-        "CIFAR100": Family(_load_cifar100, *cifar),
-        "synthetic": Family(_load_synthetic, *cifar),
-        "ImageNet": Family(_load_imagenet, *imagenet),
-        "ImageNet_LT": Family(_load_imagenet_lt, *imagenet),
+        "CIFAR100": Family(_load_cifar100, cifar_class_names, *cifar),
+        "synthetic": Family(_load_synthetic, _synthetic_class_names, *cifar),
+        "ImageNet": Family(_load_imagenet, imagenet_class_names, *imagenet),
+        "ImageNet_LT": Family(_load_imagenet_lt, imagenet_class_names, *imagenet),
     }
 
 
@@ -116,6 +119,10 @@ def _load_cifar100(data_path: Path, split: str, list_path: Path | None) -> Image
 
 def _load_synthetic(data_path: Path, split: str, list_path: Path | None) -> Images | None:
     return None if split == "validation" else load_synthetic(split)
+
+
+def _synthetic_class_names(data_path: Path) -> tuple[str, ...]:
+    return CLASS_NAMES
 
 
 def _load_imagenet(data_path: Path, split: str, list_path: Path | None) -> Images | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,18 +21,44 @@ from dataloader.errors import UserError
 def staged(target: Path) -> Iterator[Path]:
     """Yield a path to create a file or folder at; it becomes `target` if the block succeeds.
 
-    Whatever goes wrong, `target` is untouched and nothing temporary is left beside it.
-    UserError, with the path, for an OSError (a full disk, no permission).
+    Whatever goes wrong, `target` is untouched and nothing temporary is left beside it; what a
+    killed process left there is cleared away. UserError, with the path, for an OSError (a full
+    disk, no permission).
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(target)
+        prefix = f"{_prefix(target)}{os.getpid()}-"
         # A path inside a private temporary folder, so that target gets the usual permissions.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
             path = Path(folder) / target.name
             yield path
             path.replace(target)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error}") from error
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}-{socket.gethostname()}-"
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Delete what processes of this machine that are no more began to write for `target`."""
+    prefix = _prefix(target)
+    for path in target.parent.glob(f"{glob.escape(prefix)}*-*"):
+        owner = path.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

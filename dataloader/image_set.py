@@ -75,6 +75,11 @@ class ImageSet:
         return fingerprint_of(self.class_names, self.images, self.labels)
 
 
+def evenly_spaced(size: int, most: int) -> np.ndarray:
+    """Indices of at most `most` of `size` images, ascending, the first and the last among them."""
+    return np.linspace(0, size - 1, min(size, most)).round().astype(np.int64)
+
+
 def fingerprint_of(class_names: tuple[str, ...], *arrays: np.ndarray) -> str:
     """SHA-256 of class names and of arrays, their shapes included."""
     digest = hashlib.sha256(repr(class_names).encode())

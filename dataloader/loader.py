@@ -1,5 +1,6 @@
 """Batches of (index, views, labels), where a view is a function of (seed, epoch, index) alone:
-batch size, number of workers and order leave every pixel as it is."""
+batch size, number of workers, order and the part of each batch that is asked for leave every pixel
+as it is."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from dataloader.views import View
 # index (B,) int64, views (B, 3, H, W) uint8, labels (B,) int64
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Key = tuple[int, int]  # (epoch, index)
-Loaded = tuple[Batch | None, list[UserError]]
+WHOLE = (0, 1)  # the first part of one
+Loaded = tuple[Batch, list[UserError]]
 
 
 class ViewDataset(Dataset):
@@ -38,7 +40,7 @@ class ViewDataset(Dataset):
         return index, view, int(self.images.labels[index])
 
     def __getitems__(self, keys: list[Key]) -> Loaded:
-        """The readable samples as one batch (None where there is none), and the others' errors.
+        """The readable samples as one batch, and the others' errors.
 
         Each picture is written straight to its place in the batch, whose memory the main process
         shares: rows of pixels with their channels side by side, as Pillow has them and as
@@ -56,10 +58,9 @@ class ViewDataset(Dataset):
                 seed_draws("views", self.seed, epoch, index)
                 rows[len(read)] = self.view.picture(image)
                 read.append(index)
-        if not read:
-            return None, errors
+        index = torch.tensor(read, dtype=torch.int64)
         labels = torch.from_numpy(self.images.labels[read])
-        return (torch.tensor(read), pictures[: len(read)].permute(0, 3, 1, 2), labels), errors
+        return (index, pictures[: len(read)].permute(0, 3, 1, 2), labels), errors
 
 
 def _shareable(count: int, size: int) -> torch.Tensor:
@@ -76,23 +77,32 @@ def as_loaded(loaded: Loaded) -> Loaded:
 class EpochBatches(Sampler):
     """Batches of keys. The epoch travels in the key, so that workers may outlive an epoch.
 
-    drop_last leaves out a last batch smaller than the others, unless it is the only one.
+    drop_last leaves out a last batch smaller than the others, unless it is the only one. part
+    (k, n) is, of each batch, the k-th (from 0) of n runs of keys as long as each other to within
+    one, the first ones being the longer; the shortest may be empty.
     """
 
     def __init__(
-        self, size: int, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool = False
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool = False,
+        part: tuple[int, int] = WHOLE,
     ) -> None:
         self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
-        self.drop_last, self.epoch = drop_last, 0
+        self.drop_last, self.part, self.epoch = drop_last, part, 0
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
         return whole if whole and self.drop_last else whole + (rest > 0)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch = self.epoch
+        epoch, (k, n) = self.epoch, self.part
         for indices in self._order(epoch).split(self.batch_size)[: len(self)]:
-            yield [(epoch, index) for index in indices.tolist()]
+            yield [(epoch, index) for index in indices.tensor_split(n)[k].tolist()]
 
     def _order(self, epoch: int) -> torch.Tensor:
         if self.shuffle:
@@ -107,7 +117,8 @@ def share_memory_for_good(worker: int) -> None:
 
 
 class ViewLoader:
-    """One pass over an image set for every epoch asked for.
+    """One pass over an image set for every epoch asked for; `part` (k, n) gives the k-th (from 0)
+    of n parts of each batch of `batch_size` images, so that n processes share a batch.
 
     `skipped` counts the images left out of the pass under way or last made; with on_bad_image
     "error" the first image that cannot be read is a UserError instead. `waited_seconds` is how long
@@ -123,6 +134,7 @@ class ViewLoader:
         batch_size: int,
         shuffle: bool = False,
         drop_last: bool = False,
+        part: tuple[int, int] = WHOLE,
         workers: int = 0,
         pin_memory: bool = False,
         on_bad_image: str = "error",
@@ -130,7 +142,7 @@ class ViewLoader:
         self.images, self.view, self.on_bad_image = images, view, on_bad_image
         self.skipped, self.waited_seconds = 0, 0.0
         self._batches = EpochBatches(
-            len(images), batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last
+            len(images), batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, part=part
         )
         self._loader = DataLoader(
             ViewDataset(images, view, seed=seed),
@@ -147,14 +159,14 @@ class ViewLoader:
         return len(self._batches)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`."""
+        """The batches of `epoch`, or their parts: as many for each part, some of them empty."""
         self._batches.epoch = epoch
         self.skipped, self.waited_seconds = 0, 0.0
         for batch, errors in self._waited_for():
             if errors and self.on_bad_image == "error":
                 raise UserError(f"{errors[0]} (--on-bad-image skip leaves such images out)")
             self.skipped += len(errors)
-            if batch is not None:
+            if self._batches.part != WHOLE or len(batch[0]):
                 yield batch
 
     def _waited_for(self) -> Iterator[Loaded]:

@@ -7,6 +7,7 @@ device. Source: the protocol of Guo et al. 2025 (arXiv 2405.00739); Cutout, DeVr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -142,10 +143,15 @@ class Statistics:
 
     def normalise(self, views: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) uint8 views to float32 of zero mean and unit variance, same device."""
-        pixels = views.float()
-        mean = pixels.new_tensor(self.mean).view(3, 1, 1) * 255
-        std = pixels.new_tensor(self.std).view(3, 1, 1) * 255
-        return pixels.sub_(mean).div_(std)
+        return self.normaliser(views.device)(views)
+
+    def normaliser(self, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+        """`normalise` for views on `device`, which waits for nothing: what it needs is there."""
+        import torch
+
+        mean = torch.tensor(self.mean, device=device).view(3, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(3, 1, 1) * 255
+        return lambda views: views.float().sub_(mean).div_(std)
 
 
 CIFAR_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

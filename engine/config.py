@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from dataloader.workers import default_workers
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 
+NO_YES = ("no", "yes")
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
 FIRST_STUDENT_STREAM = 1000
@@ -76,7 +78,7 @@ class TrainConfig(Settings):
 
     epochs: int = option(200, "passes over the training set", at_least=1, at_most=100_000)
     batch_size: int = option(128, "images a step", at_least=2)
-    drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=("no", "yes"))
+    drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=NO_YES)
     lr: float = option(0.1, "base learning rate", above=0)
     momentum: float = option(0.9, "momentum of SGD", at_least=0, below=1)
     weight_decay: float = option(0.0, "weight decay of SGD", at_least=0)
@@ -86,12 +88,21 @@ class TrainConfig(Settings):
     warmup_epochs: int = option(8, "epochs of linear warm-up, 0 for none", at_least=0)
 
     amp: str = option("none", "mixed precision", choices=("none", "bf16"))
+    sync_batchnorm: str = option(
+        "no", "BatchNorm over the batch of all processes, on GPUs", choices=NO_YES
+    )
+    deterministic: str = option(
+        "no", "on a GPU: the same bits in every run, slower", choices=NO_YES, operational=True
+    )
     together: int = option(
         32, "most runs in one process at once, side by side", at_least=1, operational=True
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
     workers: int = option(
-        default_workers(), "processes that compute views", at_least=0, operational=True
+        default_workers(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        "processes that compute views",
+        at_least=0,
+        operational=True,
     )
     output_dir: str = option("runs", "folder that holds the runs", operational=True)
     resume: str = option(

@@ -8,16 +8,17 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from dataloader.errors import UserError, one_line
 from dataloader.files import write_json
 from engine import checkpoint
 from engine.checkpoint import Header
+from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
 from engine.environment import describe
+from engine.lock import RunLock
 from engine.loop import Task
+from engine.processes import Ranks
 from engine.progress import Progress, note
 from engine.run import RunDirectory
 from engine.teachers import Teachers
@@ -28,13 +29,16 @@ Record = dict[str, Any]
 
 @dataclass
 class Fit:
-    """A run, what it learns and how far it is."""
+    """A run, what it learns and how far it is. Of several processes only the main one writes, and
+    the others follow from its files."""
 
     config: Config
     run: RunDirectory
     task: Task
     history: list[Record] = field(default_factory=list)  # a record an epoch
     best_epoch: int = 0
+    _lock: RunLock | None = None  # of the process that writes, once it has begun
+    _scalars: Scalars | None = None
 
     @property
     def name(self) -> str:
@@ -45,14 +49,21 @@ class Fit:
         """Whether all epochs are done."""
         return len(self.history) >= self.config.epochs
 
-    def start(self, teachers: Teachers, view: str, device: torch.device) -> None:
+    def start(self, teachers: Teachers, view: str, compute: Compute) -> None:
         """Make the run's directory, or go on after its last checkpoint where there is one. `view`
-        describes what the images go through: another one is another experiment."""
-        self.run.prepare(self.config)
+        describes what the images go through: another one is another experiment. UserError where
+        another process has the run in work."""
+        self._writes = compute.ranks.is_main
+        if self._writes:
+            self._lock = RunLock.of(self.run.path)
+            self.run.prepare(self.config)
+        compute.ranks.wait()
         if self.run.checkpoint("last").is_file():
             self._resume()
-        self._record_environment(teachers, view, device)
-        self._scalars = Scalars(self.run.tensorboard, first_epoch=len(self.history) + 1)
+        self._check_that_all_see(len(self.history), compute.ranks)
+        if self._writes:
+            self._record_environment(teachers, view, compute)
+            self._scalars = Scalars(self.run.tensorboard, first_epoch=len(self.history) + 1)
 
     def divergence(self, record: Record) -> UserError | None:
         """Why the run cannot go on with this epoch; None where its loss is finite."""
@@ -66,17 +77,21 @@ class Fit:
         )
 
     def add(self, record: Record, num_classes: int) -> None:
-        """Keep an epoch: its record, then best.pt if it is the best so far, then last.pt.
-
-        In this order a run killed between two of them repeats the epoch and writes them again.
-        """
+        """Keep an epoch."""
         self.history.append(record)
+        if is_best := self._is_best(record):
+            self.best_epoch = record["epoch"]
+        if self._writes:
+            self._write(record, num_classes, is_best=is_best)
+
+    def _write(self, record: Record, num_classes: int, *, is_best: bool) -> None:
+        """The records, then best.pt if the epoch is the best so far, then last.pt: in this order a
+        run killed between two of them repeats the epoch and writes them again."""
         self.run.write_epochs(self.history)
         header = Header(
             self.config.arch, num_classes, self.config.image_size, epoch=len(self.history)
         )
-        if self._is_best(record):
-            self.best_epoch = record["epoch"]
+        if is_best:
             model = {"model": self.task.learner.model.state_dict()}
             checkpoint.save(self.run.checkpoint("best"), header, model)
         state = self.task.learner.state_dict() | {"best_epoch": self.best_epoch}
@@ -84,12 +99,14 @@ class Fit:
         self._scalars.write(record)
 
     def go_back_to_best(self) -> None:
-        """Load the weights of the best epoch."""
+        """Load the weights of the best epoch, which the main process has written."""
         _, state = checkpoint.load(self.run.checkpoint("best"))
         self.task.learner.model.load_state_dict(state["model"])
 
     def finish(self, data: RunData, tests: dict[str, dict[str, float]]) -> None:
         """Write metrics.json: the last and the best epoch, each with its figures on test images."""
+        if not self._writes:
+            return
         records = {"last": self.history[-1], "best": self.history[self.best_epoch - 1]}
         write_json(
             self.run.metrics,
@@ -115,6 +132,8 @@ class Fit:
 
     def report(self, selected_on: str, progress: Progress) -> None:
         """Print the last epoch's line."""
+        if not self._writes:
+            return
         record = self.history[-1]
         train, validation = record["train"], record["validation"]
         fidelity = validation.get("fidelity_ensemble")
@@ -129,9 +148,12 @@ class Fit:
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Close what is open, and keep the reason where the run was cut short."""
-        self._scalars.close()
-        if reason is not None:
-            note(f"{self.config.cell}  stopped: {one_line(reason)}", self.run.log)
+        if self._scalars is not None:
+            self._scalars.close()
+            if reason is not None:
+                note(f"{self.config.cell}  stopped: {one_line(reason)}", self.run.log)
+        if self._lock is not None:
+            self._lock.release()
 
     def _resume(self) -> None:
         header, state = checkpoint.load(self.run.checkpoint("last"))
@@ -139,13 +161,20 @@ class Fit:
         self.best_epoch = state["best_epoch"]
         self.task.learner.load_state_dict(state)
 
+    def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:
+        if ranks.total(epochs) != ranks.size * epochs:
+            raise UserError(
+                f"{self.run.path} is not the same folder for all processes: give them one "
+                "--output-dir that all machines share"
+            )
+
     def _is_best(self, record: Record) -> bool:
         if self.best_epoch == 0:
             return True
         best = self.history[self.best_epoch - 1]
         return record["validation"]["top1"] > best["validation"]["top1"]
 
-    def _record_environment(self, teachers: Teachers, view: str, device: torch.device) -> None:
+    def _record_environment(self, teachers: Teachers, view: str, compute: Compute) -> None:
         """Add this session to environment.json; UserError when a teacher or the view changed since
         the last."""
         path = self.run.environment
@@ -162,5 +191,6 @@ class Fit:
                 f"the view of {self.run.path} changed since it began (it was: {saved['view']}; it "
                 f"is: {view}): start anew with --resume never"
             )
-        sessions = [*saved.get("sessions", []), describe(device)]
+        session = describe(compute.device) | compute.record()
+        sessions = [*saved.get("sessions", []), session]
         write_json(path, {"teachers": now, "view": view, "sessions": sessions})

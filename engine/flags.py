@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from dataloader.errors import OneLineParser, UserError
 from engine.cells import expand
-from engine.config import Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
+from engine.config import NO_YES, Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
 ROLES = (TeacherConfig.role, StudentConfig.role)
@@ -109,7 +109,8 @@ def _parser(
         parser.add_argument(
             flag_of(setting.name),
             type=kind,
-            nargs="*" if many else None,
+            nargs="*" if many else "?" if choices == NO_YES else None,
+            const="yes" if choices == NO_YES else None,
             choices=choices or None,
             action=_TupleAction if many else "store",
             metavar=None if choices else kind.__name__.upper(),

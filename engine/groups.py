@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
-from dataloader.errors import DivergedError
 from engine.config import Config
 
 
@@ -51,21 +50,6 @@ def share_out(configs: Iterable[Config], parts: int) -> list[list[Config]]:
     )
     pieces = _cut(row, bound)
     return [*pieces, *([] for _ in range(parts - len(pieces)))]
-
-
-def train_each(
-    groups: Iterable[Sequence[Config]], train: Callable[[Sequence[Config]], None]
-) -> None:
-    """Train group after group. DivergedError at the end names the runs whose loss was no longer
-    finite; any other error stops all at once."""
-    reasons = []
-    for group in groups:
-        try:
-            train(group)
-        except DivergedError as error:
-            reasons.append(str(error))
-    if reasons:
-        raise DivergedError("; ".join(reasons))
 
 
 def _shared(config: Config) -> Hashable:

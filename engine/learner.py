@@ -9,15 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from dataloader.errors import UserError
 from dataloader.random_streams import seeded_draws
 from engine.checkpoint import build, read_pretrained
 from engine.compute import Compute
 from engine.config import Config
+from engine.processes import ALONE, Ranks
 from engine.schedule import learning_rate_factors
 
 
 class Learner:
-    """A model, SGD, and the learning rate of each epoch."""
+    """A model, SGD, and the learning rate of each epoch. `parallel` is the model as it is trained:
+    its gradients are those of all processes."""
 
     def __init__(
         self,
@@ -27,16 +30,22 @@ class Learner:
         momentum: float,
         weight_decay: float,
         factors: Sequence[float],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model = model
+        self.model, self.parallel = model, ranks.parallel(model)
         self.rates = [lr * factor for factor in factors]
+        self._fused = True if next(model.parameters()).device.type == "cuda" else None
         self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
+            model.parameters(),
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            fused=self._fused,
         )
 
     def start_epoch(self, epoch: int) -> float:
         """Set and return the learning rate of `epoch` (from 0) before its first step."""
-        self.model.train()
+        self.parallel.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[epoch]
         return self.rates[epoch]
@@ -55,17 +64,22 @@ class Learner:
         """Go back to a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["fused"] = self._fused  # this device's, not that of the state
 
 
 def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
     """A learner at its start, its weights drawn from the run's stream or read from a file."""
     with seeded_draws("weights", config.stream):
         model = build(config.arch, num_classes, config.image_size)
-    if config.pretrained == "none":
-        print(f"{config.cell}: trained from scratch, initial weights of stream {config.stream}")
-    else:
+    start = f"trained from scratch, initial weights of stream {config.stream}"
+    if config.pretrained != "none":
         is_new = read_pretrained(model, Path(config.pretrained))
-        print(f"{config.cell}: starts from {config.pretrained}" + ", final layer new" * is_new)
+        start = f"starts from {config.pretrained}" + ", final layer new" * is_new
+    if compute.ranks.is_main:
+        print(f"{config.cell}: {start}")
+    if config.sync_batchnorm == "yes" and compute.ranks.size > 1:
+        model = synchronised(model, compute.device)
     factors = learning_rate_factors(
         config.schedule,
         config.epochs,
@@ -79,4 +93,12 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         factors=factors,
+        ranks=compute.ranks,
     )
+
+
+def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model, its BatchNorm seeing the batch of all processes; UserError without a GPU."""
+    if device.type != "cuda":
+        raise UserError("--sync-batchnorm needs GPUs")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)

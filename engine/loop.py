@@ -32,6 +32,13 @@ class Task:
         """Of all teachers' (K, B, C) logits those of this task's own; None without a teacher."""
         return logits[teachers.rows(self.teacher_names)] if self.teacher_names else None
 
+    def terms(
+        self, logits: torch.Tensor, heard: torch.Tensor | None, labels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The objective's terms, means over the batch; 0 for an empty part of one."""
+        terms = self.objective(logits, heard, labels)
+        return terms if len(labels) else dict.fromkeys(terms, logits.sum())
+
 
 def train_epoch(
     tasks: Sequence[Task],
@@ -40,20 +47,30 @@ def train_epoch(
     compute: Compute,
     progress: Progress,
 ) -> list[EpochSums]:
-    """Train each model on each batch once; what was measured just before each step, by model."""
+    """Train each model on each batch once; what was measured just before each step, by model.
+
+    Of several processes each has its part of a batch, and all make the step of the whole batch.
+    """
     sums = [EpochSums(task.teacher_names, compute.device) for task in tasks]
     for _, views, labels in batches:
+        whole = compute.ranks.total(len(labels))
+        if whole == 0:
+            continue  # none of its images can be read
+        share = compute.ranks.size * len(labels) / whole  # undoes the mean over the processes
         images, labels = compute.inputs(views), compute.labels(labels)
         with compute.autocast():
             answers = teachers.logits(images)
         for task, added in zip(tasks, sums, strict=True):
             heard = task.heard(teachers, answers)
             with compute.autocast():
-                logits = task.learner.model(images)
-            terms = task.objective(logits, heard, labels)
-            task.learner.step(terms["loss"])
+                logits = task.learner.parallel(images)
+            terms = task.terms(logits, heard, labels)
+            task.learner.step(terms["loss"] * share)
             added.update(terms, logits, labels, heard)
         progress.step(sums)
+    for task, added in zip(tasks, sums, strict=True):
+        compute.ranks.take_buffers(task.learner.model)
+        added.add_up(compute.ranks)
     return sums
 
 
@@ -79,15 +96,18 @@ def evaluate(
             heard = task.heard(teachers, known)
             with compute.autocast():
                 logits = task.learner.model(images)
-            added.update(task.objective(logits, heard, labels), logits, labels, heard)
+            added.update(task.terms(logits, heard, labels), logits, labels, heard)
         progress.step()
+    for added in sums:
+        added.add_up(compute.ranks)
     return sums
 
 
 def answers_of(
     teachers: Teachers, batches: Iterable[Batch], compute: Compute, *, size: int, num_classes: int
 ) -> torch.Tensor | None:
-    """Logits (K, N, C) of the teachers over `size` images, on the CPU, by index; 0 where skipped.
+    """Logits (K, N, C) of the teachers over `size` images, on the CPU, by index; 0 where skipped or
+    another process's.
 
     The test view is the same in every epoch, so its teachers are queried once. None without one.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -40,6 +41,7 @@ class Progress:
         total: int,
         done: int,
         logs: Sequence[Path],
+        silent: bool = False,
     ) -> None:
         self.name, self.epochs, self.batches = name, epochs, batches
         self.total, self.done, self.logs = total, done, logs
@@ -47,15 +49,16 @@ class Progress:
         self._first, self._started = done, time.monotonic()
         self._shown = self._started
         terminal = sys.stderr.isatty()
-        self._pause = BAR_SECONDS if terminal else LINE_SECONDS
+        self._pause = math.inf if silent else BAR_SECONDS if terminal else LINE_SECONDS
         self._state = ""
         self._bar = tqdm(
             total=total,
             initial=done,
-            bar_format="{desc} {percentage:3.0f}% {bar} {postfix}",
+            desc=name,
+            bar_format="{desc}{percentage:3.0f}% {bar} {postfix}",
             dynamic_ncols=True,
             leave=False,
-            disable=not terminal,
+            disable=silent or not terminal,
         )
 
     def step(self, sums: Sequence[Means] = ()) -> None:

@@ -7,7 +7,10 @@ instant.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +78,11 @@ class RunDirectory:
         return self.checkpoint("last").is_file() or self.is_finished()
 
     def is_finished(self) -> bool:
-        """Whether the run reached its last epoch."""
-        return self.metrics.is_file()
+        """Whether the run reached its last epoch: metrics.json is there and whole."""
+        try:
+            return "last" in json.loads(self.metrics.read_text())
+        except (OSError, ValueError, TypeError):
+            return False
 
     def has_finished(self, config: Config) -> bool:
         """Whether nothing is left to do for `config`, and say so if it is."""
@@ -102,8 +108,36 @@ class RunDirectory:
         """Make the directory and write its settings, clearing it first for `--resume never` and
         where no epoch was finished."""
         if config.resume == "never" or not self.has_epoch():
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._clear()
         write_text(self.config, to_yaml(config))
+
+    def _clear(self) -> None:
+        """Take what is there away, at once and whole; UserError where that is not possible."""
+        if not self.path.exists():
+            return
+        folder = self.path.resolve()  # a link stays, and what it leads to is emptied
+        aside = folder.with_name(f".{folder.name}-replaced-{os.getpid()}")
+        try:
+            folder.rename(aside)
+            folder.mkdir()
+        except OSError as error:
+            raise UserError(f"cannot replace {self.path}: {error.strerror}: move it away") from None
+        shutil.rmtree(aside, ignore_errors=True)
+        if aside.exists():
+            print(f"{aside} holds what could not be deleted: delete it", file=sys.stderr)
+
+    def why_not(self) -> str | None:
+        """Why the directory is no run of its cell and seed, such as a copy under another name;
+        None where it is one."""
+        try:
+            saved = self.saved_settings()
+        except UserError as error:
+            return str(error)
+        name, seed = saved.get("cell"), saved.get("seed", self.seed)
+        of_cell = isinstance(self.cell, TeacherCell) and self.seed != self.cell.seed
+        if (name, seed) == (str(self.cell), self.seed) and not of_cell:
+            return None
+        return f"its config.yaml is of {name} seed {seed}"
 
     def saved_settings(self) -> dict[str, Any]:
         """The settings that the run was made with; UserError when they are damaged."""
@@ -163,17 +197,44 @@ class Runs:
         return self.of(cell, cell.seed)
 
     def of_cell(self, cell: Cell) -> list[RunDirectory]:
-        """The cell's runs that have begun, by seed."""
-        begun = (self.folder / str(cell)).glob("seed*/config.yaml")
-        seeds = sorted(int(path.parent.name.removeprefix("seed")) for path in begun)
-        return [self.of(cell, seed) for seed in seeds]
+        """The cell's runs that have begun, by seed. What only looks like one (a copy, a folder of
+        another name) is named on stderr and left out."""
+        folders = {path.parent for path in (self.folder / str(cell)).glob("*/config.yaml")}
+        runs = [self.of(cell, int(match[1])) for match in map(_seed_of, folders) if match]
+        for path in sorted(folders - {run.path for run in runs}):
+            _leave_out(path, "a run's folder is called seed<number>")
+        return [run for run in sorted(runs, key=lambda run: run.seed) if _is_run(run)]
 
     def all(self) -> list[RunDirectory]:
-        """All runs that have begun, by cell and seed; UserError when there is none."""
-        names = {path.parent.parent.name for path in self.folder.glob("*/seed*/config.yaml")}
-        if not names:
+        """All runs that have begun, by cell and seed, told apart as `of_cell` does; UserError when
+        there is none."""
+        cells = []
+        for name in sorted(
+            {path.parent.parent.name for path in self.folder.glob("*/*/config.yaml")}
+        ):
+            try:
+                cells.append(parse_cell(name))
+            except UserError as error:
+                _leave_out(self.folder / name, str(error))
+        runs = [run for cell in cells for run in self.of_cell(cell)]
+        if not runs:
             raise UserError(f"no runs in {self.folder}: train teachers and students first")
-        return [run for name in sorted(names) for run in self.of_cell(parse_cell(name))]
+        return runs
+
+
+def _seed_of(folder: Path) -> re.Match[str] | None:
+    return re.fullmatch(r"seed(0|[1-9]\d{0,17})", folder.name)
+
+
+def _is_run(run: RunDirectory) -> bool:
+    reason = run.why_not()
+    if reason is not None:
+        _leave_out(run.path, reason)
+    return reason is None
+
+
+def _leave_out(path: Path, reason: str) -> None:
+    print(f"left out: {path}: {reason}", file=sys.stderr)
 
 
 def unfinished(configs: Sequence[Config]) -> list[Config]:

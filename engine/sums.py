@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
+from engine.processes import Ranks
 from metrics.agreement import (
     agreement_per_sample,
     correct_per_sample,
@@ -96,6 +97,11 @@ class EpochSums:
         rows = [in_group.sum(0)]
         rows += [measures[name].double() @ in_group for name in self._shot_names]
         self._shot_sums = self._shot_sums + torch.stack(rows)
+
+    def add_up(self, ranks: Ranks) -> None:
+        """Add what the other processes saw, none of whom may have seen nothing at all."""
+        self._count = ranks.total(self._count)
+        self._sums, self._shot_sums = ranks.sum(self._sums), ranks.sum(self._shot_sums)
 
     def means(self) -> dict[str, float]:
         """Mean over the samples so far, by name; waits for the device."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,8 @@ from engine.compute import Compute
 from engine.data import RunData
 from engine.fit import Fit, Record
 from engine.loop import answers_of, evaluate, train_epoch
+from engine.memory import enough_memory
+from engine.processes import Ranks
 from engine.progress import Progress
 from engine.teachers import Teachers
 
@@ -36,7 +39,10 @@ class Course:
         batches = self.data.train.epoch(epoch)
         train = train_epoch(tasks, batches, self.teachers, self.compute, self.progress)
         validation = self.means(fits, self.data.validation, self._known_validation)
-        skipped = {"train": self.data.train.skipped, "validation": self.data.validation.skipped}
+        skipped = {
+            "train": self.compute.ranks.total(self.data.train.skipped),
+            "validation": self.compute.ranks.total(self.data.validation.skipped),
+        }
         return [
             {
                 "epoch": epoch + 1,
@@ -107,11 +113,14 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     A run ahead of the others waits for them. One whose loss is no longer finite stops, the others
     go on, and a DivergedError says so at the end; any other error stops all.
     """
-    for fit in fits:
-        fit.start(teachers, data.train.view.description, compute.device)
-    course = Course(data, teachers, compute, _progress(fits, data))
     running, reasons = list(fits), []
-    try:
+    with ExitStack() as closing:
+        closing.enter_context(_stopping(running, compute.ranks))
+        closing.enter_context(enough_memory(len(fits)))
+        for fit in fits:
+            fit.start(teachers, data.train.view.description, compute)
+        course = Course(data, teachers, compute, _progress(fits, data, compute))
+        closing.callback(course.progress.close)
         course.finish([fit for fit in running if fit.is_trained()])
         while together := _furthest_behind(running):
             records = course.epoch(together, len(together[0].history))
@@ -124,16 +133,22 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
                     fit.add(record, data.num_classes)
                     fit.report(data.selected_on, course.progress)
             course.finish([fit for fit in together if fit.is_trained()])
-    except BaseException as error:
-        for fit in running:
-            fit.stop(error)
-        raise
-    finally:
-        course.progress.close()
-    for fit in running:
-        fit.stop()
     if reasons:
         raise DivergedError("; ".join(reasons))
+
+
+@contextmanager
+def _stopping(running: list[Fit], ranks: Ranks) -> Iterator[None]:
+    """Stops those that are `running` at its end, with the reason where it is an error."""
+    try:
+        yield
+    except BaseException as error:
+        reason = ranks.reason(error)
+        for fit in running:
+            fit.stop(reason)
+        raise
+    for fit in running:
+        fit.stop()
 
 
 def _furthest_behind(fits: Sequence[Fit]) -> list[Fit]:
@@ -143,7 +158,7 @@ def _furthest_behind(fits: Sequence[Fit]) -> list[Fit]:
     return [fit for fit in waiting if len(fit.history) == done]
 
 
-def _progress(fits: Sequence[Fit], data: RunData) -> Progress:
+def _progress(fits: Sequence[Fit], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
     batches = len(data.train) + len(data.validation)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
@@ -156,4 +171,5 @@ def _progress(fits: Sequence[Fit], data: RunData) -> Progress:
         total=batches * epochs + tests,
         done=batches * min(len(fit.history) for fit in fits),
         logs=[fit.run.log for fit in fits],
+        silent=not compute.ranks.is_main,
     )

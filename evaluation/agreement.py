@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -11,6 +11,7 @@ from engine.run import RunDirectory
 from evaluation.calculate_agreement import AgreementOptions
 from evaluation.figures import fidelity_figure
 from evaluation.grid import Grid, open_grid
+from evaluation.kept import Answers
 from evaluation.outputs import OutputStore
 from evaluation.results import publish
 from evaluation.table import Row
@@ -19,7 +20,6 @@ from metrics.agreement import (
     ensemble_logits,
     js_divergence_per_sample,
     kl_divergence_per_sample,
-    top1_agreement,
 )
 from metrics.bootstrap import means_with_intervals
 from metrics.information import (
@@ -29,29 +29,31 @@ from metrics.information import (
 )
 from metrics.reference import (
     batch_averaged_mutual_information,
-    reference_kl_student_to_teacher_times_10,
 )
 from metrics.shots import SHOT_GROUPS, members
 
 STUDENT = "S"
 ENSEMBLE = "ensemble"
+ROWS_AT_ONCE = 8192
 COLUMNS = (
     "cell", "seed", "pair", "fidelity", "fidelity_low", "fidelity_high",
     *(f"fidelity_{name}" for name in SHOT_GROUPS), "kl_p_to_q_nats", "kl_q_to_p_nats", "js_nats",
     "mutual_information_nats", "chance_floor_nats",
 )  # fmt: skip
 
+Model = tuple[Answers, ...]  # one model's answers, or those of an ensemble's members
+
 
 def publish_agreement(options: AgreementOptions) -> None:
     """Print and write a row for each pair of each student cell."""
     grid, store, runs = open_grid(options)
-    rows = [row for run in grid.with_teachers(runs) for row in cell_rows(run, grid, store)]
+    rows = [row for run in grid.with_teachers(runs) for row in Pairs(grid, store, run).rows()]
     publish(
         options.folder / options.name,
         rows,
         COLUMNS,
         fidelity_figure([row for row in rows if row["pair"] == f"{ENSEMBLE}-{STUDENT}"]),
-        "test images, test view; a pair p-q: teachers by name, their mean logits (ensemble), the "
+        f"{options.images}; a pair p-q: teachers by name, their mean logits (ensemble), the "
         f"student ({STUDENT});\nmutual information of the predicted labels by Grassberger's "
         "estimator, its chance floor by the plug-in one",
         store.summary(),
@@ -59,43 +61,83 @@ def publish_agreement(options: AgreementOptions) -> None:
     )  # fmt: skip
 
 
-def cell_rows(run: RunDirectory, grid: Grid, store: OutputStore) -> Iterator[Row]:
-    """The rows of a student: teachers with it, the ensemble with it, and teachers among them."""
-    teachers = {str(t.cell): store.get(t).logits for t in grid.teachers(run.cell.teachers)}
-    outputs = store.get(run)
-    student = outputs.logits
-    groups = store.shot_groups
-    shots = {} if groups is None else members(groups, outputs.labels)
-    models = {**teachers, ENSEMBLE: ensemble_logits(torch.stack(list(teachers.values())))}
-    pairs = [(name, STUDENT) for name in models]
-    if len(teachers) > 1:
-        pairs += [*itertools.combinations(teachers, 2), *((ENSEMBLE, name) for name in teachers)]
-    models[STUDENT] = student
-    for p, q in pairs:
-        yield {
-            "cell": str(run.cell),
-            "seed": run.seed,
-            "pair": f"{p}-{q}",
-            **pair_measures(models[p], models[q]),
-            **{
-                f"fidelity_{name}": top1_agreement(models[p][chosen], models[q][chosen])
-                for name, chosen in shots.items()
-            },
-        }
+class Pairs:
+    """The models of a student's cell, all asked about the images and the view of the student."""
+
+    def __init__(self, grid: Grid, store: OutputStore, run: RunDirectory) -> None:
+        self.store, self.run = store, run
+        self.teachers = grid.teachers(run.cell.teachers)
+        asked = {"split": store.options.split, "view": store.options.view, "like": run}
+        answers = {str(t.cell): store.answers(t, **asked) for t in self.teachers}
+        self.models: dict[str, Model] = {name: (own,) for name, own in answers.items()}
+        if all(own.logits is not None for own in answers.values()) or len(answers) == 1:
+            self.models[ENSEMBLE] = tuple(answers.values())
+        self.models[STUDENT] = (store.answers(run, **asked),)
+
+    def rows(self) -> Iterator[Row]:
+        """Teachers with the student, the ensemble with it, then teachers among them."""
+        names = [name for name in self.models if name != STUDENT]
+        pairs = [(name, STUDENT) for name in names]
+        teachers = [str(teacher.cell) for teacher in self.teachers]
+        if len(teachers) > 1:
+            pairs += itertools.combinations(teachers, 2)
+            pairs += [(ENSEMBLE, name) for name in teachers if ENSEMBLE in names]
+        for p, q in pairs:
+            yield {
+                "cell": str(self.run.cell),
+                "seed": self.run.seed,
+                "pair": f"{p}-{q}",
+                **pair_measures(self.models[p], self.models[q], self._shots()),
+                **self.store.stamp(*self.teachers, self.run),
+            }
+
+    def _shots(self) -> dict[str, torch.Tensor]:
+        groups = self.store.sources.shot_groups(self.run)
+        return {} if groups is None else members(groups, self.models[STUDENT][0].labels)
 
 
-def pair_measures(p: torch.Tensor, q: torch.Tensor) -> Row:
-    """Every measure of two models' logits (N, C), with 95% intervals of those that are means."""
-    per_sample = {
-        "fidelity": agreement_per_sample(p, q),
-        "kl_p_to_q_nats": kl_divergence_per_sample(p, q),
-        "kl_q_to_p_nats": kl_divergence_per_sample(q, p),
-        "js_nats": js_divergence_per_sample(p, q),
-        "entropy_p_nats": predictive_entropy_per_sample(p),
-        "entropy_q_nats": predictive_entropy_per_sample(q),
+def pair_measures(p: Model, q: Model, shots: Mapping[str, torch.Tensor] | None = None) -> Row:
+    """Every measure of two models, with 95% intervals of those that are means; what needs logits
+    only where they are kept. shots: which images are of many-, medium- and few-shot classes, (N,)
+    bool each."""
+    values = _joined([_values(p, q, rows) for rows in _chunks(len(p[0].labels))])
+    predictions = values.pop("predictions_p"), values.pop("predictions_q")
+    row = means_with_intervals(values)
+    if "kl_q_to_p_nats" in row:
+        row["reference_kl_q_to_p_times_10"] = 10 * row["kl_q_to_p_nats"]
+    row |= _information(*predictions)
+    fidelity = values["fidelity"].double()
+    return row | {
+        f"fidelity_{name}": fidelity[chosen].mean().item() for name, chosen in (shots or {}).items()
     }
-    labels = (p.argmax(1), q.argmax(1), p.shape[1])
-    return means_with_intervals(per_sample) | {
+
+
+def _values(p: Model, q: Model, rows: slice) -> dict[str, torch.Tensor]:
+    """The measures of each image in `rows`, and what both models predict."""
+    if any(own.logits is None for own in (*p, *q)):
+        return {
+            "predictions_p": p[0].predictions[rows],
+            "predictions_q": q[0].predictions[rows],
+            "fidelity": p[0].predictions[rows] == q[0].predictions[rows],
+            "entropy_p_nats": p[0].entropy_nats[rows],
+            "entropy_q_nats": q[0].entropy_nats[rows],
+        }
+    logits_p, logits_q = (_logits(model, rows) for model in (p, q))
+    return {
+        "predictions_p": logits_p.argmax(1),
+        "predictions_q": logits_q.argmax(1),
+        "fidelity": agreement_per_sample(logits_p, logits_q),
+        "kl_p_to_q_nats": kl_divergence_per_sample(logits_p, logits_q),
+        "kl_q_to_p_nats": kl_divergence_per_sample(logits_q, logits_p),
+        "js_nats": js_divergence_per_sample(logits_p, logits_q),
+        "entropy_p_nats": predictive_entropy_per_sample(logits_p),
+        "entropy_q_nats": predictive_entropy_per_sample(logits_q),
+    }
+
+
+def _information(p: torch.Tensor, q: torch.Tensor) -> Row:
+    labels = (p, q, int(max(p.max(), q.max())) + 1)  # classes that nobody predicts add nothing
+    return {
         "mutual_information_nats": mutual_information(*labels, correction="grassberger"),
         "mutual_information_plug_in_nats": mutual_information(*labels),
         "mutual_information_miller_madow_nats": mutual_information(
@@ -103,5 +145,18 @@ def pair_measures(p: torch.Tensor, q: torch.Tensor) -> Row:
         ),
         "chance_floor_nats": mutual_information_chance_floor(*labels),
         "reference_mutual_information_by_batch_nats": batch_averaged_mutual_information(*labels),
-        "reference_kl_q_to_p_times_10": reference_kl_student_to_teacher_times_10(q, p),
     }
+
+
+def _logits(model: Model, rows: slice) -> torch.Tensor:
+    return ensemble_logits(torch.stack([own.logits[rows] for own in model]))
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    """Rows by the thousands: the float64 temporaries of all logits at once would be gigabytes."""
+    for start in range(0, count, ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)
+
+
+def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

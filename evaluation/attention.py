@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dataloader.errors import UserError
 from engine.cells import TEACHER_NUMBERS, TeacherCell
@@ -14,7 +17,8 @@ from engine.run import RunDirectory
 from evaluation.calculate_iou import OverlapOptions
 from evaluation.figures import AttentionRow, attention_figure, overlap_figure
 from evaluation.grid import Grid, open_grid
-from evaluation.outputs import AttentionMaps, Outputs, OutputStore
+from evaluation.kept import AttentionMaps
+from evaluation.outputs import OutputStore
 from evaluation.results import publish
 from evaluation.table import Row
 from metrics.agreement import ensemble_logits
@@ -34,7 +38,7 @@ def publish_overlap(options: OverlapOptions) -> None:
     """Print and write the overlap of each group, and draw it."""
     grid, store, runs = open_grid(options)
     measure = Measure(grid, store, options)
-    students = grid.with_teachers(runs)
+    students = measure.with_maps(grid.with_teachers(runs))
     rows = measure.teachers_rows(students) if options.group == "T_T" else measure.rows(students)
     if not rows:
         raise UserError(f"no cell of {' '.join(options.cells)} has the models that this compares")
@@ -43,21 +47,26 @@ def publish_overlap(options: OverlapOptions) -> None:
         rows,
         COLUMNS,
         {"": overlap_figure(rows), **measure.overlays(students)},
-        f"target class: {options.target}; threshold {options.threshold} of each map's range; "
-        "chance: each model's mask from another image;\niou: mean over images with its 95% "
-        "bootstrap interval; iou_pooled: total intersection / total union",
+        f"{options.images}; target class: {options.target}; threshold {options.threshold} of each "
+        "map's range;\nchance: each model's mask from another image; iou: mean over images with "
+        "its 95% bootstrap interval;\niou_pooled: total intersection / total union of the set",
         store.summary(),
     )
 
 
 class Measure:
-    """The overlaps of a grid under one choice of target and threshold."""
+    """The overlaps of a grid under one choice of images, target and threshold. All models of a
+    group are asked about the images and the view of its last one."""
 
     def __init__(self, grid: Grid, store: OutputStore, options: OverlapOptions) -> None:
         self.grid, self.store, self.options = grid, store, options
 
+    def with_maps(self, students: Sequence[RunDirectory]) -> list[RunDirectory]:
+        """The students whose models all have maps; the others are named on stderr."""
+        return [run for run in students if self._says_that_all_have_maps(run)]
+
     def teachers_rows(self, students: Sequence[RunDirectory]) -> list[Row]:
-        """A row for each set of two or three teachers that some student has."""
+        """A row for each set of two or more teachers that some student has."""
         groups = dict.fromkeys(run.cell.teachers for run in students if len(run.cell.teachers) > 1)
         return [self._teachers_row(cells) for cells in groups]
 
@@ -70,41 +79,57 @@ class Measure:
         ends = {str(run.cell): run for run in (*students[:1], *students[-1:])}
         return {f"_maps_{name}": self._overlay(run) for name, run in ends.items()}
 
+    def _says_that_all_have_maps(self, run: RunDirectory) -> bool:
+        models = self._models(run)
+        without = [str(own.cell) for own in models if self._maps_of(own, models[-1]) is None]
+        if without:
+            print(
+                f"left out: {run.cell}: no attention maps are known of the net of "
+                f"{' and '.join(without)}",
+                file=sys.stderr,
+            )
+        return not without
+
+    def _models(self, run: RunDirectory) -> list[RunDirectory]:
+        """The runs that are compared: the teachers', then the student's where it takes part."""
+        teachers = self.grid.teachers(run.cell.teachers)
+        return teachers if self.options.group == "T_T" and len(teachers) > 1 else [*teachers, run]
+
     def _teachers_row(self, cells: Sequence[TeacherCell]) -> Row:
-        outputs = self._teachers(cells)
-        maps = self._maps(outputs, outputs)
-        size = outputs[0].image_size
+        runs = self.grid.teachers(cells)
+        kept = [self._maps_of(run, runs[-1]) for run in runs]
+        maps, size = self._selected(kept, kept), int(kept[-1].image_size)
         row = {"cell": "_".join(map(str, cells)), "seed": 0} | self._overlap("iou", maps, size)
-        return row | self._object(maps, outputs[0], size)
+        return row | self._object(maps, kept[0], runs[-1]) | self.store.stamp(*runs)
 
     def _student_row(self, run: RunDirectory) -> Row:
-        teachers = self._teachers(run.cell.teachers)
-        outputs = [*teachers, self.store.get(run)]
-        maps = self._maps(outputs, teachers)
-        size = outputs[-1].image_size
+        runs = [*self.grid.teachers(run.cell.teachers), run]
+        kept = [self._maps_of(own, run) for own in runs]
+        maps, size = self._selected(kept, kept[:-1]), int(kept[-1].image_size)
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
         for cell, own in zip(run.cell.teachers, maps, strict=False):
             row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
-        return row | self._object(maps[-1:], outputs[0], size)
+        return row | self._object(maps[-1:], kept[0], run) | self.store.stamp(*runs)
 
-    def _teachers(self, cells: Sequence[TeacherCell]) -> list[Outputs]:
-        return [self.store.get(run) for run in self.grid.teachers(cells)]
+    def _maps_of(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps | None:
+        options = self.options
+        return self.store.maps(run, split=options.split, view=options.view, like=like)
 
-    def _maps(self, outputs: Sequence[Outputs], teachers: Sequence[Outputs]) -> list[torch.Tensor]:
+    def _selected(
+        self, kept: Sequence[AttentionMaps], teachers: Sequence[AttentionMaps]
+    ) -> list[torch.Tensor]:
         """One (n, h, w) map a model, of the target that all share unless it is "predicted"."""
-        return [
-            own.maps.select(target_of(self.options.target, own, teachers, own.maps))
-            for own in outputs
-        ]
+        return [own.select(target_of(self.options.target, own, teachers)) for own in kept]
 
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
         found = set_overlap(maps, size, threshold=self.options.threshold)
         row = means_with_intervals({name: found.per_image})
         return row | {f"{name}_chance": found.chance, f"{name}_pooled": found.pooled}
 
-    def _object(self, maps: Sequence[torch.Tensor], outputs: Outputs, size: int) -> Row:
+    def _object(self, maps: Sequence[torch.Tensor], kept: AttentionMaps, like: RunDirectory) -> Row:
         """Overlap with the true object, mean over the models, where the data set knows it."""
-        objects = object_masks(self.store, outputs, size)
+        size = int(kept.image_size)
+        objects = self._objects(kept, like, size)
         if objects is None:
             return {}
         masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
@@ -119,42 +144,50 @@ class Measure:
             }
         )
 
+    def _objects(self, kept: AttentionMaps, like: RunDirectory, size: int) -> torch.Tensor | None:
+        """True objects (n, size, size) bool, under the test view alone: other views move them."""
+        masks = self.store.images(like, self.options.split).masks
+        if masks is None or self.options.view != "test":
+            return None
+        return object_masks(masks[kept.index.numpy()], size)
+
     def _overlay(self, run: RunDirectory) -> Figure:
-        teachers = self._teachers(run.cell.teachers)
-        outputs = [*teachers, self.store.get(run)]
-        size = outputs[-1].image_size
-        maps = [own[:DRAWN_IMAGES] for own in self._maps(outputs, teachers)]
+        runs = [*self.grid.teachers(run.cell.teachers), run]
+        kept = [self._maps_of(own, run) for own in runs]
+        if kept[-1] is None:  # the student, where its teachers alone are compared
+            runs, kept = runs[:-1], kept[:-1]
+        size = int(kept[0].image_size)
+        teachers = kept[: len(run.cell.teachers)]
+        maps = [own[:DRAWN_IMAGES] for own in self._selected(kept, teachers)]
         masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
-        images = self.store.images("test")
-        index = outputs[0].index[outputs[0].maps.rows][:DRAWN_IMAGES].tolist()
         rows = [
-            AttentionRow(images.image(k), [own[i] for own in maps], [own[i] for own in masks])
-            for i, k in enumerate(index)
+            AttentionRow(self._picture(run, k), [own[i] for own in maps], [own[i] for own in masks])
+            for i, k in enumerate(kept[0].index[:DRAWN_IMAGES].tolist())
         ]
-        return attention_figure(rows, [*map(str, run.cell.teachers), "student"])
+        return attention_figure(rows, [*map(str, run.cell.teachers), "student"][: len(runs)])
+
+    def _picture(self, run: RunDirectory, index: int) -> Image.Image:
+        """What the models saw."""
+        sources, options = self.store.sources, self.options
+        seen = sources.picture(sources.of(run), options.split, options.view, index)
+        return Image.fromarray(seen.permute(1, 2, 0).numpy())
 
 
 def target_of(
-    name: str, own: Outputs, teachers: Sequence[Outputs], maps: AttentionMaps
+    name: str, own: AttentionMaps, teachers: Sequence[AttentionMaps]
 ) -> str | torch.Tensor:
-    """The classes (n,) whose maps are compared, or "class_sum", for the images that have maps."""
+    """The classes (n,) whose maps are compared, or "class_sum"."""
     if name == "class_sum":
         return name
     if name == "label":
-        return own.labels[maps.rows]
+        return own.labels
     if name == "predicted":
-        return own.logits[maps.rows].argmax(1)
-    stacked = torch.stack([teacher.logits[maps.rows] for teacher in teachers])
-    return ensemble_logits(stacked).argmax(1)
+        return own.logits.argmax(1)
+    return ensemble_logits(torch.stack([teacher.logits for teacher in teachers])).argmax(1)
 
 
-def object_masks(store: OutputStore, outputs: Outputs, size: int) -> torch.Tensor | None:
-    """True objects (n, size, size) under the test view, bool; None where they are not known.
-
-    The test view of a set with masks only resizes, so the mask is resized alike.
-    """
-    masks = store.images("test").masks
-    if masks is None:
-        return None
-    chosen = torch.from_numpy(masks[outputs.index[outputs.maps.rows].numpy()])
-    return F.interpolate(chosen[:, None].float(), (size, size), mode="nearest")[:, 0] > 0.5
+def object_masks(masks: np.ndarray, size: int) -> torch.Tensor:
+    """True objects (n, H, W) bool as the test view has them, (n, size, size): it only resizes in
+    the sets that know them."""
+    chosen = torch.from_numpy(masks)[:, None].float()
+    return F.interpolate(chosen, (size, size), mode="nearest")[:, 0] > 0.5

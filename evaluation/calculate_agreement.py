@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 from dataloader.errors import run_program
 from engine.config import option
-from evaluation.options import MeasureOptions, parse_options
+from evaluation.options import ViewedOptions, parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgreementOptions(MeasureOptions):
+class AgreementOptions(ViewedOptions):
     """What the agreement can be asked."""
 
-    cells: tuple[str, ...] = option(("1T", "2T", "3T"), "students, or groups (or CELLS)")
-    name: str = option("agreement", "of the result files beside the runs")
+    cells: tuple[str, ...] = option(
+        ("1T", "2T", "3T"), "students, or groups (or CELLS)", operational=True
+    )
+    name: str = option("agreement", "of the result files beside the runs", operational=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataloader.errors import run_program
-from dataloader.views import VIEW_NAMES
 from engine.config import option
-from evaluation.options import MeasureOptions, parse_options
+from evaluation.options import ViewedOptions, parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationOptions(MeasureOptions):
+class CalibrationOptions(ViewedOptions):
     """What the calibration can be asked besides."""
 
-    split: str = option("test", "images", choices=("test", "train"))
-    view: str = option("test", "view of the images", choices=VIEW_NAMES)
     bins: int = option(15, "equal-width bins of confidence", at_least=1, at_most=1000)
-    cells: tuple[str, ...] = option(("T", "0T", "1T", "2T"), "cells, or groups (or CELLS)")
-    name: str = option("ece", "of the result files beside the runs")
+    cells: tuple[str, ...] = option(
+        ("T", "0T", "1T", "2T"), "cells, or groups (or CELLS)", operational=True
+    )
+    name: str = option("ece", "of the result files beside the runs", operational=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 from dataloader.errors import run_program
 from engine.config import option
-from evaluation.options import MeasureOptions, parse_options
+from evaluation.options import ViewedOptions, parse_options
 
 GROUPS = ("T_T", "T_S")
 TARGETS = ("ensemble", "label", "predicted", "class_sum")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverlapOptions(MeasureOptions):
+class OverlapOptions(ViewedOptions):
     """What the overlap can be asked besides."""
 
     group: str = option("T_T", "teachers with each other, or with the student", choices=GROUPS)
     target: str = option("ensemble", "class whose maps are compared", choices=TARGETS)
     threshold: float = option(0.4, "of each map's range, above which it looks", at_least=0, below=1)
-    cells: tuple[str, ...] = option(("2T",), "students, or groups (or CELLS)")
-    name: str = option("", "of the result files beside the runs (iou_<group>)")
+    cells: tuple[str, ...] = option(("2T",), "students, or groups (or CELLS)", operational=True)
+    name: str = option("", "of the result files beside the runs (iou_<group>)", operational=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

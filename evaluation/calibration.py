@@ -7,18 +7,17 @@ import torch
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.figures import reliability_figure
 from evaluation.grid import open_grid
-from evaluation.outputs import Outputs
+from evaluation.kept import Answers
 from evaluation.results import publish
 from evaluation.table import Row
-from metrics.agreement import correct_per_sample, top1_accuracy
-from metrics.bootstrap import bootstrap_calibration_error, means_with_intervals
+from metrics.bootstrap import bootstrap_calibration_gap, means_with_intervals
 from metrics.calibration import (
-    brier_score_per_sample,
-    equal_mass_calibration_error,
-    expected_calibration_error,
-    maximum_calibration_error,
-    negative_log_likelihood_per_sample,
-    reliability_bins,
+    calibration_gap,
+    equal_mass_sums,
+    equal_width_sums,
+    largest_gap,
+    reliability,
+    sample_columns,
 )
 from metrics.shots import SHOT_GROUPS, members
 
@@ -35,56 +34,51 @@ def publish_calibration(options: CalibrationOptions) -> None:
     _, store, runs = open_grid(options)
     rows, diagrams = [], {}
     for run in runs:
-        outputs = store.get(run, split=options.split, view=options.view)
-        rows.append(
-            {
-                "cell": str(run.cell),
-                "seed": run.seed,
-                **calibration(outputs, options.bins, store.shot_groups),
-            }
-        )
-        diagrams.setdefault(
-            str(run.cell), reliability_bins(outputs.logits, outputs.labels, n_bins=options.bins)
-        )
+        answers = store.answers(run, split=options.split, view=options.view)
+        measured = calibration(answers, options.bins, store.sources.shot_groups(run))
+        rows.append({"cell": str(run.cell), "seed": run.seed, **measured, **store.stamp(run)})
+        sums = equal_width_sums(_columns(answers), options.bins)
+        diagrams.setdefault(str(run.cell), reliability(sums))
     publish(
         options.folder / options.name,
         rows,
         COLUMNS,
         reliability_figure(diagrams),
-        f"{options.split} images, {options.view} view; ECE over {options.bins} equal-width bins "
+        f"{options.images}; ECE over {options.bins} equal-width bins "
         f"with its 95% bootstrap interval;\nece_bin_mean: unweighted over {REFERENCE_BINS} bins, "
         "as the paper reports it",
         store.summary(),
     )  # fmt: skip
 
 
-def calibration(outputs: Outputs, bins: int, shot_groups: torch.Tensor | None) -> Row:
+def calibration(answers: Answers, bins: int, shot_groups: torch.Tensor | None) -> Row:
     """Every calibration measure of one model; intervals at 95%. With `shot_groups` (C,), top-1 and
     ECE also over the images of many-, medium- and few-shot classes."""
-    logits, labels = outputs.logits, outputs.labels
-    row = _calibration(logits, labels, bins)
+    columns = _columns(answers)
+    row = means_with_intervals(
+        {"top1": answers.correct, "nll_nats": answers.nll_nats, "brier": answers.brier}
+    )
+    row |= _binned(columns, bins)
     if shot_groups is not None:
-        for name, chosen in members(shot_groups, labels).items():
-            group = logits[chosen], labels[chosen]
-            row[f"top1_{name}"] = top1_accuracy(*group)
-            row[f"ece_{name}"] = expected_calibration_error(*group, n_bins=bins)
+        for name, chosen in members(shot_groups, answers.labels).items():
+            row[f"top1_{name}"] = answers.correct[chosen].double().mean().item()
+            row[f"ece_{name}"] = calibration_gap(equal_width_sums(columns[chosen], bins)).item()
     return row
 
 
-def _calibration(logits: torch.Tensor, labels: torch.Tensor, bins: int) -> Row:
-    per_sample = {
-        "top1": correct_per_sample(logits, labels),
-        "nll_nats": negative_log_likelihood_per_sample(logits, labels),
-        "brier": brier_score_per_sample(logits, labels),
-    }
-    low, high = bootstrap_calibration_error(logits, labels, n_bins=bins)
-    return means_with_intervals(per_sample) | {
-        "ece": expected_calibration_error(logits, labels, n_bins=bins),
+def _binned(columns: torch.Tensor, bins: int) -> Row:
+    sums = equal_width_sums(columns, bins)
+    of_reference = equal_width_sums(columns, REFERENCE_BINS)
+    low, high = bootstrap_calibration_gap(columns, n_bins=bins)
+    return {
+        "ece": calibration_gap(sums).item(),
         "ece_low": low,
         "ece_high": high,
-        "mce": maximum_calibration_error(logits, labels, n_bins=bins),
-        "ece_equal_mass": equal_mass_calibration_error(logits, labels, n_bins=bins),
-        "ece_bin_mean": expected_calibration_error(
-            logits, labels, n_bins=REFERENCE_BINS, weighting="bin"
-        ),
+        "mce": largest_gap(sums).item(),
+        "ece_equal_mass": calibration_gap(equal_mass_sums(columns, bins)).item(),
+        "ece_bin_mean": calibration_gap(of_reference, weighting="bin").item(),
     }
+
+
+def _columns(answers: Answers) -> torch.Tensor:
+    return sample_columns(answers.correct, answers.confidence)

@@ -3,38 +3,91 @@ share. Imports nothing heavy, so that `--help` answers at once."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dataloader.views import VIEW_NAMES
 from engine.config import ON_BAD_IMAGE, WHICH_CHECKPOINT, Settings, option
 from engine.flags import parse
+
+SPLITS = ("test", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions(Settings):
-    """What the measurements have in common."""
+    """What the measurements have in common. Of `None` each run's own setting is taken."""
 
-    dataset: str = option("CIFAR100", "data set of the runs (or DATASET)")
-    output_dir: str = option("runs", "folder that holds the runs")
-    data_path: str = option("data", "folder with the data sets (or DATA)")
-    list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the data's")
-    on_bad_image: str = option("error", "an image that cannot be read", choices=ON_BAD_IMAGE)
-    cells: tuple[str, ...] = option((), "names, or the groups T, 0T, 1T, 2T, 3T (or CELLS)")
-    seeds: tuple[int, ...] = option((), "of students; all there are without it", at_least=0)
+    dataset: str = option("CIFAR100", "data set of the runs (or DATASET)", operational=True)
+    output_dir: str = option("runs", "folder that holds the runs", operational=True)
+    cells: tuple[str, ...] = option(
+        (), "names, or the groups T, 0T, 1T, 2T, 3T (or CELLS)", operational=True
+    )
+    seeds: tuple[int, ...] = option(
+        (), "of students; all there are without it", at_least=0, operational=True
+    )
     checkpoint: str = option("last", "epoch that is measured", choices=WHICH_CHECKPOINT)
-    device: str = option("auto", "auto, cpu, cuda or cuda:N")
-    batch_size: int = option(256, "images a forward pass", at_least=1)
-    workers: int = option(0, "processes that compute views", at_least=0)
+
+    data_path: str | None = option(
+        None, "folder with the data sets (or DATA), if not the run's", operational=True
+    )
+    train_list: str | None = option(None, "list file of training images, if not the run's")
+    list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the run's")
+    holdout_fraction: float | None = option(
+        None, "share held out of the training set, if not the run's", at_least=0, below=1
+    )
+    image_size: int | None = option(
+        None, "height and width of the views, if not the run's", at_least=8, at_most=4096
+    )
+    on_bad_image: str | None = option(
+        None, "an image that cannot be read, if not as in the run", choices=ON_BAD_IMAGE
+    )
+    max_images: int | None = option(
+        None, "a quick look at so many evenly spaced images of a split", at_least=1
+    )
+    maps: int | None = option(
+        None,
+        "evenly spaced images whose attention maps are kept (what fits in 256 MB)",
+        at_least=0,
+    )
     view_seed: int = option(0, "seed of the random views", at_least=0)
-    name: str = option("", "of the result files beside the runs")
+
+    device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
+    batch_size: int = option(256, "images a forward pass", at_least=1, operational=True)
+    workers: int | None = option(
+        None, "processes that compute views, if not as many as in the run", at_least=0,
+        operational=True,
+    )  # fmt: skip
+    name: str = option("", "of the result files beside the runs", operational=True)
 
     @property
     def folder(self) -> Path:
         """Where the data set's runs and results are."""
         return Path(self.output_dir) / self.dataset
+
+    @property
+    def asked(self) -> str:
+        """What the numbers depend on besides the runs: one text for each way to measure."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
+                  if not f.metadata["operational"]}  # fmt: skip
+        return " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewedOptions(MeasureOptions):
+    """What a measurement on one split under one view can be asked besides."""
+
+    split: str = option("test", "images", choices=SPLITS)
+    view: str = option("test", "view of the images", choices=VIEW_NAMES)
+
+    @property
+    def images(self) -> str:
+        """The images, as a table's note says it."""
+        most = "" if self.max_images is None else f"{self.max_images} evenly spaced "
+        return f"{most}{self.split} images, {self.view} view"
 
 
 Options = TypeVar("Options", bound=MeasureOptions)

@@ -1,88 +1,59 @@
 """What each model says of each image, computed once and kept beside its run.
 
-runs/<dataset>/<cell>/seed<k>/outputs/<split>-<view>.npz holds logits and, for the test view, low
-resolution attention maps. It is made from one forward pass, on the same pixels for every model,
-and made again when anything that it is a function of changes (`OutputStore._key`). Every measure
-is arithmetic on these files.
+runs/<dataset>/<cell>/seed<k>/outputs/<split>-<view>.npz holds answers, <split>-<view>-maps.npz low
+resolution attention maps. Both are made from one forward pass, on the same pixels for every model,
+and made again when anything that they are a function of changes (`OutputStore._key`). Every
+measure is arithmetic on these files.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
-import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
-from torchvision.models import VisionTransformer
-from tqdm import tqdm
 
-from dataloader.datasets import load_split, parse_dataset
 from dataloader.errors import UserError
-from dataloader.files import sha256, write_bytes
-from dataloader.image_set import Images
-from dataloader.loader import Batch, ViewLoader
-from dataloader.views import View
+from dataloader.image_set import Images, evenly_spaced
+from dataloader.loader import Batch
 from engine.checkpoint import load_model
 from engine.compute import Compute, pick_device
+from engine.environment import commit
+from engine.progress import Progress
 from engine.run import RunDirectory
-from engine.shots import shot_groups_of
+from engine.source import Source
+from evaluation.forward import collect, has_maps
+from evaluation.kept import Answers, AttentionMaps, Kept, read, size_of, write
 from evaluation.options import MeasureOptions
-from metrics.attention import (
-    attention_with_logits,
-    class_maps,
-    classifier_weight,
-    forward_with_features,
-)
+from evaluation.provenance import CheckpointHashes
+from evaluation.sources import Sources
+from evaluation.table import Row
 
+FORMAT = 3  # of the files; a change makes all outputs anew
+PRECISION = "none"  # float32, whatever the run was trained in
 # A class map takes at most 8 x 8 half-precision values, so that a model's maps fit in 256 MiB:
 # all test images of CIFAR-100, some 2,000 evenly spaced ones of ImageNet.
 MAP_BYTES = 2**28
 BYTES_PER_CLASS_MAP = 8 * 8 * 2
-FORMAT = 2  # of the file; a change makes all outputs anew
-ARRAYS = ("index", "logits", "labels")
-HELD_OUTPUTS = 8  # in memory: the models of a cell and its neighbours in the grid
+LOGIT_BYTES = 2**28  # all of ImageNet's validation images, and not its training images
+HELD_BYTES = 2**30  # of all outputs that are in memory
+SUFFIXES = {Answers: ".npz", AttentionMaps: "-maps.npz"}
 
 
 @dataclass(frozen=True)
-class AttentionMaps:
-    """Maps of some images, each scaled to [-1, 1]: every use of a map ignores its scale.
+class Wanted:
+    """A model, and the images and view that it is asked about: those of a source, which is the
+    model's own run's or, where several models are compared, one for all."""
 
-    rows: (n,) their rows among the outputs; of_class: (n, C, h, w) float16, the mean over classes
-    subtracted, or (n, 1, h, w) where the map knows no class (attention rollout);
-    class_sum: (n, h, w) float32, the raw maps of all classes added.
-    """
-
-    rows: torch.Tensor
-    of_class: torch.Tensor
-    class_sum: torch.Tensor
-
-    def select(self, target: str | torch.Tensor) -> torch.Tensor:
-        """(n, h, w) float32 maps of the (n,) target classes, or of "class_sum"."""
-        if isinstance(target, str):
-            return self.class_sum
-        if self.of_class.shape[1] == 1:
-            return self.of_class[:, 0].float()
-        return self.of_class[torch.arange(len(target)), target].float()
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """A model on a split under a view, a row an image that could be read.
-
-    index: (N,) positions in the split; logits: (N, C) float32; labels: (N,); maps or None.
-    """
-
-    index: torch.Tensor
-    logits: torch.Tensor
-    labels: torch.Tensor
-    maps: AttentionMaps | None
-    image_size: int  # pixels
+    run: RunDirectory
+    source: Source
+    split: str
+    view: str
 
 
 @dataclass
@@ -92,62 +63,58 @@ class OutputStore:
     options: MeasureOptions
     forward_passes: list[Path] = field(default_factory=list)  # the file that each one filled
     reused: set[Path] = field(default_factory=set)
-    _splits: dict[str, Images] = field(default_factory=dict, repr=False)
-    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
-    _hashes: dict[tuple[Path, int, int], str] = field(default_factory=dict, repr=False)
-    _recent: dict[tuple[Path, str], Outputs] = field(default_factory=dict, repr=False)
+    hashes: CheckpointHashes = field(default_factory=CheckpointHashes)
+    _held: dict[tuple[Path, str], Answers | AttentionMaps] = field(default_factory=dict, repr=False)
 
-    def get(self, run: RunDirectory, *, split: str = "test", view: str = "test") -> Outputs:
-        """The outputs of `run`'s checkpoint on every image of the split under the view."""
-        checkpoint = run.checkpoint(self.options.checkpoint)
-        key = self._key(run, split, view)
-        path = run.outputs / self._file_name(split, view)
-        if (path, key) not in self._recent:
-            self._recent[path, key] = self._read_or_run(path, key, checkpoint, split, view)
-            if len(self._recent) > HELD_OUTPUTS:
-                self._recent.pop(next(iter(self._recent)))
-        return self._recent[path, key]
+    @cached_property
+    def sources(self) -> Sources:
+        """Where images come from."""
+        return Sources(self.options)
 
-    def _key(self, run: RunDirectory, split: str, view: str) -> str:
-        """All that outputs are a function of: the checkpoint, what the view does and its seed, the
-        images and labels, the precision, and the format of the file."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "checkpoint": self._hash(run.checkpoint(self.options.checkpoint)),
-                "view": self._view(view, run.saved_settings()["image_size"]).description,
-                "view_seed": self.options.view_seed,
-                "images": self._fingerprint(split),
-                "precision": self._compute.amp,
-            }
-        )
+    def answers(
+        self,
+        run: RunDirectory,
+        *,
+        split: str = "test",
+        view: str = "test",
+        like: RunDirectory | None = None,
+    ) -> Answers:
+        """The answers of `run`'s checkpoint to every image of the split under the view: of its own
+        run's, or of the run `like`."""
+        wanted = Wanted(run, self.sources.of(like or run), split, view)
+        return self._kept(wanted, Answers) or self._forward(wanted)[0]
 
-    def _hash(self, path: Path) -> str:
-        """SHA-256 of a checkpoint, computed once for each state of the file."""
-        state = path.stat()
-        key = (path, state.st_mtime_ns, state.st_size)
-        if key not in self._hashes:
-            self._hashes[key] = sha256(path)
-        return self._hashes[key]
+    def maps(
+        self,
+        run: RunDirectory,
+        *,
+        split: str = "test",
+        view: str = "test",
+        like: RunDirectory | None = None,
+    ) -> AttentionMaps | None:
+        """Where it looks on evenly spaced images of these; None where its net has no maps.
 
-    def _fingerprint(self, split: str) -> str:
-        if split not in self._fingerprints:
-            self._fingerprints[split] = self.images(split).fingerprint()
-        return self._fingerprints[split]
+        UserError where none are kept (`--maps 0`).
+        """
+        if self.options.maps == 0:
+            raise UserError("--maps 0 keeps no attention maps, and they are what is compared here")
+        wanted = Wanted(run, self.sources.of(like or run), split, view)
+        kept = self._kept(wanted, AttentionMaps)
+        if kept is None and has_maps(self._model(wanted)):
+            return self._forward(wanted, look=True)[1]
+        return kept
 
-    def _view(self, view: str, size: int) -> View:
-        return parse_dataset(self.options.dataset).family.view(view, size)
+    def images(self, like: RunDirectory, split: str) -> Images:
+        """The images that models are asked about."""
+        return self.sources.images(self.sources.of(like), split)
 
-    def images(self, split: str) -> Images:
-        """The images of a split."""
-        if split not in self._splits:
-            self._splits[split] = load_split(
-                self.options.dataset,
-                split,
-                Path(self.options.data_path),
-                list_path=Path(lists) if (lists := self.options.list_path) else None,
-            )
-        return self._splits[split]
+    def stamp(self, *runs: RunDirectory) -> Row:
+        """Where a row's numbers come from: how they were asked for, the code's commit, and the
+        SHA-256 of each checkpoint by its place among the runs."""
+        paths = [run.checkpoint(self.options.checkpoint) for run in dict.fromkeys(runs)]
+        names = [path.relative_to(self.options.folder).as_posix() for path in paths]
+        hashes = dict(zip(names, map(self.hashes.of, paths), strict=True))
+        return {"asked": self.options.asked, "commit": self._commit, "checkpoints": hashes}
 
     def summary(self) -> str:
         """How many models were run and how many outputs were there already."""
@@ -158,128 +125,106 @@ class OutputStore:
             f"{repeated} repeated), outputs read from disk: {reused}"
         )
 
-    def _read_or_run(
-        self, path: Path, key: str, checkpoint: Path, split: str, view: str
-    ) -> Outputs:
-        kept = _read(path, key)
-        if kept is not None:
+    @cached_property
+    def _commit(self) -> str:
+        return commit()
+
+    def _kept(self, wanted: Wanted, kind: type[Kept]) -> Kept | None:
+        """What is in memory or on disk and current."""
+        path, key = self._path(wanted, kind), self._key(wanted, kind)
+        if (path, key) in self._held:
+            return self._held[path, key]
+        if (kept := read(path, key, kind)) is not None:
             self.reused.add(path)
-            return kept
-        outputs = self._forward(checkpoint, split, view)
-        _write(path, key, outputs)
-        self.forward_passes.append(path)
-        return outputs
+            self._hold(path, key, kept)
+        return kept
 
-    @cached_property
-    def shot_groups(self) -> torch.Tensor | None:
-        """(C,) many-, medium- or few-shot group of each class; None for a balanced set."""
-        return shot_groups_of(self.images("train"))
+    def _keep(self, wanted: Wanted, made: Answers | AttentionMaps) -> None:
+        path, key = self._path(wanted, type(made)), self._key(wanted, type(made))
+        write(path, key, made)
+        self._hold(path, key, made)
 
-    @cached_property
-    def _compute(self) -> Compute:
-        statistics = parse_dataset(self.options.dataset).family.statistics
-        return Compute(pick_device(self.options.device), "none", statistics)
+    def _hold(self, path: Path, key: str, kept: Answers | AttentionMaps) -> None:
+        """In memory, where the oldest make room for it."""
+        self._held[path, key] = kept
+        while len(self._held) > 1 and sum(map(size_of, self._held.values())) > HELD_BYTES:
+            self._held.pop(next(iter(self._held)))
 
-    def _file_name(self, split: str, view: str) -> str:
-        seed = f"-seed{self.options.view_seed}" if self.options.view_seed else ""
-        which = "" if self.options.checkpoint == "last" else f"-{self.options.checkpoint}"
-        return f"{split}-{view}{seed}{which}.npz"
+    def _key(self, wanted: Wanted, kind: type) -> str:
+        """All that outputs are a function of: the checkpoint, what the view does and its seed, the
+        images and labels, the precision, and the format of the file; of maps their number too."""
+        checkpoint = wanted.run.checkpoint(self.options.checkpoint)
+        what = {
+            "format": FORMAT,
+            "checkpoint": self.hashes.of(checkpoint),
+            "view": wanted.source.view(wanted.view).description,
+            "view_seed": self.options.view_seed,
+            "images": self.sources.fingerprint(wanted.source, wanted.split),
+            "precision": PRECISION,
+        }
+        if kind is AttentionMaps:
+            what["maps"] = len(self._mapped(wanted))
+        return json.dumps(what)
 
-    def _forward(self, checkpoint: Path, split: str, view: str) -> Outputs:
-        header, model = load_model(checkpoint)
-        images = self.images(split)
-        loader = ViewLoader(
-            images,
-            self._view(view, header.image_size),
-            seed=self.options.view_seed,
-            batch_size=self.options.batch_size,
-            workers=self.options.workers,
-            on_bad_image=self.options.on_bad_image,
-        )
-        name = f"{checkpoint.parent} {split} {view}"
-        batches = tqdm(loader.epoch(0), name, len(loader), leave=False, disable=None)
-        mapped = _mapped_images(images) if view == "test" else torch.empty(0, dtype=torch.long)
-        model = self._compute.place(model)
-        index, logits, labels, maps = _collect(model, batches, self._compute, mapped)
-        if not torch.isfinite(logits).all():
+    def _path(self, wanted: Wanted, kind: type) -> Path:
+        """Outputs on other images than the run's own have a file of their own."""
+        options = self.options
+        parts = [wanted.split, wanted.view]
+        parts += [f"seed{options.view_seed}"] if options.view_seed else []
+        parts += ["best"] if options.checkpoint == "best" else []
+        parts += [f"{options.max_images}images"] if options.max_images else []
+        if wanted.source != self.sources.of(wanted.run):
+            parts.append(hashlib.sha256(repr(wanted.source).encode()).hexdigest()[:8])
+        return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
+
+    def _model(self, wanted: Wanted) -> nn.Module:
+        return load_model(wanted.run.checkpoint(self.options.checkpoint))[1]
+
+    def _forward(
+        self, wanted: Wanted, *, look: bool = False
+    ) -> tuple[Answers, AttentionMaps | None]:
+        """Ask the model. Its maps are kept where it is asked to look, and along with its answers
+        under the test view, where the overlap of maps is usually measured."""
+        model = self._model(wanted)
+        look = (look or (wanted.split, wanted.view) == ("test", "test")) and has_maps(model)
+        compute = Compute(pick_device(self.options.device), PRECISION, wanted.source.statistics)
+        loader = self.sources.loader(wanted.run, wanted.source, wanted.split, wanted.view)
+        name = f"{wanted.run.path} {wanted.split} {wanted.view}"
+        progress = Progress(name, total=len(loader), done=0, logs=[])
+        try:
+            answers, maps = collect(
+                compute.place(model),
+                _counted(loader.epoch(0), progress),
+                compute,
+                most=len(loader.images),
+                mapped=self._mapped(wanted) if look else torch.empty(0, dtype=torch.long),
+                keep_logits=self._keeps_logits(wanted),
+            )
+        finally:
+            progress.close()
+        if not torch.isfinite(answers.nll_nats + answers.entropy_nats).all():
+            checkpoint = wanted.run.checkpoint(self.options.checkpoint)
             raise UserError(f"{checkpoint} answers with NaN or infinity: train it anew")
-        return Outputs(index, logits, labels, maps, header.image_size)
+        self._keep(wanted, answers)
+        if maps is not None:
+            self._keep(wanted, maps)
+        self.forward_passes.append(self._path(wanted, Answers))
+        return answers, maps
+
+    def _mapped(self, wanted: Wanted) -> torch.Tensor:
+        """Evenly spaced images whose maps are kept: as many as MAP_BYTES hold, or as asked."""
+        images = self.sources.images(wanted.source, wanted.split)
+        most = MAP_BYTES // (BYTES_PER_CLASS_MAP * images.num_classes)
+        if self.options.maps is not None:
+            most = self.options.maps
+        return torch.from_numpy(evenly_spaced(len(images), most))
+
+    def _keeps_logits(self, wanted: Wanted) -> bool:
+        images = self.sources.images(wanted.source, wanted.split)
+        return 4 * len(images) * images.num_classes <= LOGIT_BYTES
 
 
-def _mapped_images(images: Images) -> torch.Tensor:
-    """Evenly spaced images whose maps are kept: as many as MAP_BYTES hold."""
-    most = min(MAP_BYTES // (BYTES_PER_CLASS_MAP * images.num_classes), len(images))
-    return torch.linspace(0, len(images) - 1, most, dtype=torch.float64).round().long().unique()
-
-
-@torch.no_grad()
-def _collect(
-    model: nn.Module, batches: Iterable[Batch], compute: Compute, mapped: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, AttentionMaps | None]:
-    """Index, logits and labels of all batches, and the maps of the `mapped` indices."""
-    indices, logits, labels, maps = [], [], [], []
-    for index, views, batch_labels in batches:
-        inputs = compute.inputs(views)
-        chosen = torch.isin(index, mapped)
-        if chosen.any():
-            found, *kept = _logits_and_maps(model, inputs, chosen.to(inputs.device))
-            maps.append([part.cpu() for part in kept])
-        else:
-            found = model(inputs)
-        indices.append(index)
-        logits.append(found.float().cpu())
-        labels.append(batch_labels)
-    index = torch.cat(indices)
-    joined = [torch.cat(parts) for parts in zip(*maps, strict=True)]
-    kept = AttentionMaps(torch.isin(index, mapped).nonzero()[:, 0], *joined) if joined else None
-    return index, torch.cat(logits), torch.cat(labels), kept
-
-
-def _logits_and_maps(
-    model: nn.Module, inputs: torch.Tensor, chosen: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits of all inputs; of the chosen ones the maps of each class and their sum."""
-    if isinstance(model, VisionTransformer):
-        logits, rollout = attention_with_logits(model, inputs)
-        rollout = rollout[chosen]
-        return logits, _scaled(rollout[:, None]).half(), rollout
-    logits, features = forward_with_features(model, inputs)
-    raw = class_maps(features[chosen], classifier_weight(model))
-    centred = raw - raw.mean(dim=1, keepdim=True)
-    return logits, _scaled(centred).half(), _scaled(raw.sum(dim=1)).float()
-
-
-def _scaled(maps: torch.Tensor) -> torch.Tensor:
-    """Each (h, w) map divided by its largest absolute value."""
-    largest = maps.abs().amax(dim=(-2, -1), keepdim=True)
-    return maps / largest.clamp_min(torch.finfo(torch.float32).tiny)
-
-
-def _write(path: Path, key: str, outputs: Outputs) -> None:
-    arrays = {"key": key, "image_size": outputs.image_size}
-    arrays |= {name: getattr(outputs, name) for name in ARRAYS}
-    if outputs.maps is not None:
-        arrays |= {f"maps_{name}": value for name, value in vars(outputs.maps).items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(value) for name, value in arrays.items()})
-    write_bytes(path, buffer.getvalue())
-
-
-def _read(path: Path, key: str) -> Outputs | None:
-    """The kept outputs; None where there are none, or they are damaged or of another checkpoint."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["key"]) != key:
-                return None
-            return _from_arrays(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Outputs:
-    maps = None
-    if "maps_rows" in arrays:
-        names = [f"maps_{part.name}" for part in fields(AttentionMaps)]
-        maps = AttentionMaps(*(torch.from_numpy(arrays[name]) for name in names))
-    index, logits, labels = (torch.from_numpy(arrays[name]) for name in ARRAYS)
-    return Outputs(index, logits, labels, maps, int(arrays["image_size"]))
+def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        progress.step()

@@ -17,8 +17,12 @@ from engine.cells import Cell, grid_order, parse_cell
 from engine.config import Settings, option
 from engine.flags import parse
 from engine.run import Runs
+from evaluation.calculate_ece import CalibrationOptions
+from evaluation.calculate_iou import OverlapOptions
+from evaluation.options import MeasureOptions
+from evaluation.provenance import CheckpointHashes, updated
 from evaluation.seeds import over_seeds, with_spread
-from evaluation.table import Row, format_table, read_json, write_table
+from evaluation.table import Row, format_table, read_json, read_rows, write_table
 from metrics.shots import SHOT_GROUPS
 
 # Columns of the table, and their decimals.
@@ -32,6 +36,12 @@ OWN = {
 }
 MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
 COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
+MEASUREMENTS = {
+    "ece": CalibrationOptions(),
+    "iou_T_T": OverlapOptions(group="T_T"),
+    "iou_T_S": OverlapOptions(group="T_S"),
+    "affinity": MeasureOptions(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +68,7 @@ def publish(options: ReportOptions) -> None:
     finished = [read_json(run.metrics) for run in begun if run.is_finished()]
     if not finished:
         raise UserError(f"no run in {runs.folder} is finished yet")
-    rows = with_measures(grid_rows(finished), runs.folder)
+    rows = with_measures(grid_rows(finished), Tables(runs.folder))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend({metrics["selected_on"] for metrics in finished}))
     print("results:", ", ".join(map(str, write_table(runs.folder / "results", rows))))
@@ -73,11 +83,36 @@ def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
     return over_seeds([_figures(metrics) for metrics in ordered])
 
 
-def with_measures(rows: Sequence[Row], folder: Path) -> list[Row]:
+class Tables:
+    """What has been measured of a data set's runs, asked for in no special way. Rows that no
+    longer hold are named on stderr and left out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._hashes = folder, CheckpointHashes()
+
+    def rows(self, name: str, options: MeasureOptions) -> list[Row]:
+        """The rows of a measurement, of the 1T and 2T script's file and of the 3T script's."""
+        tables = [read_rows(self.folder / f"{stem}.json") for stem in (name, f"{name}_3T")]
+        rows = updated(*tables)
+        return [
+            row
+            for row in rows
+            if row.get("asked", options.asked) == options.asked and self._holds(name, row)
+        ]
+
+    def _holds(self, name: str, row: Row) -> bool:
+        reason = self._hashes.changed(row, self.folder)
+        if reason is not None:
+            what = f"{name} of {row['cell']} seed {row['seed']}"
+            print(f"stale, left out: {what}: {reason}; measure it again", file=sys.stderr)
+        return reason is None
+
+
+def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
     """The rows with what has been measured of each cell so far: ECE; IoU among its teachers and of
     all of them with it; for a teacher, the affinity of its own view."""
-    tables = {name: _measured(folder, name) for name in ("ece", "iou_T_T", "iou_T_S", "affinity")}
-    return [row | _measures_of(parse_cell(row["cell"]), tables) for row in rows]
+    measured = {name: tables.rows(name, options) for name, options in MEASUREMENTS.items()}
+    return [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
 
 
 def legend(selected_on: set[str]) -> str:
@@ -110,13 +145,6 @@ def _figures(metrics: dict[str, Any]) -> Row:
 def _percent(figures: dict[str, float], name: str) -> float | None:
     """A fraction in percent; None where it was not measured."""
     return 100 * figures[name] if name in figures else None
-
-
-def _measured(folder: Path, name: str) -> list[Row]:
-    """The rows of a measurement, of the 1T and 2T script's file and of the 3T script's."""
-    paths = [folder / f"{name}.json", folder / f"{name}_3T.json"]
-    rows = [row for path in paths if path.is_file() for row in read_json(path)]
-    return list({(row["cell"], row["seed"], row.get("view")): row for row in rows}.values())
 
 
 def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:

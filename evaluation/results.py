@@ -9,8 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dataloader.files import write_bytes
+from evaluation.provenance import updated
 from evaluation.seeds import over_seeds, with_spread
-from evaluation.table import Row, format_table, write_table
+from evaluation.table import Row, format_table, read_rows, write_table
 
 DECIMALS = 3
 
@@ -25,6 +26,7 @@ def publish(
 ) -> None:
     """Print the columns that some row has, and the notes; write `stem`.csv, .json and figures.
 
+    The files keep the rows of earlier measurements, of other cells or asked for in another way.
     Where a cell has several seeds, a second table gives mean ± standard deviation over them.
     """
     columns = [name for name in columns if any(name in row for row in rows)]
@@ -35,7 +37,7 @@ def publish(
         print(format_table([_rounded(row, columns, by) for row in gathered]))
     for note in notes:
         print(note)
-    paths = write_table(stem, rows)
+    paths = write_table(stem, updated(read_rows(stem.with_suffix(".json")), rows))
     named = figures if isinstance(figures, Mapping) else {"": figures}
     for suffix, figure in named.items():
         path = stem.with_name(f"{stem.name}{suffix}.png")

@@ -35,7 +35,7 @@ def with_spread(row: Row, name: str, decimals: int) -> str | None:
 def _spread(group: Sequence[Row], by: Sequence[str]) -> Row:
     row: Row = {}
     for name, value in group[0].items():
-        if name == "seed" or name in by or isinstance(value, str):
+        if name == "seed" or name in by or not isinstance(value, int | float | None):
             continue
         values = [other[name] for other in group if other.get(name) is not None]
         row[name] = statistics.fmean(values) if values else None

@@ -27,11 +27,20 @@ def write_table(stem: Path, rows: Sequence[Row]) -> list[Path]:
     text = io.StringIO()
     writer = csv.DictWriter(text, _all_columns(rows), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(_flat, rows))
     paths = [stem.with_suffix(".csv"), stem.with_suffix(".json")]
     write_text(paths[0], text.getvalue())
     write_json(paths[1], list(rows))
     return paths
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table's JSON file; none where there is no file or it holds anything else."""
+    try:
+        content = read_json(path)
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return []
+    return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
 
 
 def read_json(path: Path) -> Any:
@@ -41,6 +50,13 @@ def read_json(path: Path) -> Any:
 
 def _all_columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _flat(row: Row) -> Row:
+    """A row of CSV has no room for a mapping but as its text."""
+    return {
+        name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()
+    }
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ interval then respects their correlation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -131,9 +131,11 @@ def _basic_interval(
 def resampled_sums(values: Tensor, *, resamples: int, seed: int) -> Tensor:
     """Column totals of ``resamples`` draws of n rows with replacement. (n, m) -> (R, m), CPU."""
     generator = torch.Generator().manual_seed(seed)
-    chunks = _chunk_sizes(len(values), resamples)
-    totals = [_resample_counts(len(values), rows, generator) @ values for rows in chunks]
-    return torch.cat(totals)
+    # Taken at once: small tensors between the chunks' large ones would keep their memory in use.
+    totals = values.new_empty(resamples, values.shape[1])
+    for part in totals.split(max(1, CELLS_PER_CHUNK // len(values))):
+        torch.mm(_resample_counts(len(values), len(part), generator), values, out=part)
+    return totals
 
 
 def _resample_counts(n: int, rows: int, generator: torch.Generator) -> Tensor:
@@ -141,12 +143,6 @@ def _resample_counts(n: int, rows: int, generator: torch.Generator) -> Tensor:
     drawn = torch.randint(n, (rows, n), generator=generator)
     cells = drawn + n * torch.arange(rows)[:, None]
     return cells.flatten().bincount(minlength=rows * n).view(rows, n).double()
-
-
-def _chunk_sizes(n: int, resamples: int) -> Iterator[int]:
-    most = max(1, CELLS_PER_CHUNK // n)
-    for start in range(0, resamples, most):
-        yield min(most, resamples - start)
 
 
 def _quantiles(statistics: Tensor, confidence: float) -> Tensor:

@@ -32,7 +32,7 @@ class FrozenTeachers(nn.Module):
         """Stays without gradient."""
         return super().requires_grad_(False)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images (B, 3, H, W) to logits (K, B, C)."""
         self.train(False)  # undoes a .train() called on one teacher alone

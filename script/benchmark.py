@@ -132,9 +132,9 @@ def evaluate_stored(runs: dict[str, RunDirectory], triples: Sequence[Sequence[st
     """Overlaps by way of the output store."""
     store = OutputStore(MeasureOptions(dataset="synthetic", device="cpu"))
     for triple in triples:
-        outputs = [store.get(runs[name]) for name in triple]
-        target = (outputs[0].logits + outputs[1].logits)[outputs[0].maps.rows].argmax(1)
-        set_overlap([own.maps.select(target) for own in outputs], SIDE)
+        kept = [store.maps(runs[name]) for name in triple]
+        target = (kept[0].logits + kept[1].logits).argmax(1)
+        set_overlap([own.select(target) for own in kept], SIDE)
 
 
 def evaluate_anew(runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]]) -> None:
@@ -157,8 +157,10 @@ def make_run(folder: Path, cell: Cell) -> RunDirectory:
     run = Runs(folder, "synthetic").of(cell, seed)
     model = build_model("resnet20", 10)
     save(run.checkpoint("last"), Header("resnet20", 10, SIDE, 1), {"model": model.state_dict()})
-    write_text(run.config, f"image_size: {SIDE}\n")
-    write_json(run.metrics, {})
+    write_text(
+        run.config, f"{{cell: {cell}, image_size: {SIDE}, dataset: synthetic, workers: 0}}\n"
+    )
+    write_json(run.metrics, {"last": {}})
     return run
 
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,20 @@ class Bench:
 
     def run(self, cell, seed):
         return Runs(self.folder, DATASET).of(parse_cell(cell), seed)
+
+
+def run_copy(bench, tmp_path):
+    """Finds a run by its cell in a copy of a bench's runs, without outputs, below `tmp_path`."""
+    ignore = shutil.ignore_patterns("outputs", "tensorboard")
+    shutil.copytree(bench.folder, tmp_path / "runs", ignore=ignore)
+    for table in (tmp_path / "runs" / DATASET).glob("*.*"):
+        table.unlink()
+
+    def find(cell):
+        seed = int(cell[1]) if cell.startswith("T") and "_" not in cell else 1
+        return Runs(tmp_path / "runs", DATASET).of(parse_cell(cell), seed)
+
+    return find
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -114,10 +114,12 @@ def test_a_run_records_what_it_left_out_and_is_measured_on_the_rest(bench, tmp_p
 
     where = ["--dataset", "ImageNet", "--data-path", str(tmp_path / "data")]
     where += ["--output-dir", str(bench.folder), "--cells", "T1w_Sw"]
-    calculate_ece.main([*where, *skip])
+    calculate_ece.main(where)  # what it skipped in training it skips here too
     (row,) = json.loads((bench.folder / "ImageNet" / "ece.json").read_text())
     assert row["top1"] == pytest.approx(last["test"]["top1"])
-    assert run_program(calculate_ece.main, [*where, "--view", "weak"]) == 2
+    assert (
+        run_program(calculate_ece.main, [*where, "--on-bad-image", "error", "--view", "weak"]) == 2
+    )
     assert "val_3.JPEG" in capsys.readouterr().err
 
 
@@ -128,10 +130,11 @@ def test_outputs_without_the_skipped_images_still_fit_their_maps(bench, tmp_path
     store = OutputStore(
         MeasureOptions(dataset="ImageNet", data_path=str(tmp_path / "data"), on_bad_image="skip")
     )
-    outputs = store.get(Runs(bench.folder, "ImageNet").of(parse_cell("T1w_Sw"), 1))
-    assert outputs.index.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
-    assert outputs.maps.rows.tolist() == list(range(11))
-    assert outputs.labels.tolist() == [0] * 5 + [1] * 6
+    run = Runs(bench.folder, "ImageNet").of(parse_cell("T1w_Sw"), 1)
+    for kept in (store.answers(run), store.maps(run)):
+        assert kept.index.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+        assert kept.labels.tolist() == [0] * 5 + [1] * 6
+        assert len(kept.logits) == 11
 
 
 def test_by_default_a_bad_image_stops_the_run(bench, tmp_path, capsys):

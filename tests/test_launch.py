@@ -76,7 +76,7 @@ def test_a_failed_job_names_its_unfinished_cells_and_the_latest_log(tmp_path):
     assert "6 cells from Sw to T1s_Ss seed 1 of synthetic failed" in str(several.failed(1))
     for run in (runs[0], *runs[3:]):
         run.path.mkdir(parents=True, exist_ok=True)
-        run.metrics.write_text("{}")
+        run.metrics.write_text('{"last": {}}')
     reason = str(several.failed(1))
     assert "cells Ss and T1w_Sw seed 1 of synthetic failed (exit code 1)" in reason
     assert reason.endswith(("Ss/seed1/log.txt", "T1w_Sw/seed1/log.txt"))
@@ -125,7 +125,7 @@ def test_a_shard_looks_at_its_own_part_only(tmp_path, monkeypatch, capsys):
     for cell in expand(["0T", "1T"]):
         run = Runs(tmp_path, "synthetic").of(cell, 1)
         run.prepare(StudentConfig(cell=str(cell), dataset="synthetic", epochs=1))
-        run.metrics.write_text("{}")
+        run.metrics.write_text('{"last": {}}')
     arguments = ["--dataset", "synthetic", "--recipe", str(recipe), "--output-dir", str(tmp_path)]
     seen = []
     for shard in ("1/2", "2/2"):

@@ -177,4 +177,6 @@ def test_an_unreadable_image_leaves_no_gap(few_images):
     assert labels.tolist() == few_images.labels[[1, 3]].tolist()
     assert torch.equal(views[1], dataset[(0, 3)][1])
     assert [str(error) for error in errors] == ["cannot read 2"]
-    assert dataset.__getitems__([(0, 2)])[0] is None
+    (index, views, _), _ = dataset.__getitems__([(0, 2)])
+    assert index.shape == (0,)
+    assert views.shape == (0, 3, 32, 32)

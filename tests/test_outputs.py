@@ -1,25 +1,23 @@
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from conftest import DATASET
+from conftest import DATASET, run_copy
 
 import evaluation.outputs
 from dataloader.datasets import load_split
 from dataloader.errors import UserError
 from dataloader.file_set import FileImageSet
-from dataloader.image_set import ImageSet
+from dataloader.image_set import evenly_spaced
 from dataloader.loader import ViewLoader
 from dataloader.steps import Cutout
 from dataloader.views import CIFAR_STATISTICS, VIEWS, cifar_view
-from engine.cells import parse_cell
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
-from engine.run import Runs
+from evaluation.forward import collect
 from evaluation.options import MeasureOptions
-from evaluation.outputs import OutputStore, _collect, _mapped_images
+from evaluation.outputs import OutputStore
 from metrics.attention import attention_rollout, class_activation_map
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
@@ -28,14 +26,7 @@ from models.registry import build_model
 @pytest.fixture
 def runs(taught, tmp_path):
     """A copy of the finished runs without outputs."""
-    ignore = shutil.ignore_patterns("outputs", "tensorboard")
-    shutil.copytree(taught.folder, tmp_path / "runs", ignore=ignore)
-
-    def find(cell):
-        seed = int(cell[1]) if cell.startswith("T") and "_" not in cell else 1
-        return Runs(tmp_path / "runs", DATASET).of(parse_cell(cell), seed)
-
-    return find
+    return run_copy(taught, tmp_path)
 
 
 @pytest.fixture
@@ -50,19 +41,22 @@ def inputs(tmp_path, view, seed=0):
 
 
 def test_a_model_is_run_once_and_then_read(runs, store, tmp_path):
-    first = store.get(runs("T1w"))
-    again = store.get(runs("T1w"))
+    first = store.answers(runs("T1w"))
+    again = store.answers(runs("T1w"))
     assert len(store.forward_passes) == 1
     assert torch.equal(first.logits, again.logits)
     later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
-    assert torch.equal(later.get(runs("T1w")).maps.of_class, first.maps.of_class)
-    assert (len(later.forward_passes), len(later.reused)) == (0, 1)
+    assert torch.equal(later.answers(runs("T1w")).logits, first.logits)
+    maps = later.maps(runs("T1w"))
+    assert torch.equal(maps.of_class, store.maps(runs("T1w")).of_class)
+    assert torch.equal(maps.logits, first.logits)
+    assert (len(later.forward_passes), len(later.reused)) == (0, 2)
     assert "forward passes: 0" in later.summary()
 
 
 @pytest.mark.parametrize("view", ["test", "strong"])
 def test_stored_logits_are_the_models(runs, store, tmp_path, view):
-    stored = store.get(runs("T1s"), view=view)
+    stored = store.answers(runs("T1s"), view=view)
     _, model = load_model(runs("T1s").checkpoint("last"))
     with torch.no_grad():
         expected = model(inputs(tmp_path, view))
@@ -72,23 +66,23 @@ def test_stored_logits_are_the_models(runs, store, tmp_path, view):
 
 def test_all_models_see_the_same_pixels_and_another_seed_other_ones(runs, tmp_path, monkeypatch):
     seen = []
-    genuine = evaluation.outputs._collect
+    genuine = evaluation.outputs.collect
 
-    def watch(model, batches, compute, mapped):
+    def watch(model, batches, compute, **more):
         batches = [(index, views, labels) for index, views, labels in batches]
         seen.append(torch.cat([views for _, views, _ in batches]))
-        return genuine(model, batches, compute, mapped)
+        return genuine(model, batches, compute, **more)
 
-    monkeypatch.setattr(evaluation.outputs, "_collect", watch)
+    monkeypatch.setattr(evaluation.outputs, "collect", watch)
     for cell, seed, batch in (("T1w", 0, 256), ("T1w_Sw", 0, 64), ("T2s", 3, 256)):
         store = OutputStore(MeasureOptions(dataset=DATASET, view_seed=seed, batch_size=batch))
-        store.get(runs(cell), view="strong")
+        store.answers(runs(cell), view="strong")
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
 
 
 def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store, tmp_path):
-    stored = store.get(runs("T2w")).maps
+    stored = store.maps(runs("T2w"))
     _, model = load_model(runs("T2w").checkpoint("last"))
     images = inputs(tmp_path, "test")
     target = torch.arange(len(images)) % 10
@@ -96,26 +90,26 @@ def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store
         expected = class_activation_map(model, images, target=choice)
         scale = expected.abs().amax(dim=(1, 2), keepdim=True)
         torch.testing.assert_close(stored.select(choice), expected / scale, atol=2e-3, rtol=2e-3)
-    assert stored.rows.tolist() == list(range(len(images)))
+    assert stored.index.tolist() == list(range(len(images)))
 
 
 def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):
-    before = store.get(runs("T1w"))
+    before = store.answers(runs("T1w"))
     path = runs("T1w").checkpoint("last")
     other = build_model("resnet8", 10)
     save(path, Header("resnet8", 10, 32, 3), {"model": other.state_dict()})
     later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
-    assert not torch.equal(later.get(runs("T1w")).logits, before.logits)
+    assert not torch.equal(later.answers(runs("T1w")).logits, before.logits)
     assert len(later.forward_passes) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK half a file"])
 def test_a_damaged_file_is_made_anew(runs, store, tmp_path, damage):
-    before = store.get(runs("T1w"))
-    (path,) = runs("T1w").outputs.glob("*.npz")
+    before = store.answers(runs("T1w"))
+    path = runs("T1w").outputs / "test-test.npz"
     path.write_bytes(damage)
     later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
-    assert torch.equal(later.get(runs("T1w")).logits, before.logits)
+    assert torch.equal(later.answers(runs("T1w")).logits, before.logits)
     assert len(later.forward_passes) == 1
 
 
@@ -125,20 +119,17 @@ def test_a_model_that_answers_nan_is_named(runs, store):
     torch.nn.init.constant_(model.fc.bias, float("nan"))
     save(path, Header("resnet8", 10, 32, 3), {"model": model.state_dict()})
     with pytest.raises(UserError, match=r"T1w.*last\.pt answers with NaN"):
-        store.get(runs("T1w"))
+        store.answers(runs("T1w"))
     assert not list(runs("T1w").outputs.glob("*"))
 
 
 def test_large_sets_keep_the_maps_of_evenly_spaced_images():
-    small = ImageSet(np.zeros((10, 1, 1, 3), np.uint8), np.zeros(10, np.int64), ("a", "b"))
-    assert _mapped_images(small).tolist() == list(range(10))
-    names = tuple(map(str, range(1000)))
-    large = ImageSet(np.zeros((50_000, 1, 1, 3), np.uint8), np.zeros(50_000, np.int64), names)
-    chosen = _mapped_images(large)
-    assert len(chosen) == 2**28 // (1000 * 128)
-    assert (chosen[0], chosen[-1]) == (0, 49_999)
+    assert evenly_spaced(10, 200_000).tolist() == list(range(10))
+    chosen = torch.from_numpy(evenly_spaced(50_000, 2**28 // (1000 * 128)))
+    assert (len(chosen), chosen[0], chosen[-1]) == (2097, 0, 49_999)
     steps = chosen.diff()
     assert steps.max() - steps.min() <= 1
+    assert evenly_spaced(7, 0).tolist() == []
 
 
 def test_a_vision_transformer_teaches_learns_and_is_looked_at():
@@ -152,10 +143,12 @@ def test_a_vision_transformer_teaches_learns_and_is_looked_at():
     compute = Compute(torch.device("cpu"), "none", statistics)
     views = (images * 40 + 128).clamp(0, 255).byte()
     batch = (torch.arange(3), views, torch.tensor([0, 1, 2]))
-    index, found, labels, maps = _collect(model.eval(), [batch], compute, torch.tensor([0, 2]))
-    assert found.shape == (3, 10)
-    assert labels.tolist() == index.tolist() == [0, 1, 2]
-    assert maps.rows.tolist() == [0, 2]
+    answers, maps = collect(
+        model.eval(), [batch], compute, most=3, mapped=torch.tensor([0, 2]), keep_logits=True
+    )
+    assert answers.logits.shape == (3, 10)
+    assert answers.labels.tolist() == answers.index.tolist() == [0, 1, 2]
+    assert maps.index.tolist() == [0, 2]
     expected = attention_rollout(model, compute.inputs(views))[[0, 2]]
     scale = expected.amax(dim=(1, 2), keepdim=True)
     torch.testing.assert_close(
@@ -165,7 +158,7 @@ def test_a_vision_transformer_teaches_learns_and_is_looked_at():
 
 def passes_of(runs, **options):
     store = OutputStore(MeasureOptions(dataset=DATASET, **options))
-    store.get(runs("T1w"), view="strong")
+    store.answers(runs("T1w"), view="strong")
     return len(store.forward_passes)
 
 
@@ -191,7 +184,7 @@ def test_other_images_or_labels_make_the_outputs_anew(runs, monkeypatch):
         dataclasses.replace(images, labels=images.labels[::-1].copy()),
         images.subset(np.arange(100)),
     ):
-        monkeypatch.setattr("evaluation.outputs.load_split", lambda *_, of=changed, **__: of)
+        monkeypatch.setattr("engine.source.load_split", lambda *_, of=changed, **__: of)
         assert (passes_of(runs), passes_of(runs)) == (1, 0)
 
 

@@ -43,7 +43,7 @@ def test_prints_finished_cells_and_names_those_in_progress(tmp_path, capsys):
     for cell, done in (("Sw", True), ("T1w_Sw", False)):
         run = Runs(tmp_path, "synthetic").of(parse_cell(cell), 1)
         run.path.mkdir(parents=True)
-        run.config.write_text("cell: x\n")
+        run.config.write_text(f"cell: {cell}\n")
         if done:
             run.metrics.write_text(json.dumps(metrics(cell, 1, 0.512)))
     main(["--dataset", "synthetic", "--output-dir", str(tmp_path)])

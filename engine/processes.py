@@ -1,0 +1,212 @@
+"""The processes of a run: one by itself, or as many as torchrun started, which train together.
+
+Numbers and waits go through gloo on the CPU, so that none of them waits for a GPU; gradients are
+averaged by DistributedDataParallel, over NCCL between GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from dataloader.errors import GO_ON, UserError, one_line
+
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+BEAT_SECONDS = 5.0
+MOST_MISSED = 8  # beats: a process silent for 40 seconds is dead
+
+
+class AnotherFailedError(UserError):
+    """What another process said when it failed, before this one did."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process, number `rank` of `size` and number `local` of its machine's.
+
+    What returns a sum or changes a model waits for the others: all processes call the same in the
+    same order. A process by itself has nobody to wait for.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    board: dist.Store | None = None  # where they leave notes for each other
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of all processes' `values`, tensors of one shape; on the CPU if there are
+        several."""
+        if self.size == 1:
+            return values
+        summed = values.cpu().clone()
+        dist.all_reduce(summed)
+        return summed
+
+    def total(self, count: int) -> int:
+        """The sum of all processes' counts."""
+        return count if self.size == 1 else int(self.sum(torch.tensor(count)))
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        self.total(0)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model, of one process; else one whose gradients become the mean over the processes'
+        and whose weights and buffers start as those of process 0."""
+        if self.size == 1:
+            return model
+        device = next(model.parameters()).device
+        devices = [device] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
+
+    def take_buffers(self, model: nn.Module) -> None:
+        """Make the model's buffers (BatchNorm's statistics) those of process 0."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def reason(self, error: BaseException) -> BaseException:
+        """What ended the run: `error`, in a user's words, if this process is the first to fail;
+        else an AnotherFailedError with what the first one said."""
+        if self.size == 1:
+            return error
+        if _is_broken_connection(error):
+            error = UserError(f"another process of the run was killed or lost; {GO_ON}")
+        mine = f"process {self.rank}: {one_line(error) or type(error).__name__}"
+        try:
+            first = self.board.compare_set("reason", "", mine).decode()
+        except RuntimeError:  # the machine that keeps the notes is gone
+            return error
+        return error if first == mine else AnotherFailedError(first)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The processes that torchrun started; without torchrun this one alone.
+
+    When one fails, the first to notice says so and the others end silently with exit code 2. One
+    that is killed is noticed at once, one that hangs or whose machine is gone within a minute.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    ranks = _join()
+    with _ended_by_sigterm(), _watched(ranks):
+        try:
+            yield ranks
+            ranks.wait()
+        except BaseException as error:
+            reason = ranks.reason(error)
+            if reason is error:
+                raise
+            if isinstance(reason, AnotherFailedError):
+                raise SystemExit(2) from None
+            raise reason from None
+    dist.destroy_process_group()
+
+
+def _join() -> Ranks:
+    missing = [name for name in VARIABLES if name not in os.environ]
+    if missing:
+        raise UserError(f"WORLD_SIZE is set but not {', '.join(missing)}: start with torchrun")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, rank, size = next(dist.rendezvous("env://"))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except RuntimeError as error:
+        raise UserError(f"the processes of the run do not find each other: {error}") from error
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    board = dist.PrefixStore(f"distillation/{attempt}", store.clone())
+    return Ranks(rank, size, int(os.environ["LOCAL_RANK"]), board)
+
+
+def _is_broken_connection(error: BaseException) -> bool:
+    """Whether PyTorch lost another process; gloo says so in the text alone."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and "gloo" in str(error)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """torchrun's SIGTERM, sent when a process has ended or to stop all, ends the block as an error
+    does: files are closed and the reason is kept."""
+
+    def end(number: int, frame: Any) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise UserError(f"told to stop, as when another process of the run has ended; {GO_ON}")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Heartbeats:
+    """Signs of life that the processes leave on a board. Silence is counted in one's own beats, so
+    that a job which was suspended as a whole finds nobody dead."""
+
+    def __init__(self, board: dist.Store, rank: int, size: int) -> None:
+        self._board, self._mine = board, f"beats/{rank}"
+        self._others = [f"beats/{other}" for other in range(size) if other != rank]
+        self._count, self._seen = 0, [b""] * len(self._others)
+        self._missed = [0] * len(self._others)
+        self._board.set(self._mine, "0")
+
+    def beat(self) -> bool:
+        """Beat once; whether all others have within the last MOST_MISSED beats of this process."""
+        self._count += 1
+        self._board.set(self._mine, str(self._count))
+        seen = self._board.multi_get(self._others)
+        for k, (now, before) in enumerate(zip(seen, self._seen, strict=True)):
+            self._missed[k] = self._missed[k] + 1 if now == before else 0
+        self._seen = seen
+        return max(self._missed) < MOST_MISSED
+
+
+@contextmanager
+def _watched(ranks: Ranks) -> Iterator[None]:
+    """Ends this process, which may wait for ever in a GPU's queue, when another is silent."""
+    board = ranks.board.clone()
+    board.set_timeout(timedelta(seconds=30))
+    heartbeats = Heartbeats(board, ranks.rank, ranks.size)
+    ranks.wait()  # until each has left its first sign
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(heartbeats, ranks, over), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(heartbeats: Heartbeats, ranks: Ranks, over: threading.Event) -> None:
+    while not over.wait(BEAT_SECONDS):
+        try:
+            if heartbeats.beat():
+                continue
+            reason = ranks.reason(UserError(f"a process of the run answers no more; {GO_ON}"))
+        except RuntimeError:
+            reason = UserError(f"the first machine of the run answers no more; {GO_ON}")
+        if not isinstance(reason, AnotherFailedError):
+            print(f"error: {reason}", file=sys.stderr, flush=True)
+        os._exit(2)  # the main thread may never come back

@@ -1,0 +1,55 @@
+"""A run is trained by one process at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+
+import train_student
+from dataloader.errors import UserError, run_program
+from engine.lock import RunLock
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_second_process_is_told_who_holds_the_run_and_leaves_it_as_it_is(
+    tmp_path, tiny_recipe, capsys
+):
+    bench = Bench(tmp_path / "runs", tiny_recipe)
+    command = [sys.executable, "train_student.py", *bench.flags("Sw", "--epochs", 500)]
+    first = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    run = bench.run("Sw", 1)
+    try:
+        until = time.monotonic() + 120
+        while not run.checkpoint("last").is_file() and time.monotonic() < until:
+            time.sleep(0.1)
+        flags = bench.flags("Sw", "--epochs", 1, "--resume", "never", "--lr", 0.001)
+        assert run_program(train_student.main, flags) == 2
+        error = capsys.readouterr().err
+        assert f"{run.path} is in work by process {first.pid} of" in error
+        assert "epochs: 500" in run.config.read_text()
+        assert "stopped" not in run.log.read_text()
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    bench.student("Sw", "--epochs", 1, "--resume", "never")  # the lock died with its holder
+    assert run.is_finished()
+
+
+def test_a_lock_is_given_back(tmp_path):
+    folder = tmp_path / "seed1"
+    held = RunLock.of(folder)
+    with pytest.raises(UserError, match=f"in work by process {os.getpid()}"):
+        RunLock.of(folder)
+    held.release()
+    RunLock.of(folder).release()
