@@ -6,6 +6,10 @@
 #   CELLS    cells, by name or by group: T, 0T, 1T, 2T, 3T (default: the script's own)
 #   SEEDS    seeds of the students (default: 1); a teacher's number is its seed
 #   GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"
+#   NPROC    processes that train a cell together, each with a part of every batch (default: 1);
+#            a device of GPUS is then a list: GPUS="0,1,2,3" NPROC=4
+#   NNODES   machines with NPROC processes each (default: 1): the same command on each of them, with
+#            NODE_RANK 0, 1, ..., MASTER_ADDR (of machine 0) and, if 29500 is taken, MASTER_PORT
 #   PYTHON   the Python to use (default: python3 if it has what is needed, else .venv's)
 #
 # Finished cells are skipped, unfinished ones resumed; the first that fails stops the rest.

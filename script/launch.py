@@ -139,7 +139,7 @@ class Pool:
 
 def _job(program: str, flags: Sequence[str], configs: Sequence[Config]) -> Job:
     cells = [config.cell for config in configs]
-    command = [sys.executable, str(ROOT / program), *flags, "--cells", *cells]
+    command = [*_starter(), str(ROOT / program), *flags, "--cells", *cells]
     runs = tuple(Runs.beside(config).of_config(config) for config in configs)
     return Job(configs[0].dataset, tuple(command), runs)
 
@@ -171,6 +171,25 @@ def _of_this_shard(configs: Sequence[Config]) -> Sequence[Config]:
 def _seed_flags(config: Config) -> tuple[str, ...]:
     """The flags that give a student's seed; a teacher's is in its name."""
     return ("--seed", str(config.seed)) if isinstance(config, StudentConfig) else ()
+
+
+def _starter() -> list[str]:
+    """This Python; with NPROC or NNODES, torchrun of as many processes on as many machines."""
+    words = {"NPROC": "1", "NNODES": "1", "MASTER_PORT": "29500", **os.environ}
+    processes, nodes = words["NPROC"], words["NNODES"]
+    if (processes, nodes) == ("1", "1"):
+        return [sys.executable]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    if nodes == "1":
+        return [*torchrun, "--standalone"]
+    if missing := [name for name in ("NODE_RANK", "MASTER_ADDR") if name not in words]:
+        raise UserError(f"NNODES is {nodes} but {' and '.join(missing)} not set: see --help")
+    torchrun += [f"--nnodes={nodes}", f"--node-rank={words['NODE_RANK']}"]
+    return [
+        *torchrun,
+        f"--master-addr={words['MASTER_ADDR']}",
+        f"--master-port={words['MASTER_PORT']}",
+    ]
 
 
 def _environment(device: str | None, sharing: int) -> dict[str, str]:

@@ -133,3 +133,18 @@ def test_the_published_protocol():
     shared = (student.lr, student.momentum, student.weight_decay, student.batch_size)
     assert shared == (0.1, 0.9, 0.0, 128)
     assert student.warmup_epochs == 8
+
+
+def test_a_flag_that_is_no_or_yes_needs_no_value():
+    assert resolve(StudentConfig, ["--cell", "Sw"]).sync_batchnorm == "no"
+    for given in (["--sync-batchnorm"], ["--sync-batchnorm", "yes"]):
+        assert resolve(StudentConfig, ["--cell", "Sw", *given]).sync_batchnorm == "yes"
+    flags = ["--deterministic", "--cell", "Sw", "--drop-last", "no"]
+    assert resolve(StudentConfig, flags).deterministic == "yes"
+
+
+@pytest.mark.parametrize("recipe", ["cifar100", "cifar100_imb100", "imagenet", "imagenet_lt"])
+def test_the_published_recipes_run_in_bf16(recipe):
+    flags = ["--cell", "Sw", "--recipe", str(RECIPE_FOLDER / f"{recipe}.yaml")]
+    assert resolve(StudentConfig, flags).amp == "bf16"
+    assert resolve(StudentConfig, [*flags, "--amp", "none"]).amp == "none"

@@ -8,7 +8,7 @@ from dataloader.errors import DivergedError, UserError
 from engine.cells import expand, parse_cell, parse_student
 from engine.config import StudentConfig, TeacherConfig
 from engine.run import RunDirectory, Runs
-from script.launch import Job, Pool, _environment, jobs, main
+from script.launch import Job, Pool, _environment, _starter, jobs, main
 
 
 def job(tmp_path, cell, code):
@@ -34,6 +34,20 @@ def test_each_device_gets_its_environment(monkeypatch):
     assert _environment("2", 3)["CUDA_VISIBLE_DEVICES"] == "2"
     shared = _environment("cpu", 2)
     assert (shared["CUDA_VISIBLE_DEVICES"], shared["OMP_NUM_THREADS"]) == ("", "4")
+
+
+def test_several_processes_are_started_by_torchrun(monkeypatch):
+    assert _starter() == [sys.executable]
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    monkeypatch.setenv("NPROC", "4")
+    assert _starter() == [*torchrun, "--nproc-per-node=4", "--standalone"]
+    monkeypatch.setenv("NNODES", "2")
+    with pytest.raises(UserError, match="NODE_RANK and MASTER_ADDR not set"):
+        _starter()
+    monkeypatch.setenv("NODE_RANK", "1")
+    monkeypatch.setenv("MASTER_ADDR", "first")
+    where = ["--nnodes=2", "--node-rank=1", "--master-addr=first", "--master-port=29500"]
+    assert _starter() == [*torchrun, "--nproc-per-node=4", *where]
 
 
 def test_the_first_failure_stops_the_rest_and_is_named(tmp_path):

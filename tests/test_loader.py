@@ -35,6 +35,35 @@ def test_views_do_not_depend_on_batches_workers_or_order(few_images, name):
         assert all(torch.equal(other[i], reference[i]) for i in reference), how
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_parts_are_the_whole_batch_in_order(few_images, parts):
+    """40 images in batches of 13: the last batch is of 1, so most parts of it are empty."""
+
+    def batches(part):
+        how = {"seed": 7, "batch_size": 13, "shuffle": True, "part": part}
+        return list(ViewLoader(few_images, cifar_view("strong", 32), **how).epoch(2))
+
+    whole, split = batches((0, 1)), [batches((k, parts)) for k in range(parts)]
+    assert [len(index) for index, _, _ in whole] == [13, 13, 13, 1]
+    assert {len(part) for part in split} == {4}
+    for step, batch in enumerate(whole):
+        sizes = [len(part[step][0]) for part in split]
+        assert sizes == sorted(sizes, reverse=True)
+        assert max(sizes) - min(sizes) <= 1
+        for field, expected in enumerate(batch):
+            joined = torch.cat([part[step][field] for part in split])
+            assert joined.dtype == expected.dtype
+            assert torch.equal(joined, expected)
+
+
+def test_empty_parts_come_from_workers_too(few_images):
+    how = {"seed": 7, "batch_size": 13, "part": (1, 2), "workers": 2}
+    sizes = [
+        len(labels) for *_, labels in ViewLoader(few_images, cifar_view("weak", 32), **how).epoch(0)
+    ]
+    assert sizes == [6, 6, 6, 0]
+
+
 def test_a_batch_holds_what_single_samples_are(few_images):
     dataset = ViewDataset(few_images, cifar_view("strong", 32), seed=3)
     keys = [(1, 5), (4, 0), (1, 39)]

@@ -1,0 +1,371 @@
+"""Runs of two and three processes against the same run of one."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import DATASET, TINY
+from torch import nn
+
+from dataloader.errors import UserError, run_program
+from dataloader.image_set import ImageSet
+from dataloader.loader import ViewLoader
+from dataloader.synthetic import load_synthetic
+from dataloader.views import CIFAR_STATISTICS, cifar_view
+from engine.checkpoint import load
+from engine.compute import Compute
+from engine.config import StudentConfig
+from engine.data import RunData
+from engine.fit import Fit
+from engine.learner import Learner, synchronised
+from engine.loop import Task, answers_of, evaluate, train_epoch
+from engine.processes import ALONE, MOST_MISSED, Heartbeats, joined
+from engine.progress import Progress
+from engine.run import Runs
+from engine.teachers import Teachers
+from engine.training import train
+from losses.objective import distilled
+from models.frozen_teachers import FrozenTeachers
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+OBJECTIVE = distilled(temperature=3.0, ce_weight=0.6)
+EPOCHS = 3
+
+
+# What the processes do. They are forked from a server that has torch loaded.
+
+
+def together(size, work, folder):
+    """Run work(ranks, folder) in `size` processes, by run_program: their exit codes, and the lines
+    on their standard error."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "torchvision", "scipy.special"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        context.Process(target=process, args=(rank, size, port, work, folder))
+        for rank in range(size)
+    ]
+    for each in processes:
+        each.start()
+    for each in processes:
+        each.join(60)
+    codes = [each.exitcode for each in processes]
+    for each in processes:
+        each.kill()
+    lines = [line for k in range(size) for line in (folder / f"stderr{k}").read_text().splitlines()]
+    return codes, lines
+
+
+def process(rank, size, port, work, folder):
+    torch.set_num_threads(1)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
+    os.environ.update(zip(names, map(str, (rank, rank, size, port)), strict=True))
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+
+    def program(argv):
+        with joined() as ranks:
+            work(ranks, folder)
+
+    with (folder / f"stderr{rank}").open("w") as errors, redirect_stderr(errors):
+        code = run_program(program)
+    sys.exit(code)
+
+
+def plain_net(seed):
+    """A net without BatchNorm, whose images do not see each other."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32, 10),
+        )
+
+
+class SomeBad(ImageSet):
+    """Images of which the 6th to the 10th cannot be read."""
+
+    def image(self, index):
+        if 5 <= index < 10:
+            raise UserError(f"cannot read {index}")
+        return super().image(index)
+
+
+def loader(ranks, *, training=True, bad=False):
+    """40 images, the last batch of 1: of two processes one gets nothing of it."""
+    images = load_synthetic("train", per_class=4)
+    if bad:
+        images = SomeBad(images.images, images.labels, images.class_names)
+    return ViewLoader(
+        images,
+        cifar_view("weak" if training else "test", 32),
+        seed=5,
+        batch_size=13,
+        shuffle=training,
+        part=(ranks.rank, ranks.size),
+        on_bad_image="skip",
+    )
+
+
+def data_of(ranks):
+    test = loader(ranks, training=False)
+    return RunData(
+        train=loader(ranks, training=True),
+        validation=test,
+        test=test,
+        selected_on="test",
+        num_classes=10,
+        statistics=CIFAR_STATISTICS,
+        shot_groups=None,
+    )
+
+
+def teachers_of(*seeds):
+    names = tuple(f"T{seed}w" for seed in seeds)
+    files = tuple({"file": name, "sha256": name} for name in names)
+    return Teachers(names, FrozenTeachers([plain_net(seed) for seed in seeds]), files)
+
+
+def learner_of(seed, ranks):
+    model = plain_net(seed)
+    how = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+    return Learner(model, **how, factors=[1.0] * EPOCHS, ranks=ranks)
+
+
+def silent():
+    return Progress("", total=1, done=0, logs=[], silent=True)
+
+
+def an_epoch(ranks, folder, *, bad):
+    """Train a student of two teachers for an epoch and evaluate it: weights and figures."""
+    compute, teachers = Compute(CPU, "none", CIFAR_STATISTICS, ranks), teachers_of(1, 2)
+    task = Task(learner_of(7, ranks), OBJECTIVE, teachers.names)
+    task.learner.start_epoch(0)
+    batches, test = loader(ranks, training=True, bad=bad), loader(ranks, training=False, bad=bad)
+    trained = train_epoch([task], batches.epoch(0), teachers, compute, silent())
+    answers = answers_of(teachers, test.epoch(0), compute, size=40, num_classes=10)
+    groups = torch.arange(10) % 3
+    tested = evaluate(
+        [task], test.epoch(0), teachers, answers, compute, silent(), shot_groups=groups
+    )
+    skipped = [ranks.total(batches.skipped), ranks.total(test.skipped)]
+    figures = {"train": trained[0].means(), "test": tested[0].means(), "skipped": skipped}
+    (folder / f"figures{ranks.rank}.json").write_text(json.dumps(figures))
+    torch.save(task.learner.model.state_dict(), folder / f"weights{ranks.rank}.pt")
+
+
+def two_students(ranks, folder, *, killed=None):
+    """Two students side by side; `killed` (rank, epoch): that process dies in that epoch."""
+    compute, teachers = Compute(CPU, "none", CIFAR_STATISTICS, ranks), teachers_of(1, 2)
+    fits = [
+        student("T1w_Sw", 7, ranks, folder, killed),
+        student("T1w_T2w_Sw", 8, ranks, folder),
+    ]
+    train(fits, data_of(ranks), teachers, compute)
+
+
+def student(cell, seed, ranks, folder, killed=None):
+    config = StudentConfig(dataset=DATASET, cell=cell, epochs=EPOCHS, output_dir=str(folder))
+    teachers = tuple(map(str, config.parsed_cell.teachers))
+    learner = learner_of(seed, ranks)
+    if killed and killed[0] == ranks.rank:
+        start = learner.start_epoch
+        learner.start_epoch = lambda epoch: die() if epoch == killed[1] else start(epoch)
+    return Fit(config, run_of(folder, cell), Task(learner, OBJECTIVE, teachers))
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails_on_one(ranks, folder):
+    ranks.wait()
+    if ranks.rank == 1:
+        raise UserError("no such thing")
+    ranks.wait()
+
+
+# What comes of it.
+
+
+def run_of(folder, cell):
+    return Runs(folder, DATASET).of(StudentConfig(cell=cell).parsed_cell, 1)
+
+
+def records(run):
+    return [json.loads(line) for line in run.epochs.read_text().splitlines()]
+
+
+def close(a, b):
+    return all(torch.allclose(a[key], b[key], rtol=1e-4, atol=1e-6) for key in a)
+
+
+def without_seconds(records):
+    return [{k: v for k, v in each.items() if k != "seconds"} for each in records]
+
+
+def flat(tree, name=""):
+    """The numbers of nested records by their path."""
+    if not isinstance(tree, dict | list):
+        return {name: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return {key: v for k, each in items for key, v in flat(each, f"{name}/{k}").items()}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_epoch_of_many_is_that_of_one(tmp_path, size, bad):
+    """Weights to rounding, counts exactly: an uneven last batch and unreadable images included."""
+    one, many = tmp_path / "one", tmp_path / "many"
+    one.mkdir(), many.mkdir()
+    work = partial(an_epoch, bad=bad)
+    assert together(1, work, one) == ([0], [])
+    assert together(size, work, many) == ([0] * size, [])
+    expected = json.loads((one / "figures0.json").read_text())
+    assert expected["skipped"] == ([5, 5] if bad else [0, 0])
+    images = 35 if bad else 40
+    for rank in range(size):
+        weights = torch.load(many / f"weights{rank}.pt", weights_only=True)
+        assert close(weights, torch.load(one / "weights0.pt", weights_only=True))
+        figures = json.loads((many / f"figures{rank}.json").read_text())
+        assert flat(figures) == pytest.approx(flat(expected), rel=1e-4, abs=1e-5)
+        for split in ("train", "test"):
+            for name in ("top1", "fidelity_T1w", "fidelity_ensemble"):
+                correct = figures[split][name] * images
+                assert correct == pytest.approx(round(correct), abs=1e-9)
+                assert figures[split][name] == expected[split][name]
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    """Two students: two processes, of which one is killed, then one, then two again."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir(), parts.mkdir()
+    assert together(1, two_students, whole) == ([0], [])
+
+    codes, lines = together(2, partial(two_students, killed=(1, 1)), parts)
+    assert codes == [2, -signal.SIGKILL]
+    (line,) = lines
+    assert "another process of the run was killed or lost" in line
+    cells = ("T1w_Sw", "T1w_T2w_Sw")
+    for cell in cells:
+        assert line.removeprefix("error: ") in run_of(parts, cell).log.read_text()
+        assert len(records(run_of(parts, cell))) == 1
+    codes, _ = together(1, partial(two_students, killed=(0, 2)), parts)
+    assert codes == [-signal.SIGKILL]
+    assert [len(records(run_of(parts, cell))) for cell in cells] == [2, 2]
+    assert together(2, two_students, parts) == ([0, 0], [])
+
+    for cell in cells:
+        mine, theirs = run_of(whole, cell), run_of(parts, cell)
+        weights = [load(run.checkpoint("last"))[1]["model"] for run in (mine, theirs)]
+        assert close(*weights)
+        assert all(not name.startswith("module") for name in weights[1])
+        one, many = (flat(without_seconds(records(run))) for run in (mine, theirs))
+        assert many == pytest.approx(one, rel=1e-3, abs=1e-4)
+        sessions = json.loads(theirs.environment.read_text())["sessions"]
+        assert [session["processes"] for session in sessions] == [2, 1, 2]
+
+
+def test_who_fails_first_says_so_alone(tmp_path):
+    codes, lines = together(3, fails_on_one, tmp_path)
+    assert codes == [2, 2, 2]
+    assert lines == ["error: no such thing"]
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the processes from /proc")
+def test_a_worker_of_torchrun_that_is_killed_ends_the_run(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 3", "epochs: 10000"))
+    trainer = [str(ROOT / "train_teacher.py"), "--dataset", DATASET, "--cell", "T1w"]
+    trainer += ["--recipe", str(tmp_path / "tiny.yaml"), "--output-dir", str(tmp_path)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    started = subprocess.Popen(
+        [*torchrun, "--nproc-per-node=2", *trainer],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    folder = tmp_path / DATASET / "T1w" / "seed1"
+    wait_for((folder / "last.pt").is_file)
+    os.kill(children(started.pid)[1], signal.SIGKILL)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "the same command goes on from the last finished epoch" in line
+    assert "T1w  stopped: " + line.removeprefix("error: ") in (folder / "log.txt").read_text()
+
+
+def test_silence_is_counted_in_own_beats():
+    board = dist.HashStore()
+    first, second = Heartbeats(board, 0, 2), Heartbeats(board, 1, 2)
+    assert all(hearts.beat() for _ in range(2 * MOST_MISSED) for hearts in (second, first))
+    assert [first.beat() for _ in range(MOST_MISSED)] == [True] * (MOST_MISSED - 1) + [False]
+    assert second.beat()
+    assert first.beat()
+
+
+def test_synchronised_batchnorm_keeps_weights_and_names():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    before = model.state_dict()
+    with pytest.raises(UserError, match="--sync-batchnorm needs GPUs"):
+        synchronised(model, CPU)
+    after = synchronised(model, torch.device("cuda"))
+    assert isinstance(after[1], nn.SyncBatchNorm)
+    assert list(after.state_dict()) == list(before)
+
+
+def test_the_state_of_another_device_is_gone_on_with():
+    """A GPU's optimiser is fused, the CPU's keeps its bits."""
+    learner = learner_of(1, ALONE)
+    state = learner.state_dict()
+    state["optimizer"]["param_groups"][0]["fused"] = True
+    learner.load_state_dict(state)
+    assert learner.optimizer.param_groups[0]["fused"] is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", ["none", "bf16"])
+def test_a_step_does_not_wait_for_the_gpu(amp):
+    gpu = torch.device("cuda")
+    compute = Compute(gpu, amp, CIFAR_STATISTICS)
+    teachers = Teachers(("T1w",), FrozenTeachers([compute.place(plain_net(1))]))
+    learner = Learner(
+        compute.place(plain_net(2)), lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0]
+    )
+    task = Task(learner, OBJECTIVE, teachers.names)
+    learner.start_epoch(0)
+    batches = [tuple(part.pin_memory() for part in batch) for batch in loader(ALONE).epoch(0)]
+    train_epoch([task], batches[:1], teachers, compute, silent())  # what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train_epoch([task], batches, teachers, compute, silent())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
