@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING
 from dataloader.errors import run_program
 from engine.config import StudentConfig
 from engine.flags import resolve
-from engine.groups import side_by_side, train_each
+from engine.groups import side_by_side
 from engine.run import Runs, unfinished
+from engine.turns import train_each
+
+if TYPE_CHECKING:
+    from engine.processes import Ranks
 
 if TYPE_CHECKING:
     from engine.processes import Ranks

@@ -1,20 +1,15 @@
 """Which runs are trained side by side, and how the runs of a grid are shared out.
 
-From settings to lists of settings; only `train_each` loads anything.
+From settings to lists of settings: nothing is read, started or loaded.
 """
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterable, Sequence
 
-from dataloader.errors import DivergedError
 from engine.config import Config
-
-if TYPE_CHECKING:
-    from engine.processes import Ranks
 
 
 def side_by_side(configs: Iterable[Config]) -> list[list[Config]]:
@@ -55,26 +50,6 @@ def share_out(configs: Iterable[Config], parts: int) -> list[list[Config]]:
     )
     pieces = _cut(row, bound)
     return [*pieces, *([] for _ in range(parts - len(pieces)))]
-
-
-def train_each(
-    groups: Sequence[Sequence[Config]], train: Callable[[Sequence[Config], Ranks], None]
-) -> None:
-    """Train group after group, with the processes that there are. DivergedError at the end names
-    the runs whose loss was no longer finite; any other error stops all at once."""
-    if not groups:
-        return
-    from engine.processes import joined  # torch only when there is work to do
-
-    reasons = []
-    with joined() as ranks:
-        for group in groups:
-            try:
-                train(group, ranks)
-            except DivergedError as error:
-                reasons.append(str(error))
-    if reasons:
-        raise DivergedError("; ".join(reasons))
 
 
 def _shared(config: Config) -> Hashable:

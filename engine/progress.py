@@ -54,7 +54,8 @@ class Progress:
         self._bar = tqdm(
             total=total,
             initial=done,
-            bar_format="{desc} {percentage:3.0f}% {bar} {postfix}",
+            desc=name,
+            bar_format="{desc}{percentage:3.0f}% {bar} {postfix}",
             dynamic_ncols=True,
             leave=False,
             disable=silent or not terminal,

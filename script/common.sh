@@ -5,14 +5,19 @@
 #   RECIPE   file of settings (default: the data set's own in script/recipes)
 #   CELLS    cells, by name or by group: T, 0T, 1T, 2T, 3T (default: the script's own)
 #   SEEDS    seeds of the students (default: 1); a teacher's number is its seed
-#   GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"
+#   GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"; one may be named twice
+#   SHARD    2/8 takes the second of eight parts of the cells and seeds, for eight machines to share;
+#            the tasks of a Slurm array share them without it (script/slurm_example.sh)
 #   NPROC    processes that train a cell together, each with a part of every batch (default: 1);
 #            a device of GPUS is then a list: GPUS="0,1,2,3" NPROC=4
 #   NNODES   machines with NPROC processes each (default: 1): the same command on each of them, with
 #            NODE_RANK 0, 1, ..., MASTER_ADDR (of machine 0) and, if 29500 is taken, MASTER_PORT
 #   PYTHON   the Python to use (default: python3 if it has what is needed, else .venv's)
 #
-# Finished cells are skipped, unfinished ones resumed; the first that fails stops the rest.
+# Students of one view and seed learn side by side in one process, at most --together of them, and
+# what follows on the same device shares the process. Finished cells are skipped, unfinished ones
+# resumed. Those whose loss is no longer finite are named at the end (exit code 3); any other failure
+# stops the rest.
 # Relative paths are of the folder that you are in.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # this checkout's code, whatever is installed
@@ -54,7 +59,8 @@ use_python() { # use_python REQUIREMENTS_FILE
   (cd "$ROOT" && "$PYTHON" -m pip install --disable-pip-version-check --requirement "$1" >&2)
 }
 
-# train PROGRAM DATASET CELLS [FLAGS]: every cell of CELLS for every seed of SEEDS, over GPUS.
+# train PROGRAM DATASET CELLS [FLAGS]: SHARD's part of every cell of CELLS for every seed of SEEDS, over
+# GPUS.
 train() {
   local program=$1 dataset=$2 cells=$3
   shift 3

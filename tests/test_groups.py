@@ -3,8 +3,9 @@ import pytest
 from dataloader.errors import DivergedError, UserError
 from engine.cells import expand
 from engine.config import StudentConfig, TeacherConfig
-from engine.groups import cost, share_out, side_by_side, train_each
+from engine.groups import cost, share_out, side_by_side
 from engine.shards import own_shard
+from engine.turns import train_each
 
 
 def students(*names, seeds=(1,), **settings):
@@ -119,7 +120,7 @@ class TestSharingOut:
 def test_diverged_groups_are_named_after_all_others_are_done():
     done = []
 
-    def train(group):
+    def train(group, ranks):
         done.append(group)
         if group[0] in "ac":
             raise DivergedError(f"{group[0]} diverged")
@@ -130,7 +131,7 @@ def test_diverged_groups_are_named_after_all_others_are_done():
 
 
 def test_any_other_error_stops_at_once():
-    def train(group):
+    def train(group, ranks):
         raise UserError(group[0])
 
     with pytest.raises(UserError, match=r"^a$"):

@@ -1,0 +1,32 @@
+"""Groups of runs, trained one after the other by one process, or by those that torchrun started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from dataloader.errors import DivergedError
+from engine.config import Config
+
+if TYPE_CHECKING:
+    from engine.processes import Ranks
+
+
+def train_each(
+    groups: Sequence[Sequence[Config]], train: Callable[[Sequence[Config], Ranks], None]
+) -> None:
+    """Train group after group. DivergedError at the end names the runs whose loss was no longer
+    finite; any other error stops all at once."""
+    if not groups:
+        return
+    from engine.processes import joined  # torch only when there is work to do
+
+    reasons = []
+    with joined() as ranks:
+        for group in groups:
+            try:
+                train(group, ranks)
+            except DivergedError as error:
+                reasons.append(str(error))
+        if reasons:
+            raise DivergedError("; ".join(reasons))
