@@ -23,8 +23,8 @@ from torch import nn
 from dataloader.errors import GO_ON, UserError, one_line
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-BEAT_SECONDS = 5.0
-MOST_MISSED = 8  # beats: a process silent for 40 seconds is dead
+BEAT_SECONDS = 4.0
+MOST_MISSED = 6  # beats: 24 seconds, for torchrun takes up to 30 more to end what hangs
 
 
 class AnotherFailedError(UserError):
