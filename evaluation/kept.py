@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dataloader.files import write_bytes
+from dataloader.files import staged
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,9 @@ def size_of(kept: Answers | AttentionMaps) -> int:
 
 def write(path: Path, key: str, kept: Answers | AttentionMaps) -> None:
     """Replace the file at once. `key` is what its content is a function of."""
-    buffer = io.BytesIO()
-    np.savez(buffer, key=key, **{name: t.numpy() for name, t in tensors_of(kept).items()})
-    write_bytes(path, buffer.getvalue())
+    arrays = {name: tensor.numpy() for name, tensor in tensors_of(kept).items()}
+    with staged(path) as partial, partial.open("wb") as file:
+        np.savez(file, key=key, **arrays)  # a copy in memory first would double the peak
 
 
 def read(path: Path, key: str, kind: type[Kept]) -> Kept | None:
