@@ -92,16 +92,7 @@ def train_steps(
 ) -> None:
     """One pass over the images, to its end on the device."""
     loader = ViewLoader(images, cifar_view("weak", SIDE), seed=0, batch_size=BATCH, shuffle=True)
-    bar = Progress(
-        "",
-        epochs=1,
-        batches=len(loader),
-        images=len(images),
-        total=len(loader),
-        done=0,
-        logs=[],
-        silent=True,
-    )
+    bar = Progress("", total=len(loader), done=0, logs=[], silent=True)
     for sums in train_epoch(tasks, loader.epoch(0), teachers, compute, bar):
         sums.means()
 
