@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,28 +25,32 @@ class Means(Protocol):
         ...
 
 
-class Progress:
-    """Batches done of all batches, training and evaluation alike, with the epoch, the images a
-    second, the time left, the loss and the accuracy: of several models the mean.
+@dataclass(frozen=True)
+class Epochs:
+    """So many passes, each of so many batches and images; some batches may follow the last."""
 
-    An epoch has `batches` batches of `images` images together; some may follow the last epoch.
-    """
+    number: int
+    batches: int
+    images: int
+
+
+class Progress:
+    """Batches done of all batches, training and evaluation alike, with the time left, the loss and
+    the accuracy: of several models the mean. Where there are epochs, with the epoch and the images
+    a second."""
 
     def __init__(
         self,
         name: str,
         *,
-        epochs: int,
-        batches: int,
-        images: int,
         total: int,
         done: int,
         logs: Sequence[Path],
+        epochs: Epochs | None = None,
         silent: bool = False,
     ) -> None:
-        self.name, self.epochs, self.batches = name, epochs, batches
-        self.total, self.done, self.logs = total, done, logs
-        self._images = images / batches  # a batch, on average
+        self.name, self.total, self.done, self.logs = name, total, done, logs
+        self.epochs = epochs
         self._first, self._started = done, time.monotonic()
         self._shown = self._started
         terminal = sys.stderr.isatty()
@@ -55,7 +60,7 @@ class Progress:
             total=total,
             initial=done,
             desc=name,
-            bar_format="{desc}{percentage:3.0f}% {bar} {postfix}",
+            bar_format="{desc} {percentage:3.0f}% {bar}{postfix}",
             dynamic_ncols=True,
             leave=False,
             disable=silent or not terminal,
@@ -78,13 +83,15 @@ class Progress:
         return tqdm.format_interval((self.total - self.done) / self._pace())
 
     def place(self) -> str:
-        """The epoch, the batch in it and the pace, such as
-        "epoch 2/200  batch 17/470  2,300 images/s"."""
-        rate = f"{self._images * self._pace():,.0f} images/s"
-        epoch, batch = divmod(max(self.done - 1, 0), self.batches)
-        if epoch >= self.epochs:
+        """The batch, such as "epoch 2/200  batch 17/470  2,300 images/s"."""
+        if self.epochs is None:
+            return f"batch {self.done}/{self.total}"
+        number, batches, images = self.epochs.number, self.epochs.batches, self.epochs.images
+        rate = f"{images / batches * self._pace():,.0f} images/s"
+        epoch, batch = divmod(max(self.done - 1, 0), batches)
+        if epoch >= number:
             return f"test  {rate}"
-        return f"epoch {epoch + 1}/{self.epochs}  batch {batch + 1}/{self.batches}  {rate}"
+        return f"epoch {epoch + 1}/{number}  batch {batch + 1}/{batches}  {rate}"
 
     def _pace(self) -> float:
         """Batches a second so far."""

@@ -18,7 +18,7 @@ from engine.fit import Fit, Record
 from engine.loop import answers_of, evaluate, train_epoch
 from engine.memory import enough_memory
 from engine.processes import Ranks
-from engine.progress import Progress
+from engine.progress import Epochs, Progress
 from engine.teachers import Teachers
 
 
@@ -165,11 +165,9 @@ def _progress(fits: Sequence[Fit], data: RunData, compute: Compute) -> Progress:
     epochs = max(fit.config.epochs for fit in fits)
     return Progress(
         fits[0].config.cell if len(fits) == 1 else f"{len(fits)} {fits[0].config.role}s",
-        epochs=epochs,
-        batches=batches,
-        images=len(data.train.images) + len(data.validation.images),
         total=batches * epochs + tests,
         done=batches * min(len(fit.history) for fit in fits),
         logs=[fit.run.log for fit in fits],
+        epochs=Epochs(epochs, batches, len(data.train.images) + len(data.validation.images)),
         silent=not compute.ranks.is_main,
     )

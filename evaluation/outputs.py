@@ -190,15 +190,7 @@ class OutputStore:
         compute = Compute(pick_device(self.options.device), PRECISION, wanted.source.statistics)
         loader = self.sources.loader(wanted.run, wanted.source, wanted.split, wanted.view)
         name = f"{wanted.run.path} {wanted.split} {wanted.view}"
-        progress = Progress(
-            name,
-            epochs=1,
-            batches=len(loader),
-            images=len(loader.images),
-            total=len(loader),
-            done=0,
-            logs=[],
-        )
+        progress = Progress(name, total=len(loader), done=0, logs=[])
         try:
             answers, maps = collect(
                 compute.place(model),

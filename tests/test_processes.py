@@ -149,7 +149,7 @@ def learner_of(seed, ranks):
 
 
 def silent():
-    return Progress("", epochs=1, batches=1, images=1, total=1, done=0, logs=[], silent=True)
+    return Progress("", total=1, done=0, logs=[], silent=True)
 
 
 def an_epoch(ranks, folder, *, bad):

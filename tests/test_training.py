@@ -12,7 +12,7 @@ from conftest import DATASET, Bench
 
 import train_student
 import train_teacher
-from dataloader.errors import UserError, run_program
+from dataloader.errors import DivergedError, UserError, run_program
 from dataloader.files import sha256
 from engine.checkpoint import Header, load, load_model, save
 from engine.run import RunDirectory
@@ -186,7 +186,7 @@ def test_tensorboard_gets_the_epochs_where_it_is_installed(bench):
 
 
 class TestErrors:
-    def fails(self, program, argv, capsys, code=2):
+    def fails(self, program, argv, capsys, code=UserError.exit_code):
         assert run_program(program, argv) == code
         error = capsys.readouterr().err
         assert error.count("\n") == 1
@@ -233,7 +233,7 @@ class TestErrors:
 
     def test_loss_that_explodes_keeps_the_last_good_epoch(self, bench, capsys):
         argv = bench.flags("Sw", "--lr", 1e30, "--epochs", 2)
-        error = self.fails(train_student.main, argv, capsys, code=3)
+        error = self.fails(train_student.main, argv, capsys, DivergedError.exit_code)
         assert "the loss became" in error
         assert "Sw  stopped: Sw seed 1: the loss became" in bench.run("Sw", 1).log.read_text()
         assert not bench.run("Sw", 1).checkpoint("last").exists()

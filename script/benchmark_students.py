@@ -1,0 +1,108 @@
+"""Time the 15 students of one view side by side against one by one: the ratio of medians.
+
+python script/benchmark_students.py [--steps 2] [--repeats 3] [--device auto]
+
+ResNet-20 students and six ResNet-56 teachers at 32 pixels in batches of 128. One by one, each
+student has the images made and its own teachers asked for itself: 15 passes of the loader and 34
+teachers' answers a step instead of 1 and 6.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from dataloader.image_set import ImageSet
+from dataloader.loader import ViewLoader
+from dataloader.synthetic import load_synthetic
+from dataloader.views import CIFAR_STATISTICS, cifar_view
+from engine.cells import StudentCell, student_cells, teacher_cells
+from engine.compute import Compute, pick_device
+from engine.learner import Learner
+from engine.loop import Task, train_epoch
+from engine.progress import Progress
+from engine.teachers import Teachers
+from losses.objective import distilled, labels_only
+from models.frozen_teachers import FrozenTeachers
+from models.registry import build_model
+
+BATCH, SIDE, CLASSES = 128, 32, 10
+
+
+def main() -> None:
+    """Print the seconds of both ways and their ratio."""
+    options = parse()
+    compute = Compute(pick_device(options.device), "none", CIFAR_STATISTICS)
+    images = load_synthetic("train").subset(torch.arange(options.steps * BATCH).numpy())
+    cells = [cell for k in range(4) for cell in student_cells(k) if cell.view == "weak"]
+    teachers = {
+        str(cell): compute.place(build_model("resnet56", CLASSES)) for cell in teacher_cells()
+    }
+    tasks = [task(cell, compute) for cell in cells]
+
+    def together(some: Sequence[Task]) -> None:
+        train_steps(some, images, asked(teachers, some), compute)
+
+    ways = [lambda: together(tasks), lambda: [together([one]) for one in tasks]]
+    for way in ways:
+        way()  # to warm up
+    rounds = [[timed(way) for way in ways] for _ in range(options.repeats)]
+    side_by_side, one_by_one = (statistics.median(times) for times in zip(*rounds, strict=True))
+    print(
+        f"{len(tasks)} students, {options.steps} steps on {compute.device}, "
+        f"{torch.get_num_threads()} threads, {options.repeats} repeats"
+    )
+    print(f"{'  one by one':<62} {one_by_one:10.2f} s")
+    ratio = one_by_one / side_by_side
+    print(f"{'  side by side':<62} {side_by_side:10.2f} s  {ratio:5.1f}x")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=2, help="at most 9")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    return parser.parse_args()
+
+
+def task(cell: StudentCell, compute: Compute) -> Task:
+    """What a student of the grid learns, from random weights: speed does not depend on them."""
+    model = compute.place(build_model("resnet20", CLASSES)).train()
+    learner = Learner(model, lr=0.01, momentum=0.9, weight_decay=0.0, factors=[1.0])
+    names = [str(teacher) for teacher in cell.teachers]
+    objective = distilled(temperature=3.0, ce_weight=0.6) if names else labels_only()
+    return Task(learner, objective, names)
+
+
+def asked(models: dict[str, torch.nn.Module], tasks: Sequence[Task]) -> Teachers:
+    """Those of the teachers that the tasks name, each once."""
+    names = tuple(dict.fromkeys(name for task in tasks for name in task.teacher_names))
+    return (
+        Teachers(names, FrozenTeachers([models[name] for name in names])) if names else Teachers()
+    )
+
+
+def train_steps(
+    tasks: Sequence[Task], images: ImageSet, teachers: Teachers, compute: Compute
+) -> None:
+    """One pass over the images, to its end on the device."""
+    loader = ViewLoader(images, cifar_view("weak", SIDE), seed=0, batch_size=BATCH, shuffle=True)
+    bar = Progress("", total=len(loader), done=0, logs=[], silent=True)
+    for sums in train_epoch(tasks, loader.epoch(0), teachers, compute, bar):
+        sums.means()
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
