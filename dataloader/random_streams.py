@@ -38,9 +38,12 @@ def generator_put_back() -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
-def seed_draws(purpose: str, *key: int) -> None:
-    """Seed torch's CPU generator by (purpose, key); for code inside `generator_put_back`."""
-    torch.default_generator.manual_seed(derive_seed(purpose, *key))
+def seed_draws(purpose: str, *key: int) -> int:
+    """Seed torch's CPU generator by (purpose, key), for code inside `generator_put_back`; returns
+    the seed."""
+    seed = derive_seed(purpose, *key)
+    torch.default_generator.manual_seed(seed)
+    return seed
 
 
 def permutation(size: int, purpose: str, *key: int) -> torch.Tensor:

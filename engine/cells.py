@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from dataloader.errors import UserError
 from dataloader.views import VIEW_LETTERS
 
-TEACHER_NUMBERS = (1, 2, 3)
-LARGEST_ENSEMBLE = 3
+TEACHER_NUMBERS = (1, 2, 3)  # of the groups; a name may have others
+LARGEST_ENSEMBLE = 4
 
 _LETTER = f"([{''.join(VIEW_LETTERS)}])"
 _VARIANT = r"(?:\+([A-Za-z0-9.-]+))?"
 _TEACHER = re.compile(rf"T([1-9]){_LETTER}{_VARIANT}")
 _STUDENT = re.compile(rf"S{_LETTER}{_VARIANT}")
-_GROUP = re.compile(rf"(T|[0-{LARGEST_ENSEMBLE}]T){_VARIANT}")
+_GROUP = re.compile(rf"(T|[0-{len(TEACHER_NUMBERS)}]T){_VARIANT}")
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,6 @@ def _check_teachers(cell: StudentCell) -> None:
     numbers = [teacher.number for teacher in cell.teachers]
     if numbers != sorted(set(numbers)) or len(numbers) > LARGEST_ENSEMBLE:
         raise UserError(
-            f"unknown student cell {cell}: name at most {LARGEST_ENSEMBLE} different teachers, "
-            "in the order of their numbers"
+            f"unknown student cell {cell}: name at most {LARGEST_ENSEMBLE} different teachers "
+            "(LARGEST_ENSEMBLE in engine/cells.py), in the order of their numbers"
         )

@@ -96,7 +96,12 @@ class TrainConfig(Settings):
     arch: str = option("resnet18", "architecture, a name of models/registry.py")
     pretrained: str = option("none", "state_dict file to start from, or none")
 
-    epochs: int = option(200, "passes over the training set", at_least=1, at_most=100_000)
+    epochs: int = option(
+        200,
+        "passes over the training set; 0 adopts --pretrained as it is",
+        at_least=0,
+        at_most=100_000,
+    )
     batch_size: int = option(128, "images a step", at_least=2)
     drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=NO_YES)
     lr: float = option(0.1, "base learning rate", above=0)
@@ -133,6 +138,8 @@ class TrainConfig(Settings):
         super().__post_init__()
         if {len(self.mean), len(self.std)} not in ({0}, {3}):
             raise UserError("--mean and --std go together, three numbers each: red, green, blue")
+        if self.epochs == 0 and self.pretrained == "none":
+            raise UserError("--epochs 0 adopts trained weights: name them with --pretrained")
         if self.strength != 1 and self.cell and self.parsed_cell.view != "strong":
             raise UserError(
                 f"--strength {self.strength} is of the strong view, {self.cell} trains on the "

@@ -6,10 +6,11 @@ import json
 import math
 import statistics
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dataloader.errors import UserError, one_line
-from dataloader.files import write_json
+from dataloader.files import sha256, write_json
 from engine import checkpoint
 from engine.checkpoint import Header
 from engine.compute import Compute
@@ -98,6 +99,15 @@ class Fit:
         checkpoint.save(self.run.checkpoint("last"), header, state)
         self._scalars.write(record)
 
+    def adopt(self, num_classes: int) -> None:
+        """Keep weights that were trained elsewhere, as the last and the best epoch."""
+        if self._writes:
+            header = Header(self.config.arch, num_classes, self.config.image_size, epoch=0)
+            model = {"model": self.task.learner.model.state_dict()}
+            checkpoint.save(self.run.checkpoint("best"), header, model)
+            state = self.task.learner.state_dict() | {"best_epoch": 0}
+            checkpoint.save(self.run.checkpoint("last"), header, state)
+
     def go_back_to_best(self) -> None:
         """Load the weights of the best epoch, which the main process has written."""
         _, state = checkpoint.load(self.run.checkpoint("best"))
@@ -107,7 +117,7 @@ class Fit:
         """Write metrics.json: the last and the best epoch, each with its figures on test images."""
         if not self._writes:
             return
-        records = {"last": self.history[-1], "best": self.history[self.best_epoch - 1]}
+        seconds = [record["seconds"] for record in self.history]
         write_json(
             self.run.metrics,
             {
@@ -118,17 +128,22 @@ class Fit:
                 "selected_on": data.selected_on,
                 "train_images": len(data.train.images),
                 "test_images": len(data.test.images),
-                "median_epoch_seconds": statistics.median(r["seconds"] for r in self.history),
+                "median_epoch_seconds": statistics.median(seconds) if seconds else None,
                 **{
                     which: {
                         "epoch": record["epoch"],
                         "gap_points": record["gap_points"],
                         "test": tests[which],
                     }
-                    for which, record in records.items()
+                    for which, record in self._last_and_best().items()
                 },
             },
         )
+
+    def _last_and_best(self) -> dict[str, Record]:
+        if not self.history:  # adopted: who knows on what it was trained
+            return {which: {"epoch": 0, "gap_points": None} for which in ("last", "best")}
+        return {"last": self.history[-1], "best": self.history[self.best_epoch - 1]}
 
     def report(self, selected_on: str, progress: Progress) -> None:
         """Print the last epoch's line."""
@@ -193,4 +208,11 @@ class Fit:
             )
         session = describe(compute.device) | compute.record()
         sessions = [*saved.get("sessions", []), session]
-        write_json(path, {"teachers": now, "view": view, "sessions": sessions})
+        origin = {"pretrained": self._pretrained()}
+        write_json(path, {"teachers": now, **origin, "view": view, "sessions": sessions})
+
+    def _pretrained(self) -> dict[str, str] | None:
+        """File and SHA-256 of the weights that it started from, if not from scratch."""
+        if self.config.pretrained == "none":
+            return None
+        return {"file": self.config.pretrained, "sha256": sha256(Path(self.config.pretrained))}

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from dataloader.errors import UserError
-from dataloader.random_streams import seeded_draws
+from dataloader.random_streams import generator_put_back, seed_draws, seeded_draws
 from engine.checkpoint import build, read_pretrained
 from engine.compute import Compute
 from engine.config import Config
 from engine.processes import ALONE, Ranks
 from engine.schedule import learning_rate_factors
+from metrics.attention_source import source_of
 
 
 class Learner:
@@ -30,9 +31,11 @@ class Learner:
         momentum: float,
         weight_decay: float,
         factors: Sequence[float],
+        stream: int = 0,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.parallel = model, ranks.parallel(model)
+        self._key, self._steps = [stream, ranks.rank, 0], 0
         self.rates = [lr * factor for factor in factors]
         self._fused = True if next(model.parameters()).device.type == "cuda" else None
         self.optimizer = torch.optim.SGD(
@@ -46,9 +49,20 @@ class Learner:
     def start_epoch(self, epoch: int) -> float:
         """Set and return the learning rate of `epoch` (from 0) before its first step."""
         self.parallel.train()
+        self._key[-1], self._steps = epoch, 0
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[epoch]
         return self.rates[epoch]
+
+    def answer(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits for the next step. What the net draws (dropout, stochastic depth) is a function
+        of the run's stream, the epoch and the step, so that a resumed run draws it again."""
+        self._steps += 1
+        with generator_put_back():
+            seed = seed_draws("step", *self._key, self._steps)
+            if images.device.type == "cuda":
+                torch.cuda.default_generators[images.device.index or 0].manual_seed(seed)
+            return self.parallel(images)
 
     def step(self, loss: torch.Tensor) -> None:
         """One step of SGD down the gradient of `loss`."""
@@ -76,8 +90,15 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
     if config.pretrained != "none":
         is_new = read_pretrained(model, Path(config.pretrained))
         start = f"starts from {config.pretrained}" + ", final layer new" * is_new
+        if is_new and config.epochs == 0:
+            raise UserError(
+                f"{config.pretrained} has other classes than the {num_classes} of "
+                f"{config.dataset}: with --epochs 0 its final layer would stay untrained"
+            )
     if compute.ranks.is_main:
         print(f"{config.cell}: {start}")
+        if source_of(model) is None:
+            print(f"{config.cell}: {config.arch} has no attention maps: IoU leaves it out")
     if config.sync_batchnorm == "yes" and compute.ranks.size > 1:
         model = synchronised(model, compute.device)
     factors = learning_rate_factors(
@@ -93,6 +114,7 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         factors=factors,
+        stream=config.stream,
         ranks=compute.ranks,
     )
 

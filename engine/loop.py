@@ -63,7 +63,7 @@ def train_epoch(
         for task, added in zip(tasks, sums, strict=True):
             heard = task.heard(teachers, answers)
             with compute.autocast():
-                logits = task.learner.parallel(images)
+                logits = task.learner.answer(images)
             terms = task.terms(logits, heard, labels)
             task.learner.step(terms["loss"] * share)
             added.update(terms, logits, labels, heard)

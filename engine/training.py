@@ -78,6 +78,19 @@ class Course:
         """Write the results of `fits`, whose last epoch is done."""
         if not fits:
             return
+        if not fits[0].history:
+            self._adopt(fits)
+        else:
+            self._finish(fits)
+
+    def _adopt(self, fits: Sequence[Fit]) -> None:
+        """Runs of no epoch: weights that were trained elsewhere."""
+        tests = self.means(fits, self.data.test, self._known_test)
+        for fit, test in zip(fits, tests, strict=True):
+            fit.adopt(self.data.num_classes)
+            fit.finish(self.data, {"last": test, "best": test})
+
+    def _finish(self, fits: Sequence[Fit]) -> None:
         if self.data.selected_on == "test":
             last = [fit.history[-1]["validation"] for fit in fits]
             best = [fit.history[fit.best_epoch - 1]["validation"] for fit in fits]

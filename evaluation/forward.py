@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torchvision.models import VisionTransformer
 
 from dataloader.loader import Batch
 from engine.compute import Compute
@@ -17,23 +16,13 @@ from metrics.attention import (
     classifier_weight,
     forward_with_features,
 )
+from metrics.attention_source import Rollout, source_of
 from metrics.calibration import (
     brier_score_per_sample,
     negative_log_likelihood_per_sample,
     top_label_confidence,
 )
 from metrics.information import predictive_entropy_per_sample
-
-
-def has_maps(model: nn.Module) -> bool:
-    """Whether it is known where the model looks."""
-    if isinstance(model, VisionTransformer):
-        return True
-    try:
-        classifier_weight(model)
-    except ValueError:
-        return False
-    return True
 
 
 @torch.no_grad()
@@ -110,7 +99,7 @@ def _logits_and_maps(
     model: nn.Module, inputs: torch.Tensor, chosen: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits of all inputs; of the chosen ones the maps of each class and their sum."""
-    if isinstance(model, VisionTransformer):
+    if isinstance(source_of(model), Rollout):
         logits, rollout = attention_with_logits(model, inputs)
         rollout = rollout[chosen]
         return logits, _scaled(rollout[:, None]).half(), rollout

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataloader.errors import UserError
-from engine.cells import LARGEST_ENSEMBLE, Cell, TeacherCell, expand, grid_order
+from engine.cells import TEACHER_NUMBERS, Cell, TeacherCell, expand, grid_order
 from engine.run import RunDirectory, Runs
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
@@ -92,7 +92,7 @@ class Grid:
         if isinstance(cell, TeacherCell):
             return f"{prefix}bash script/{stem}-T.sh"
         # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
-        three = "3T_" if len(cell.teachers) == LARGEST_ENSEMBLE and "cifar" in stem else ""
+        three = "3T_" if len(cell.teachers) == len(TEACHER_NUMBERS) and "cifar" in stem else ""
         return f"{prefix}bash script/{three}{stem}.sh"
 
 

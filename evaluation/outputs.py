@@ -27,12 +27,13 @@ from engine.environment import commit
 from engine.progress import Progress
 from engine.run import RunDirectory
 from engine.source import Source
-from evaluation.forward import collect, has_maps
+from evaluation.forward import collect
 from evaluation.kept import Answers, AttentionMaps, Kept, read, size_of, write
 from evaluation.options import MeasureOptions
 from evaluation.provenance import CheckpointHashes
 from evaluation.sources import Sources
 from evaluation.table import Row
+from metrics.attention_source import source_of
 
 FORMAT = 3  # of the files; a change makes all outputs anew
 PRECISION = "none"  # float32, whatever the run was trained in
@@ -100,7 +101,7 @@ class OutputStore:
             raise UserError("--maps 0 keeps no attention maps, and they are what is compared here")
         wanted = Wanted(run, self.sources.of(like or run), split, view)
         kept = self._kept(wanted, AttentionMaps)
-        if kept is None and has_maps(self._model(wanted)):
+        if kept is None and source_of(self._model(wanted)):
             return self._forward(wanted, look=True)[1]
         return kept
 
@@ -186,7 +187,8 @@ class OutputStore:
         """Ask the model. Its maps are kept where it is asked to look, and along with its answers
         under the test view, where the overlap of maps is usually measured."""
         model = self._model(wanted)
-        look = (look or (wanted.split, wanted.view) == ("test", "test")) and has_maps(model)
+        look = look or (wanted.split, wanted.view) == ("test", "test")
+        look = look and source_of(model) is not None
         compute = Compute(pick_device(self.options.device), PRECISION, wanted.source.statistics)
         loader = self.sources.loader(wanted.run, wanted.source, wanted.split, wanted.view)
         name = f"{wanted.run.path} {wanted.split} {wanted.view}"

@@ -1,9 +1,9 @@
 """Where a classifier looks: class activation maps of convolutional nets, attention rollout of ViTs.
 
-A convolutional net here has ``model.avgpool``, the global average pool, and ``model.fc``, the
-linear classifier behind it (torchvision's resnets and our small nets). The map of class c is then
-linear in the last feature map, so a data set needs one forward pass: keep the class maps, select
-the map of any target later.
+In most convolutional nets a linear classifier follows the mean over positions of the last feature
+map (``metrics.attention_source`` says where these are). The map of class c is then linear in the
+features, so a data set needs one forward pass: keep the class maps, select the map of any target
+later.
 
 The classifier is only defined up to one vector added to all its rows: that shifts every logit of
 an image alike, and the softmax does not notice. The maps of classes therefore have the mean over
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
+from metrics.attention_source import ClassMaps, Rollout, source_of
 from metrics.validation import check_labels
 
 CLASS_SUM = "class_sum"
@@ -41,9 +42,9 @@ def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tens
 
     Raises:
         ValueError: images that are not (B, 3, H, W), another target, labels that are not (B,)
-            or out of range, a model without ``avgpool`` and a linear ``fc``, NaN or infinity.
+            or out of range, a model that has no maps (``source_of``), NaN or infinity.
     """
-    if isinstance(model, VisionTransformer):
+    if isinstance(source_of(model), Rollout):
         return attention_rollout(model, images)
     logits, features = forward_with_features(model, images)
     if isinstance(target, str) and target == PREDICTED:
@@ -52,31 +53,30 @@ def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tens
 
 
 def forward_with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, C) and the input of the global average pool (B, D, h, w), from one forward.
+    """Logits (B, C) and the last feature map (B, D, h, w), from one forward.
 
     Raises:
-        ValueError: images that are not (B, 3, H, W), or a model without ``avgpool`` and ``fc``.
+        ValueError: images that are not (B, 3, H, W), or a model that has no class maps.
     """
     _check_images(images)
-    classifier_weight(model)  # before the forward pass, so that an unsuitable model fails at once
-    with _inference(model), _pool_inputs(model) as inputs:
+    source = _class_maps_of(model)  # before the forward pass, so that an unsuitable one fails
+    with _inference(model), _seen(model, source) as seen:
         logits = model(images)
-    (features,) = inputs
-    return logits, features
+    (features,) = seen
+    return logits, features.relu() if source.rectified else features
 
 
 def classifier_weight(model: nn.Module) -> Tensor:
-    """The (C, D) weight of ``model.fc``, detached.
+    """The (C, D) weight of the linear classifier, detached; the identity where each feature is
+    already a class's.
 
     Raises:
-        ValueError: a model that does not follow the convention.
+        ValueError: a model that has no class maps.
     """
-    classifier = getattr(model, "fc", None)
-    if not isinstance(getattr(model, "avgpool", None), nn.Module) or not isinstance(
-        classifier, nn.Linear
-    ):
-        raise ValueError(f"{type(model).__name__}: expected modules `avgpool` and a linear `fc`")
-    return classifier.weight.detach()
+    source = _class_maps_of(model)
+    if source.classifier is None:
+        return torch.eye(model.num_classes, device=next(model.parameters()).device)
+    return model.get_submodule(source.classifier).weight.detach()
 
 
 def maps_from_features(features: Tensor, weight: Tensor, target: str | Tensor) -> Tensor:
@@ -180,16 +180,31 @@ def _inference(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def _class_maps_of(model: nn.Module) -> ClassMaps:
+    source = source_of(model)
+    if not isinstance(source, ClassMaps):
+        raise ValueError(
+            f"{type(model).__name__}: no class maps: expected a net of metrics/attention_source.py "
+            "or modules `avgpool` and a linear `fc`"
+        )
+    return source
+
+
 @contextmanager
-def _pool_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what ``model.avgpool`` is given while the block lasts."""
-    inputs: list[Tensor] = []
+def _seen(model: nn.Module, source: ClassMaps) -> Iterator[list[Tensor]]:
+    """Collects the source's feature map while the block lasts."""
+    seen: list[Tensor] = []
 
-    def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs.append(arguments[0])
+    def given(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen.append(arguments[0])
 
-    with model.avgpool.register_forward_pre_hook(record):
-        yield inputs
+    def made(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append(output)
+
+    module = model.get_submodule(source.features)
+    before = source.before
+    with module.register_forward_pre_hook(given) if before else module.register_forward_hook(made):
+        yield seen
 
 
 @contextmanager

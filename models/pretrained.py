@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-FINAL_LAYERS = ("fc.weight", "fc.bias", "heads.head.weight", "heads.head.bias")
-
 Weights = Mapping[str, torch.Tensor]
 
 
@@ -19,7 +17,7 @@ def start_from(model: nn.Module, weights: Weights) -> bool:
     `load_weights`, for any other key that does not fit.
     """
     own = model.state_dict()
-    final = [key for key in FINAL_LAYERS if key in own]
+    final = _final_layer(model)
     has_other_classes = any(_shape(weights, key) != _shape(own, key) for key in final)
     kept = {key: own[key] for key in final} if has_other_classes else {}
     load_weights(model, {**weights, **kept})
@@ -40,6 +38,13 @@ def load_weights(model: nn.Module, weights: Weights) -> None:
     if problems:
         raise ValueError(f"does not fit the architecture: {'; '.join(problems)}")
     model.load_state_dict(weights)
+
+
+def _final_layer(model: nn.Module) -> list[str]:
+    """Keys of the last linear layer, or convolution: the one with an output for each class."""
+    kinds = (nn.Linear, nn.Conv2d)
+    *_, name = (name for name, part in model.named_modules() if isinstance(part, kinds))
+    return [f"{name}.{key}" for key in model.get_submodule(name).state_dict()]
 
 
 def _shape(weights: Weights, key: str) -> tuple[int, ...] | None:

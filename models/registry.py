@@ -1,28 +1,42 @@
-"""The architectures by name. Convolutional ones end in `avgpool` and `fc`, where the attention
-maps read them; torchvision's ViT is read by its attention."""
+"""The architectures by name: torchvision's classification nets, and ours for small images.
+
+Where each of them looks is known by `metrics/attention_source.py`.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from functools import partial
 
+import torchvision
 from torch import nn
-from torchvision.models import ResNet, VisionTransformer, resnet18, resnet34, resnet50, vit_b_16
+from torchvision.models import get_model, get_model_builder, list_models
 
 from models.small_resnet import SmallResNet
 
-VIT_PATCH = 16
+SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
+SMALL_DEPTHS = (8, 20, 32, 56)
 
 
 def build_model(arch: str, num_classes: int, *, image_size: int = 224) -> nn.Module:
-    """A freshly initialised `arch` of `num_classes` outputs; ValueError for an unknown name.
+    """A freshly initialised `arch` of `num_classes` outputs.
 
-    Only a ViT depends on `image_size` (pixels, a multiple of its patches' 16).
+    Transformers with a fixed grid of patches depend on `image_size` (pixels). ValueError for an
+    unknown name, or a size that the net cannot take.
     """
     builders = _builders()
     if arch not in builders:
-        raise ValueError(f"unknown architecture {arch!r}: use one of {', '.join(builders)}")
-    return builders[arch](num_classes, image_size)
+        close = ", ".join(difflib.get_close_matches(arch, builders, n=3, cutoff=0.4))
+        raise ValueError(
+            f"unknown architecture {arch!r}: "
+            + (f"did you mean {close}? " if close else "")
+            + "resnet20 and its like for small images, or a name of torchvision.models"
+        )
+    try:
+        return builders[arch](num_classes, image_size)
+    except (ValueError, RuntimeError, AssertionError) as error:  # torchvision's own words on sizes
+        raise ValueError(f"{arch} cannot be built for {image_size} pixels: {error}") from None
 
 
 def architectures() -> list[str]:
@@ -31,22 +45,31 @@ def architectures() -> list[str]:
 
 
 def _builders() -> dict[str, Callable[[int, int], nn.Module]]:
-    large = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
     return {
-        **{name: partial(_large, net) for name, net in large.items()},
-        **{f"{name}_small_stem": partial(_small_stem, net) for name, net in large.items()},
-        **{f"resnet{depth}": partial(_small, depth) for depth in (8, 20, 32, 56)},
-        "vit_b_16": _vit,
+        **{f"resnet{depth}": partial(_small, depth) for depth in SMALL_DEPTHS},
+        **{f"{name}_small_stem": partial(_small_stem, name) for name in SMALL_STEMS},
+        **{name: partial(_torchvision, name) for name in list_models(torchvision.models)},
     }
 
 
-def _large(net: Callable[..., ResNet], num_classes: int, image_size: int) -> ResNet:
-    return net(num_classes=num_classes)
+def _torchvision(name: str, num_classes: int, image_size: int) -> nn.Module:
+    return get_model(name, weights=None, num_classes=num_classes, **_options(name, image_size))
 
 
-def _small_stem(net: Callable[..., ResNet], num_classes: int, image_size: int) -> ResNet:
+def _options(name: str, image_size: int) -> dict[str, object]:
+    """What a net needs besides its number of classes."""
+    if name in ("googlenet", "inception_v3"):  # their second outputs are the published recipes'
+        return {"aux_logits": False, "init_weights": True}
+    if name.startswith("vit_"):
+        return {"image_size": image_size}
+    if name.startswith("maxvit_"):
+        return {"input_size": (image_size, image_size)}
+    return {}
+
+
+def _small_stem(name: str, num_classes: int, image_size: int) -> nn.Module:
     """torchvision's net for small images: a 3x3 convolution and no max-pool at its start."""
-    model = net(num_classes=num_classes)
+    model = get_model_builder(name)(num_classes=num_classes)
     model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
@@ -55,9 +78,3 @@ def _small_stem(net: Callable[..., ResNet], num_classes: int, image_size: int) -
 
 def _small(depth: int, num_classes: int, image_size: int) -> SmallResNet:
     return SmallResNet(depth, num_classes)
-
-
-def _vit(num_classes: int, image_size: int) -> VisionTransformer:
-    if image_size % VIT_PATCH:
-        raise ValueError(f"vit_b_16 needs a multiple of {VIT_PATCH} pixels, not {image_size}")
-    return vit_b_16(num_classes=num_classes, image_size=image_size)

@@ -52,9 +52,10 @@ def test_unknown_teachers_are_refused(name):
         parse_teacher(name)
 
 
-def test_at_most_three_teachers():
-    with pytest.raises(UserError, match="at most 3"):
-        parse_student("T1w_T2w_T3w_T4w_Sw")
+def test_at_most_four_teachers():
+    assert len(parse_student("T1w_T2w_T3w_T4w_Sw").teachers) == 4
+    with pytest.raises(UserError, match=r"at most 4 .*LARGEST_ENSEMBLE in engine/cells\.py"):
+        parse_student("T1w_T2w_T3w_T4w_T5w_Sw")
 
 
 def test_each_part_carries_its_own_variant():

@@ -1,9 +1,12 @@
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from dataloader.errors import UserError
 from engine.checkpoint import read_pretrained
+from metrics.attention import class_maps, classifier_weight, forward_with_features
+from metrics.attention_source import Rollout, source_of
 from models.frozen_teachers import FrozenTeachers
 from models.registry import architectures, build_model
 
@@ -31,8 +34,38 @@ def test_parameter_counts(arch, classes, count):
     assert parameters(build_model(arch, classes)) == count
 
 
-def test_every_architecture_answers_at_32_pixels():
-    for arch in architectures():
+SMALLEST = (  # of each family that torchvision has
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5",
+    "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_1",
+    "swin_t", "vit_b_16", "resnet8", "resnet18_small_stem",
+)  # fmt: skip
+
+
+def test_every_net_of_torchvision_has_its_name():
+    assert set(torchvision.models.list_models(torchvision.models)) < set(architectures())
+
+
+@pytest.mark.parametrize("arch", SMALLEST)
+def test_the_mean_of_a_class_map_is_the_logit_or_there_is_none(arch):
+    torch.manual_seed(0)
+    model = build_model(arch, 7, image_size=64).eval()
+    images, source = torch.randn(2, 3, 64, 64), source_of(model)
+    if arch in ("alexnet", "convnext_tiny", "mobilenet_v3_small", "vit_b_16"):
+        assert source == (Rollout() if arch == "vit_b_16" else None)
+        with pytest.raises(ValueError, match="no class maps"):
+            classifier_weight(model)
+        with torch.no_grad():
+            assert model(images).shape == (2, 7)
+        return
+    logits, features = forward_with_features(model, images)
+    maps = class_maps(features, classifier_weight(model))
+    bias = 0 if source.classifier is None else model.get_submodule(source.classifier).bias
+    torch.testing.assert_close(maps.mean((2, 3)).float() + bias, logits, atol=1e-4, rtol=1e-3)
+    assert maps.flatten(2).std(2).max() > 0
+
+
+def test_small_nets_answer_at_32_pixels():
+    for arch in ("resnet8", "resnet20", "resnet18", "resnet50_small_stem", "vit_b_16"):
         with torch.no_grad():
             model = build_model(arch, 7, image_size=32)
             logits = model.eval()(torch.zeros(2, 3, 32, 32))
@@ -49,7 +82,7 @@ def test_small_nets_keep_the_resolution_that_small_images_need():
 
 
 def test_a_vision_transformer_needs_whole_patches():
-    with pytest.raises(ValueError, match="vit_b_16 needs a multiple of 16 pixels, not 40"):
+    with pytest.raises(ValueError, match=r"vit_b_16 cannot be built for 40 pixels: .*indivisible"):
         build_model("vit_b_16", 10, image_size=40)
 
 
