@@ -66,7 +66,7 @@ def test_every_setting_has_a_flag_and_a_help_text():
         ("[1, 2]", "is no recipe"),
         ("common: {a: [", "is no YAML file"),
         ("!!python/object/apply:os.system ['true']", "is no YAML file"),
-        ("common: {epochs: 0}", "--epochs is 0: at least 1"),
+        ("common: {epochs: -1}", "--epochs is -1: at least 0"),
         ("student: {ce_weight: 1.5}", "--ce-weight is 1.5: at least 0 and at most 1"),
         ("student: {temperature: 0}", "--temperature is 0.0: above 0"),
     ],
