@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from engine.data import RunData
 from engine.environment import describe
 from engine.loop import Task
 from engine.progress import Progress, note
+from engine.records import write_metrics
+from engine.restore import restore
 from engine.run import RunDirectory
 from engine.teachers import Teachers
 from engine.tensorboard import Scalars
@@ -91,7 +92,7 @@ class Fit:
     def finish(self, data: RunData, tests: dict[str, dict[str, float]]) -> None:
         """Write metrics.json: the last and the best epoch, each with its figures on test images."""
         records = {"last": self.history[-1], "best": self.history[self.best_epoch - 1]}
-        write_json(
+        write_metrics(
             self.run.metrics,
             {
                 "dataset": self.config.dataset,
@@ -134,10 +135,10 @@ class Fit:
             note(f"{self.config.cell}  stopped: {one_line(reason)}", self.run.log)
 
     def _resume(self) -> None:
-        header, state = checkpoint.load(self.run.checkpoint("last"))
+        last = self.run.checkpoint("last")
+        header, state = checkpoint.load(last)
         self.history = self.run.read_epochs(header.epoch)
-        self.best_epoch = state["best_epoch"]
-        self.task.learner.load_state_dict(state)
+        self.best_epoch = restore(self.task.learner, header, state, last)
 
     def _is_best(self, record: Record) -> bool:
         if self.best_epoch == 0:
@@ -149,10 +150,10 @@ class Fit:
         """Add this session to environment.json; UserError when a teacher or the view changed since
         the last."""
         path = self.run.environment
-        saved = json.loads(path.read_text()) if path.is_file() else {}
+        saved = self.run.read_environment()
         now = teachers.record(self.task.teacher_names)
-        for name, teacher in saved.get("teachers", {}).items():
-            if teacher["sha256"] != now[name]["sha256"]:
+        for name, teacher in saved["teachers"].items():
+            if teacher["sha256"] != now.get(name, {}).get("sha256"):
                 raise UserError(
                     f"teacher {name} ({teacher['file']}) changed since {self.run.path} began: "
                     "start the student anew with --resume never"
@@ -162,5 +163,5 @@ class Fit:
                 f"the view of {self.run.path} changed since it began (it was: {saved['view']}; it "
                 f"is: {view}): start anew with --resume never"
             )
-        sessions = [*saved.get("sessions", []), describe(device)]
+        sessions = [*saved["sessions"], describe(device)]
         write_json(path, {"teachers": now, "view": view, "sessions": sessions})
