@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def _read(path: Path) -> object:
             is_zip = file.read(len(MAGIC)) == MAGIC
         if is_zip:
             check_zip(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about what a stranger's file asks for
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no weights at {path}") from None
     except DamagedError as error:
@@ -161,4 +164,4 @@ def blamed_on(what: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise UserError(f"{what}{error}") from None
+        raise UserError(f"{what}{error!s:.2000}") from None
