@@ -12,6 +12,9 @@ from engine.checkpoint import Header, blamed_on, check_tensor
 from engine.learner import Learner
 from models.pretrained import load_weights
 
+ADVICE = "put it back from a copy, or start anew with --resume never"
+SET_EACH_EPOCH = ("lr", "initial_lr")
+
 
 def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path) -> int:
     """Give `learner` the weights and momentum of the checkpoint read from `path`; its best epoch.
@@ -20,39 +23,59 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
     """
     best_epoch = state.get("best_epoch")
     if type(best_epoch) is not int or not 1 <= best_epoch <= header.epoch:
-        raise UserError(f"{path} names no best epoch up to {header.epoch}: {_ADVICE}")
-    _check_optimizer(learner.optimizer, state.get("optimizer"), path)
+        raise UserError(f"{path} names no best epoch up to {header.epoch}: {ADVICE}")
+    saved = state.get("optimizer")
+    if not _is_of(learner.optimizer, saved):
+        raise UserError(f"{path} holds the state of another optimiser: {ADVICE}")
+    _check_momenta(learner.optimizer, saved["state"], path)
     with blamed_on(f"{path} "):
         load_weights(learner.model, state["model"])
-    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.optimizer.load_state_dict(saved)
     return best_epoch
 
 
-_ADVICE = "put it back from a copy, or start anew with --resume never"
-
-
-def _check_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: Path) -> None:
-    """UserError unless `saved` is a state of this optimiser: the same groups of parameters and
-    settings, and for each parameter a momentum of its shape, or none."""
-    (group,) = optimizer.param_groups
+def _is_of(optimizer: torch.optim.Optimizer, saved: Any) -> bool:
+    """Whether `saved` has this optimiser's groups of parameters, settings and form of state."""
     own = optimizer.state_dict()["param_groups"]
-    try:
-        is_alike = all(
-            theirs[name] == value
-            for ours, theirs in zip(own, saved["param_groups"], strict=True)
-            for name, value in ours.items()
-            if name not in ("lr", "initial_lr")  # set anew for each epoch
+    return (
+        isinstance(saved, dict)
+        and isinstance(saved.get("state"), dict)
+        and all(isinstance(state, dict) for state in saved["state"].values())
+        and isinstance(groups := saved.get("param_groups"), list)
+        and len(groups) == len(own)
+        and all(map(_is_group, groups, own))
+    )
+
+
+def _is_group(saved: Any, own: dict[str, Any]) -> bool:
+    """The settings that both have are equal: another version of torch may have others."""
+    return (
+        isinstance(saved, dict)
+        and "params" in saved
+        and all(
+            _equal(saved[name], value)
+            for name, value in own.items()
+            if name in saved and name not in SET_EACH_EPOCH
         )
-        momenta = {i: state["momentum_buffer"] for i, state in saved["state"].items()}
-        shapes = {i: parameter.shape for i, parameter in enumerate(group["params"])}
-        is_alike &= all(type(i) is int and i in shapes for i in momenta)
-    except (TypeError, KeyError, ValueError, AttributeError):
-        is_alike = False
-    if not is_alike:
-        raise UserError(f"{path} holds the state of another optimiser: {_ADVICE}")
-    for i, momentum in momenta.items():
+    )
+
+
+def _equal(saved: Any, own: Any) -> bool:
+    """Of the same type, so that no tensor is compared."""
+    if isinstance(own, list):
+        return isinstance(saved, list) and len(saved) == len(own) and all(map(_equal, saved, own))
+    return type(saved) is type(own) and saved == own
+
+
+def _check_momenta(optimizer: torch.optim.Optimizer, states: dict[Any, Any], path: Path) -> None:
+    """UserError unless each is none, or finite and of its parameter's shape."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, state in states.items():
+        momentum = state.get("momentum_buffer")
+        if type(index) is not int or not 0 <= index < len(parameters):
+            raise UserError(f"{path} holds the momentum of another net: {ADVICE}")
         if momentum is None:
             continue
-        check_tensor(momentum, f"{path}, momentum {i}")
-        if momentum.shape != shapes[i]:
-            raise UserError(f"{path}, momentum {i} has another shape than its weights: {_ADVICE}")
+        check_tensor(momentum, f"{path}, momentum {index}")
+        if momentum.shape != parameters[index].shape:
+            raise UserError(f"{path}, momentum {index} has not its weights' shape: {ADVICE}")
