@@ -3,7 +3,7 @@
 Python's own reader can be made to hash a tuple for ever, to allocate gigabytes for a memo of one
 entry, and to call whatever it finds. This one knows the instructions that lists, dicts, strings,
 numbers and numpy's arrays of bytes need; it calls nothing, and a file is refused by its first
-other one, or by its 2,000,001st.
+other one, or by its 1,000,001st.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from dataloader.errors import UserError, one_line, shown
 
 MAX_BYTES = 256 * 2**20  # CIFAR-100's largest file, train, has 148 MiB
-MAX_INSTRUCTIONS = 2_000_000  # it has 300,000
+MAX_INSTRUCTIONS = 1_000_000  # it has 300,000
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
