@@ -45,7 +45,10 @@ def known_settings(
     known = {key: typed(settings_class, key, saved[key], where) for key in settings.keys() & saved}
     for name, value in known.items():
         for number in value if isinstance(value, tuple) else (value,):
-            check_number(settings[name], number)
+            try:
+                check_number(settings[name], number)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
     return known
 
 
