@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.archive import FOLDER, read_pickle
-from dataloader.errors import UserError
+from dataloader.archive import FOLDER
+from dataloader.errors import UserError, shown
 from dataloader.image_set import ImageSet
+from dataloader.plain_pickle import read_pickle
 
 SPLITS = ("train", "test")
 NUM_CLASSES = 100
@@ -73,7 +74,7 @@ def _checked_labels(path: Path, labels: object, count: int) -> list[int]:
         )
     for index, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < NUM_CLASSES:
-            raise UserError(f"{path}: label {label!r:.40} at index {index} is not in [0, 100)")
+            raise UserError(f"{path}: label {shown(label)} at index {index} is not in [0, 100)")
     return labels
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ class DivergedError(UserError):
     """Runs whose loss is no longer finite, when all that could go on without them has."""
 
     exit_code = 3
+
+
+class DamagedError(UserError):
+    """A file whose content is not what was written to it, or is none that could have been."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -71,3 +76,24 @@ def _check_checkout(program: Callable[[Sequence[str] | None], None]) -> None:
 def one_line(error: Exception) -> str:
     """The error's message without line breaks."""
     return " ".join(str(error).split())
+
+
+class _Short(reprlib.Repr):
+    """Says a value of any size, however it nests or repeats itself, in some 100 characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 2, 60, 60
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        """The first bytes: the rest is never turned into text."""
+        return repr(value[: self.maxother])
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Python refuses to write more than 4,300 digits."""
+        return str(value) if abs(value) < 2**64 else "a number of 20 or more digits"
+
+
+def shown(value: object) -> str:
+    """What a file says, for a message about it."""
+    return _Short().repr(value)

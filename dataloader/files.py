@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and reading them back without trusting them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import UserError
+from dataloader.errors import DamagedError, UserError
+
+MOST_TEXT_BYTES = 64 * 2**20  # the records of 100,000 epochs take less
 
 
 @contextmanager
@@ -77,6 +79,43 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Replace the JSON file `path` at once."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a text file; UserError, with the path, on a full disk."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error}") from error
+
+
+def read_text(path: Path, *, most_bytes: int = MOST_TEXT_BYTES) -> str:
+    """The UTF-8 text of a file. DamagedError when it is none or longer than `most_bytes`, of which
+    no more is read; OSError when it cannot be read."""
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise DamagedError(f"{path} has over {most_bytes} bytes, more than such a file can need")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DamagedError(
+            f"{path} is no UTF-8 text ({error.reason}, byte {error.start})"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; DamagedError, OSError as `read_text`."""
+    return parse_json(read_text(path), f"{path}")
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value that `text` writes in JSON; DamagedError, which names `where`, when it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
+        raise DamagedError(f"{where} is damaged, or no JSON ({error})") from None
 
 
 def sha256(path: Path) -> str:

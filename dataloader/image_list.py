@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.errors import UserError
+from dataloader.errors import UserError, shown
 from dataloader.image_file import read_rgb
 from dataloader.image_set import ImageSet
+
+LONGEST_LINE = 8192  # a path has at most 4,096
+LONGEST_LABEL = 9  # digits
 
 
 def read_list(path: Path, num_classes: int) -> list[tuple[str, int]]:
@@ -22,12 +25,17 @@ def list_entries(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]
     is_empty = True
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), ""), start=1):
+                if len(line) == LONGEST_LINE:
+                    raise UserError(f"{path}, line {number} is too long to be `path label`")
                 if line.strip():
                     is_empty = False
                     yield number, *_entry(line, f"{path}, line {number}", num_classes)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"cannot read the image list {path}: {error}") from None
+    except UnicodeDecodeError as error:
+        reason = f"no UTF-8 text ({error.reason})"
+        raise UserError(f"cannot read the image list {path}: {reason}") from None
     if is_empty:
         raise UserError(f"the image list {path} is empty: give `path label` a line")
 
@@ -45,8 +53,8 @@ def load_listed(list_path: Path, data_path: Path, class_names: tuple[str, ...]) 
 
 def _entry(line: str, where: str, num_classes: int) -> tuple[str, int]:
     name, _, label = line.strip().rpartition(" ")
-    if not name or not label.isdecimal():
-        raise UserError(f"{where}: {line.strip()!r} is not `path label`")
-    if int(label) >= num_classes:
-        raise UserError(f"{where}: label {label} is out of range 0 to {num_classes - 1}")
+    if not name or not label.isdecimal() or "\0" in name:
+        raise UserError(f"{where}: {shown(line.strip())} is not `path label`")
+    if len(label) > LONGEST_LABEL or int(label) >= num_classes:
+        raise UserError(f"{where}: label {label:.20} is out of range 0 to {num_classes - 1}")
     return name.strip(), int(label)

@@ -50,8 +50,11 @@ def pareto_counts(
     if not (0 <= smallest <= largest and num_classes >= 1 and alpha > 0):
         raise ValueError(f"no profile from {largest} to {smallest}: {num_classes=}, {alpha=}")
     k = np.arange(1, num_classes + 1)
-    x = (k / num_classes) ** (-1 / alpha) - 1
-    share = x / x[0] if num_classes > 1 else np.ones(1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = (k / num_classes) ** (-1 / alpha) - 1
+        share = x / x[0] if num_classes > 1 else np.ones(1)
+    if not np.isfinite(share).all():
+        raise ValueError(f"no profile of power {alpha=}: it is too steep or too flat to compute")
     return np.rint(smallest + (largest - smallest) * share).astype(int).tolist()
 
 

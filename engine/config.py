@@ -7,12 +7,12 @@ Imports nothing heavy: `--help` and a finished run need no more.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataloader.bounds import Bounds
 from dataloader.errors import UserError
 from dataloader.views import VIEW_FAMILIES
 from dataloader.workers import default_workers
@@ -39,8 +39,7 @@ def option(
     """A setting, with the values that it may have. `operational` ones (where and how fast) may
     change when a run is resumed."""
     meta = {"help": help, "choices": tuple(choices), "operational": operational}
-    bounds = {"at least": at_least, "above": above, "at most": at_most, "under": below}
-    meta["bounds"] = {name: bound for name, bound in bounds.items() if bound is not None}
+    meta["bounds"] = Bounds(at_least, above, at_most, below)
     return field(default=default, metadata=meta)
 
 
@@ -51,7 +50,7 @@ class Settings:
         for setting in dataclasses.fields(self):
             value = getattr(self, setting.name)
             for number in value if isinstance(value, tuple) else (value,):
-                _check_number(setting, number)
+                check_number(setting, number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +126,7 @@ class TrainConfig(Settings):
         default_workers(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
         "processes that compute views",
         at_least=0,
+        at_most=256,
         operational=True,
     )
     output_dir: str = option("runs", "folder that holds the runs", operational=True)
@@ -236,18 +236,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check_number(setting: dataclasses.Field, value: Any) -> None:
+def check_number(setting: dataclasses.Field, value: Any) -> None:
     """UserError when a number is not finite or out of its setting's bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    bounds = setting.metadata["bounds"]
-    fits = {
-        "at least": lambda bound: value >= bound,
-        "above": lambda bound: value > bound,
-        "at most": lambda bound: value <= bound,
-        "under": lambda bound: value < bound,
-    }
-    if math.isfinite(value) and all(fits[name](bound) for name, bound in bounds.items()):
-        return
-    needed = " and ".join(f"{name} {bound}" for name, bound in bounds.items())
-    raise UserError(f"{flag_of(setting.name)} is {value}: {needed or 'a finite number is needed'}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        setting.metadata["bounds"].check(flag_of(setting.name), value)

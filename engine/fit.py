@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from engine.lock import RunLock
 from engine.loop import Task
 from engine.processes import Ranks
 from engine.progress import Progress, note
+from engine.records import write_metrics
+from engine.restore import restore
 from engine.run import RunDirectory
 from engine.teachers import Teachers
 from engine.tensorboard import Scalars
@@ -118,7 +119,7 @@ class Fit:
         if not self._writes:
             return
         seconds = [record["seconds"] for record in self.history]
-        write_json(
+        write_metrics(
             self.run.metrics,
             {
                 "dataset": self.config.dataset,
@@ -171,10 +172,10 @@ class Fit:
             self._lock.release()
 
     def _resume(self) -> None:
-        header, state = checkpoint.load(self.run.checkpoint("last"))
+        last = self.run.checkpoint("last")
+        header, state = checkpoint.load(last)
         self.history = self.run.read_epochs(header.epoch)
-        self.best_epoch = state["best_epoch"]
-        self.task.learner.load_state_dict(state)
+        self.best_epoch = restore(self.task.learner, header, state, last)
 
     def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:
         if ranks.total(epochs) != ranks.size * epochs:
@@ -193,10 +194,10 @@ class Fit:
         """Add this session to environment.json; UserError when a teacher or the view changed since
         the last."""
         path = self.run.environment
-        saved = json.loads(path.read_text()) if path.is_file() else {}
+        saved = self.run.read_environment()
         now = teachers.record(self.task.teacher_names)
-        for name, teacher in saved.get("teachers", {}).items():
-            if teacher["sha256"] != now[name]["sha256"]:
+        for name, teacher in saved["teachers"].items():
+            if teacher["sha256"] != now.get(name, {}).get("sha256"):
                 raise UserError(
                     f"teacher {name} ({teacher['file']}) changed since {self.run.path} began: "
                     "start the student anew with --resume never"
@@ -207,7 +208,7 @@ class Fit:
                 f"is: {view}): start anew with --resume never"
             )
         session = describe(compute.device) | compute.record()
-        sessions = [*saved.get("sessions", []), session]
+        sessions = [*saved["sessions"], session]
         origin = {"pretrained": self._pretrained()}
         write_json(path, {"teachers": now, **origin, "view": view, "sessions": sessions})
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dataloader.errors import OneLineParser, UserError
+from dataloader.errors import DamagedError, OneLineParser, UserError, shown
 from engine.cells import expand
 from engine.config import NO_YES, Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
+from engine.typed import kind_of, typed
+from engine.yaml_file import read_yaml
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
 OWN_RECIPE = RECIPE_FOLDER / "folder.yaml"
@@ -92,17 +92,17 @@ def read_recipe(path: Path, config_class: type[TrainConfig]) -> dict[str, Any]:
     A recipe is a mapping of the sections common, teacher and student, each a mapping of setting
     to value.
     """
-    sections = _read_yaml(path)
-    unknown = [str(name) for name in sections if name not in ("common", *ROLES)]
+    sections = _read_sections(path)
+    unknown = [shown(name) for name in sections if name not in ("common", *ROLES)]
     if unknown:
-        raise UserError(f"{path}: unknown section {min(unknown)!r}: use common, teacher, student")
+        raise UserError(f"{path}: unknown section {min(unknown)}: use common, teacher, student")
     merged: dict[str, Any] = {}
     for name in ("common", config_class.role):
         section = sections.get(name) or {}
         if not isinstance(section, dict):
             raise UserError(f"{path}: section {name} is no mapping of setting to value")
         merged |= section
-    return {key: _typed(config_class, key, value, path) for key, value in merged.items()}
+    return {key: typed(config_class, key, value, path) for key, value in merged.items()}
 
 
 def _parser(
@@ -114,7 +114,7 @@ def _parser(
     parser = OneLineParser(description=about, argument_default=argparse.SUPPRESS)
     hints = typing.get_type_hints(options_class)
     for setting in dataclasses.fields(options_class):
-        kind, many = _kind(hints[setting.name])
+        kind, many = kind_of(hints[setting.name])
         default = (defaults or {}).get(setting.name, setting.default)
         choices = setting.metadata["choices"]
         parser.add_argument(
@@ -142,41 +142,6 @@ def _shown(default: Any) -> str:
     return f" ({text})".replace("%", "%%")
 
 
-def _kind(hint: Any) -> tuple[type, bool]:
-    """The scalar type of a field, and whether it holds several."""
-    if isinstance(hint, types.UnionType):
-        return _kind(typing.get_args(hint)[0])
-    if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0], True
-    return hint, False
-
-
-def _typed(config_class: type[TrainConfig], key: Any, value: Any, where: Path) -> Any:
-    """A recipe's value in its field's type; UserError when the key or the type is wrong."""
-    hints = typing.get_type_hints(config_class)
-    settings = {setting.name: setting for setting in dataclasses.fields(config_class)}
-    if key not in settings:
-        close = difflib.get_close_matches(str(key), settings, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"{where}: unknown setting {key!r}{hint}")
-    kind, many = _kind(hints[key])
-    if value is None and isinstance(hints[key], types.UnionType):
-        return None
-    values = value if many and isinstance(value, list) else [value]
-    if not all(_is_a(item, kind) for item in values):
-        raise UserError(f"{where}: {key} is {value!r:.80}, which is not {kind.__name__}")
-    choices = settings[key].metadata["choices"]
-    if choices and value not in choices:
-        raise UserError(f"{where}: {key} is {value!r:.80}: use {' or '.join(choices)}")
-    return tuple(map(kind, values)) if many else kind(value)
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
 def _default_recipe(flags: Mapping[str, Any]) -> Path:
     """The data set's own recipe; without one, that for images of the user's own."""
     dataset = flags.get("dataset", TrainConfig.dataset)
@@ -192,15 +157,12 @@ def _default_recipe(flags: Mapping[str, Any]) -> Path:
     )
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    import yaml  # not needed for --help, which works where nothing is installed
-
+def _read_sections(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        return read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"no recipe at {path}: give an existing file with --recipe") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML file: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no recipe: it needs the sections common, teacher, student")
-    return content
+    except DamagedError as error:
+        raise UserError(
+            f"{error}: it is no recipe, whose sections are common, teacher, student"
+        ) from None

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from dataloader.files import append_line
+
 BAR_SECONDS = 0.5
 LINE_SECONDS = 30.0
 
@@ -123,5 +125,4 @@ class Progress:
 
 def note(text: str, log: Path) -> None:
     """Add a line to a run's log."""
-    with log.open("a") as file:
-        file.write(text + "\n")
+    append_line(log, text)

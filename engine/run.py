@@ -11,15 +11,19 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import UserError
+from dataloader.errors import DamagedError, UserError
 from dataloader.files import write_text
 from engine.cells import Cell, TeacherCell, parse_cell
-from engine.config import Config, changed_settings, to_yaml
+from engine.config import Config, StudentConfig, TeacherConfig, changed_settings, to_yaml
+from engine.records import read_environment, read_epochs, read_metrics, write_epochs
+from engine.typed import known_settings
+from engine.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -141,30 +145,49 @@ class RunDirectory:
 
     def saved_settings(self) -> dict[str, Any]:
         """The settings that the run was made with; UserError when they are damaged."""
-        import yaml  # not needed for --help, which works where nothing is installed
-
-        saved = yaml.safe_load(self.config.read_text())
-        if not isinstance(saved, dict):
-            raise UserError(f"{self.config} is damaged: start anew with --resume never")
-        return saved
+        role = TeacherConfig if isinstance(self.cell, TeacherCell) else StudentConfig
+        with self._blamed():
+            return known_settings(role, read_yaml(self.config), self.config)
 
     def read_epochs(self, until: int) -> list[dict[str, Any]]:
-        """The records of epochs 1 to `until`; UserError when one is missing."""
-        lines = self.epochs.read_text().splitlines() if self.epochs.is_file() else []
-        try:
-            records = [json.loads(line) for line in lines[:until]]
-        except json.JSONDecodeError:
-            raise UserError(f"{self.epochs} is damaged: start anew with --resume never") from None
-        if len(records) < until:
-            raise UserError(
-                f"{self.epochs} holds {len(records)} epochs, {self.checkpoint('last').name} was "
-                f"saved after {until}: start anew with --resume never"
-            )
-        return records
+        """The records of epochs 1 to `until`; UserError when one is damaged or missing."""
+        with self._blamed():
+            records = read_epochs(self.epochs, until)
+            if len(records) < until:
+                raise DamagedError(
+                    f"{self.epochs} holds {len(records)} epochs, {self.checkpoint('last').name} "
+                    f"was saved after {until}"
+                )
+            return records
 
     def write_epochs(self, records: list[dict[str, Any]]) -> None:
         """Replace the records at once."""
-        write_text(self.epochs, "".join(json.dumps(record) + "\n" for record in records))
+        write_epochs(self.epochs, records)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Teachers, view and sessions so far; UserError when they are damaged."""
+        with self._blamed():
+            return read_environment(self.environment)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The figures of a finished run; UserError when they are damaged."""
+        try:
+            return read_metrics(self.metrics)
+        except DamagedError as error:
+            raise UserError(
+                f"{error}: remove {self.metrics.name} and train the cell again, which writes it "
+                "anew from last.pt"
+            ) from None
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """What cannot be read back cannot be gone on from."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(
+                f"{error}: put it back from a copy, or start anew with --resume never"
+            ) from None
 
 
 @dataclass(frozen=True)

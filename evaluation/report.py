@@ -22,7 +22,7 @@ from evaluation.calculate_iou import OverlapOptions
 from evaluation.options import MeasureOptions
 from evaluation.provenance import CheckpointHashes, updated
 from evaluation.seeds import over_seeds, with_spread
-from evaluation.table import Row, format_table, read_json, read_rows, write_table
+from evaluation.table import Row, format_table, read_rows, write_table
 from metrics.shots import SHOT_GROUPS
 
 # Columns of the table, and their decimals.
@@ -65,7 +65,7 @@ def publish(options: ReportOptions) -> None:
     for run in begun:
         if not run.is_finished():
             print(f"in progress, left out: {run.path}", file=sys.stderr)
-    finished = [read_json(run.metrics) for run in begun if run.is_finished()]
+    finished = [run.read_metrics() for run in begun if run.is_finished()]
     if not finished:
         raise UserError(f"no run in {runs.folder} is finished yet")
     rows = with_measures(grid_rows(finished), Tables(runs.folder))

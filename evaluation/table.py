@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataloader.files import write_json, write_text
+from dataloader.errors import DamagedError
+from dataloader.files import read_json, write_json, write_text
 
 Row = dict[str, Any]
 
@@ -38,14 +39,9 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a table's JSON file; none where there is no file or it holds anything else."""
     try:
         content = read_json(path)
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, DamagedError):
         return []
     return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text())
 
 
 def _all_columns(rows: Sequence[Row]) -> list[str]:

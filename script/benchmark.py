@@ -5,8 +5,8 @@ Sizes are those of CIFAR-100's test set (10,000 images of 100 classes) and of 1,
 
 from __future__ import annotations
 
-import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from dataloader.errors import OneLineParser, run_program
 from dataloader.files import write_json, write_text
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
@@ -41,11 +42,11 @@ from models.registry import build_model
 IMAGES, CLASSES, SIDE = 10_000, 100, 32
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each measure, then the evaluation of a 2T grid by both routes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    repeats = parser.parse_args(argv).repeats
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {repeats} repeats")
     torch.manual_seed(0)
     for name, action in measures().items():
@@ -170,4 +171,4 @@ def test_images() -> ImageSet:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, if_interrupted="run the command again"))

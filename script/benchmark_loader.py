@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from dataloader.datasets import Family, load_split, parse_dataset
+from dataloader.errors import OneLineParser, run_program
 from dataloader.image_set import Images
 from dataloader.loader import ViewLoader
 from dataloader.views import VIEW_NAMES, imagenet_view
@@ -34,9 +36,9 @@ BATCH = 128
 Measured = tuple[float, float]  # images a second, CPU milliseconds an image
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """A table for each size and number of workers."""
-    options = parse()
+    options = parse(argv)
     torch.set_num_threads(1)
     family = parse_dataset(options.dataset).family
     images = load_split(options.dataset, "train", options.data_path)
@@ -49,16 +51,16 @@ def main() -> None:
             table(images, family, size, workers, options.repeats)
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = OneLineParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dataset", default="synthetic")
     parser.add_argument("--data-path", type=Path, default=Path("data"))
     parser.add_argument("--images", type=int, default=1280)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, default_workers()])
     parser.add_argument("--repeats", type=int, default=3)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def table(images: Images, family: Family, size: int, workers: int, repeats: int) -> None:
@@ -157,4 +159,4 @@ class PlainEpochs:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, if_interrupted="run the command again"))

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.archive import FOLDER, read_pickle
+from dataloader.archive import FOLDER
 from dataloader.cifar import load_cifar100
-from dataloader.dealWith_cifar_dataset import image_files, main
+from dataloader.dealWith_cifar_dataset import main
 from dataloader.errors import UserError, run_program
+from dataloader.plain_pickle import read_pickle
+from dataloader.prepare_cifar import image_files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -15,7 +15,8 @@ from dataloader.file_set import FileImageSet
 from dataloader.files import staged
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
 from dataloader.long_tail import pareto_counts
-from dataloader.make_long_tail_list import assign, main
+from dataloader.long_tail_lists import assign
+from dataloader.make_long_tail_list import main
 
 WNIDS = ("n01440764", "n01443537", "n02102040")
 FLAT = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 7)]

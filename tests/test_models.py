@@ -126,7 +126,7 @@ class TestPretrained:
             read_pretrained(model, tmp_path / "missing.pt")
         whole = self.save(tmp_path / "w.pt", model).read_bytes()
         (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UserError, match="truncated or no file of weights"):
+        with pytest.raises(UserError, match="truncated or damaged"):
             read_pretrained(model, tmp_path / "cut.pt")
         (tmp_path / "text.pt").write_text("not weights")
         with pytest.raises(UserError, match="truncated or no file of weights"):

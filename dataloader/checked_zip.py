@@ -1,0 +1,97 @@
+"""Zip files, whose every member has a checksum that numpy verifies late and torch never."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataloader.errors import DamagedError
+
+MAGIC = b"PK\x03\x04"
+
+
+def check_zip(path: Path) -> None:
+    """Read a zip file once, a megabyte at a time. DamagedError when it is none, a member is not
+    what was written, or its members would take more room than the file: neither torch.save nor
+    np.savez compresses, and what is not compressed cannot unfold into gigabytes."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            _refuse_compressed(path, file)
+            damaged = file.testzip()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise _damaged(path, error) from None
+    if damaged is not None:
+        raise _damaged(path, f"{damaged!r:.80} is not what was written")
+
+
+def read_npz(
+    path: Path, arrays: Mapping[str, tuple[str, int]], *, optional: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    """The named arrays of a file that np.savez wrote.
+
+    arrays: each one's data type ("float32"; "U", text of any length) and number of dimensions.
+    Those `optional` may be left out. DamagedError when the file is missing, damaged or encrypted,
+    lacks an array, has it in another type or number of dimensions, or with a NaN or an infinity;
+    sizes are compared before anything is allocated, and nothing is unpickled.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            _refuse_compressed(path, file)
+            names = set(file.namelist())
+            wanted = [name for name in arrays if name not in optional or f"{name}.npy" in names]
+            return {name: _read_array(file, name, *arrays[name]) for name in wanted}
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise _damaged(path, error) from None
+
+
+def _read_array(file: zipfile.ZipFile, name: str, dtype: str, ndim: int) -> np.ndarray:
+    member = file.getinfo(f"{name}.npy")
+    with file.open(member) as stream:
+        shape, found = _header(stream)
+        content = member.file_size - stream.tell()
+    if len(shape) != ndim or not _is_dtype(found, dtype):
+        raise ValueError(f"{name} has {len(shape)} dimensions of {found}, not {ndim} of {dtype}")
+    if min(shape, default=0) < 0 or found.itemsize * _count(shape) != content:
+        raise ValueError(f"{name} of shape {shape} does not take {content} bytes")
+    with file.open(member) as stream:  # to its last byte, where the checksum is compared
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} has a NaN or an infinity")
+    return array
+
+
+def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, _, dtype = readers[version](stream)
+    return shape, dtype
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    """Elements, in integers that do not overflow."""
+    count = 1
+    for length in shape:
+        count *= length
+    return count
+
+
+def _is_dtype(found: np.dtype, wanted: str) -> bool:
+    return found.kind == "U" if wanted == "U" else found == np.dtype(wanted)
+
+
+def _refuse_compressed(path: Path, file: zipfile.ZipFile) -> None:
+    if sum(member.file_size for member in file.infolist()) > path.stat().st_size:
+        raise ValueError("its members would take more room than the file")
+
+
+def _damaged(path: Path, reason: object) -> DamagedError:
+    return DamagedError(f"{path} is truncated or damaged ({reason})")

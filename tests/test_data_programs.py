@@ -1,0 +1,60 @@
+"""The data programs' first and last moments: light to start, one line when stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from test_archive import REPOSITORY
+
+PROGRAMS = ("dealWith_cifar_dataset", "make_long_tail_list")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_nothing_slow_is_imported_before_an_interrupt_can_be_told(program):
+    code = (
+        f"import dataloader.{program}, sys; print('numpy' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False False\n"
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path):
+    """The archive is a pipe, so that the program waits for it until it is stopped."""
+    source, data = tmp_path / "cifar.tar.gz", tmp_path / "data"
+    os.mkfifo(source)
+    command = [sys.executable, "dataloader/dealWith_cifar_dataset.py", "--source", source]
+    program = subprocess.Popen(
+        [*command, "--data-path", data], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+    )
+    with source.open("wb"):  # once the program has opened it too
+        program.send_signal(signal.SIGINT)
+        _, error = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert error == "interrupted: run the command again, it goes on\n"
+    assert not list(data.iterdir())
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "train_teacher.py", "train_student.py", "script/launch.py", "script/evaluate.py",
+        "script/benchmark.py", "script/benchmark_loader.py", "evaluation/report.py",
+        "evaluation/calculate_ece.py", "dataloader/dealWith_cifar_dataset.py",
+        "dataloader/make_long_tail_list.py", "Affinity/calculate_affinity.py",
+    ],
+)  # fmt: skip
+def test_a_wrong_flag_is_one_line(program):
+    done = subprocess.run(
+        [sys.executable, program, "--seeds", "x", "--epochs"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
