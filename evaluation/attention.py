@@ -15,12 +15,14 @@ from evaluation.calculate_iou import OverlapOptions
 from evaluation.figures import AttentionRow, attention_figure, overlap_figure
 from evaluation.grid import Grid, open_grid
 from evaluation.outputs import AttentionMaps, Outputs, OutputStore
+from evaluation.recent_masks import RecentMasks
 from evaluation.results import publish
 from evaluation.table import Row
 from metrics.agreement import ensemble_logits
 from metrics.bootstrap import means_with_intervals
 from metrics.overlap import binarize, intersection_over_union_per_image, pointing_hits
-from metrics.set_overlap import set_overlap
+from metrics.packed_masks import PackedMasks
+from metrics.set_overlap import masks_overlap
 
 DRAWN_IMAGES = 6
 # The table's; the files hold an interval and a chance floor for each pair too.
@@ -55,6 +57,7 @@ class Measure:
 
     def __init__(self, grid: Grid, store: OutputStore, options: OverlapOptions) -> None:
         self.grid, self.store, self.options = grid, store, options
+        self.masks = RecentMasks(options.threshold)
 
     def teachers_rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each set of two or three teachers that some student has."""
@@ -98,7 +101,7 @@ class Measure:
         ]
 
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
-        found = set_overlap(maps, size, threshold=self.options.threshold)
+        found = masks_overlap([self.masks.of(own, size) for own in maps])
         row = means_with_intervals({name: found.per_image})
         return row | {f"{name}_chance": found.chance, f"{name}_pooled": found.pooled}
 
@@ -107,9 +110,9 @@ class Measure:
         objects = object_masks(self.store, outputs, size)
         if objects is None:
             return {}
-        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
+        packed = PackedMasks.pack(objects)
         overlaps = [
-            intersection_over_union_per_image(torch.stack([mask, objects])) for mask in masks
+            intersection_over_union_per_image([self.masks.of(own, size), packed]) for own in maps
         ]
         hits = [pointing_hits(own, objects).double() for own in maps]
         return means_with_intervals(
