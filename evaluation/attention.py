@@ -19,12 +19,14 @@ from evaluation.figures import AttentionRow, attention_figure, overlap_figure
 from evaluation.grid import Grid, open_grid
 from evaluation.kept import AttentionMaps
 from evaluation.outputs import OutputStore
+from evaluation.recent_masks import RecentMasks
 from evaluation.results import publish
 from evaluation.table import Row
 from metrics.agreement import ensemble_logits
 from metrics.bootstrap import means_with_intervals
 from metrics.overlap import binarize, intersection_over_union_per_image, pointing_hits
-from metrics.set_overlap import set_overlap
+from metrics.packed_masks import PackedMasks
+from metrics.set_overlap import masks_overlap
 
 DRAWN_IMAGES = 6
 # The table's; the files hold an interval and a chance floor for each pair too.
@@ -60,6 +62,7 @@ class Measure:
 
     def __init__(self, grid: Grid, store: OutputStore, options: OverlapOptions) -> None:
         self.grid, self.store, self.options = grid, store, options
+        self.masks = RecentMasks(options.threshold)
 
     def with_maps(self, students: Sequence[RunDirectory]) -> list[RunDirectory]:
         """The students whose models all have maps; the others are named on stderr."""
@@ -122,7 +125,7 @@ class Measure:
         return [own.select(target_of(self.options.target, own, teachers)) for own in kept]
 
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
-        found = set_overlap(maps, size, threshold=self.options.threshold)
+        found = masks_overlap([self.masks.of(own, size) for own in maps])
         row = means_with_intervals({name: found.per_image})
         return row | {f"{name}_chance": found.chance, f"{name}_pooled": found.pooled}
 
@@ -132,9 +135,9 @@ class Measure:
         objects = self._objects(kept, like, size)
         if objects is None:
             return {}
-        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
+        packed = PackedMasks.pack(objects)
         overlaps = [
-            intersection_over_union_per_image(torch.stack([mask, objects])) for mask in masks
+            intersection_over_union_per_image([self.masks.of(own, size), packed]) for own in maps
         ]
         hits = [pointing_hits(own, objects).double() for own in maps]
         return means_with_intervals(

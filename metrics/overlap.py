@@ -1,18 +1,25 @@
 """How much attention maps overlap: with each other, with chance, with the object itself.
 
-Masks are boolean, True where a model looks. A set too large for memory goes through in chunks:
+Masks are True where a model looks: booleans (M, B, H, W) of M models, or a sequence of their
+``PackedMasks``. A set too large for memory goes through in chunks:
 ``intersection_over_union_per_image`` values average, ``overlap_counts`` add up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.packed_masks import PackedMasks, set_bits
 from metrics.validation import check_count, check_finite
 
+Masks = Tensor | Sequence[PackedMasks]
 CONSTANT_WITHIN = 16  # multiples of the dtype's epsilon: what resizing a constant may add
+WORDS_PER_BLOCK = 2**17  # counted at once: 1 MiB, which stays in a processor's cache
 
 
 def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = 0.4) -> Tensor:
@@ -32,23 +39,25 @@ def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = 0.
     low, high = resized.amin(dim=(1, 2), keepdim=True), resized.amax(dim=(1, 2), keepdim=True)
     rounding = CONSTANT_WITHIN * torch.finfo(resized.dtype).eps
     varies = high - low > rounding * torch.maximum(low.abs(), high.abs())
-    return varies & (resized - low > threshold * (high - low))
+    return resized - low > torch.where(varies, threshold * (high - low), torch.inf)
 
 
-def overlap_counts(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels in all M masks and pixels in any. (M, B, H, W) bool -> two (B,) float64.
+def overlap_counts(masks: Masks) -> tuple[Tensor, Tensor]:
+    """Pixels in all M masks and pixels in any. M models' masks of B images -> two (B,) float64.
 
     Raises:
-        ValueError: not boolean, not (M, B, H, W) with M >= 2, or nothing in it.
+        ValueError: not boolean, not (M, B, H, W) with M >= 2, or nothing in it; packed masks of
+            fewer than two models, of no images, or whose numbers or sizes differ.
     """
-    _check_masks(masks)
-    in_all = masks.all(dim=0).sum(dim=(1, 2))
-    in_any = masks.any(dim=0).sum(dim=(1, 2))
-    return in_all.double(), in_any.double()
+    words = [own.words for own in _packed(masks)]
+    images = max(1, WORDS_PER_BLOCK // words[0].shape[1])
+    blocks = zip(*(own.split(images) for own in words), strict=True)
+    in_all, in_any = torch.cat([_block_counts(block) for block in blocks], dim=1).double()
+    return in_all, in_any
 
 
-def intersection_over_union_per_image(masks: Tensor) -> Tensor:
-    """|intersection| / |union| of the M masks of each image. (M, B, H, W) bool -> (B,) float64.
+def intersection_over_union_per_image(masks: Masks) -> Tensor:
+    """|intersection| / |union| of the M masks of each of B images -> (B,) float64.
 
     Jaccard 1901. If all masks of an image are empty the value is 1: they are the same mask, and
     the overlap of a mask with itself is 1 for every mask, as it is in SciPy's Jaccard distance.
@@ -56,11 +65,11 @@ def intersection_over_union_per_image(masks: Tensor) -> Tensor:
     Raises:
         ValueError: as ``overlap_counts``.
     """
-    return _ratio(*overlap_counts(masks))
+    return overlap_ratio(*overlap_counts(masks))
 
 
-def intersection_over_union(masks: Tensor, *, pooled: bool = False) -> float:
-    """Overlap of M models' masks, in [0, 1]: mean over images. (M, B, H, W) bool -> float.
+def intersection_over_union(masks: Masks, *, pooled: bool = False) -> float:
+    """Overlap of M models' masks, in [0, 1]: mean over images.
 
     ``pooled=True`` divides the set's total intersection by its total union, so images with large
     masks weigh more; the published code does so batch by batch.
@@ -71,13 +80,18 @@ def intersection_over_union(masks: Tensor, *, pooled: bool = False) -> float:
     if not pooled:
         return intersection_over_union_per_image(masks).mean().item()
     intersection, union = overlap_counts(masks)
-    return _ratio(intersection.sum(), union.sum()).item()
+    return overlap_ratio(intersection.sum(), union.sum()).item()
+
+
+def overlap_ratio(intersection: Tensor, union: Tensor) -> Tensor:
+    """Intersection / union of counts of one shape; 1 where both are empty."""
+    return torch.where(union > 0, intersection / union.clamp_min(1), 1.0)
 
 
 def shuffled_overlap(
-    masks: Tensor, *, shuffles: int = 5, seed: int = 0, pooled: bool = False
+    masks: Masks, *, shuffles: int = 5, seed: int = 0, pooled: bool = False
 ) -> float:
-    """Chance floor: the overlap when each model's mask is of another image. (M, B, H, W) bool.
+    """Chance floor: the overlap when each model's mask is of another image.
 
     Masks keep their sizes and their habits (photographs are centred), only the image in common
     is gone. Mean over ``shuffles`` pairings from a generator of its own; within a pairing the M
@@ -86,14 +100,15 @@ def shuffled_overlap(
     Raises:
         ValueError: as ``overlap_counts``, fewer images than models, or fewer than one shuffle.
     """
-    _check_masks(masks)
+    packed = _packed(masks)
     check_count(shuffles, name="shuffles")
-    models, images = masks.shape[:2]
+    models, images = len(packed), len(packed[0])
     if images < models:
         raise ValueError(f"masks: {models} models need at least {models} images, got {images}")
     generator = torch.Generator().manual_seed(seed)
     values = [
-        intersection_over_union(_mismatch(masks, generator), pooled=pooled) for _ in range(shuffles)
+        intersection_over_union(_mismatch(packed, generator), pooled=pooled)
+        for _ in range(shuffles)
     ]
     return sum(values) / shuffles
 
@@ -121,14 +136,25 @@ def _resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _ratio(intersection: Tensor, union: Tensor) -> Tensor:
-    return torch.where(union > 0, intersection / union.clamp_min(1), 1.0)
+def _packed(masks: Masks) -> Sequence[PackedMasks]:
+    """One for each model; ValueError where an overlap has no meaning."""
+    if isinstance(masks, Tensor):
+        _check_masks(masks)
+        return [PackedMasks.pack(own) for own in masks]
+    _check_packed(masks)
+    return masks
 
 
-def _mismatch(masks: Tensor, generator: torch.Generator) -> Tensor:
+def _block_counts(words: Sequence[Tensor]) -> Tensor:
+    """Bits in all of M (n, w) words, and in any. -> (2, n) int64."""
+    joined = (reduce(torch.bitwise_and, words), reduce(torch.bitwise_or, words))
+    return torch.stack([set_bits(each) for each in joined])
+
+
+def _mismatch(masks: Sequence[PackedMasks], generator: torch.Generator) -> list[PackedMasks]:
     """Model m's masks moved m places along one random cycle through all images."""
-    cycle = torch.randperm(masks.shape[1], generator=generator).to(masks.device)
-    return torch.stack([own[cycle.roll(steps)] for steps, own in enumerate(masks)])
+    cycle = torch.randperm(len(masks[0]), generator=generator).to(masks[0].words.device)
+    return [own[cycle.roll(steps)] for steps, own in enumerate(masks)]
 
 
 def _check_maps(maps: Tensor) -> None:
@@ -144,6 +170,12 @@ def _check_masks(masks: Tensor) -> None:
         raise ValueError(f"masks: expected shape (M >= 2, B, H, W), none empty, got {shape}")
     if masks.dtype != torch.bool:
         raise ValueError(f"masks: expected booleans, got {masks.dtype}")
+
+
+def _check_packed(masks: Sequence[PackedMasks]) -> None:
+    shapes = [(len(own), own.pixels) for own in masks]
+    if len(shapes) < 2 or len(set(shapes)) > 1 or 0 in shapes[0]:
+        raise ValueError(f"masks: expected M >= 2 of one (images, pixels), none empty: {shapes}")
 
 
 def _check_objects(object_masks: Tensor, count: int) -> None:

@@ -22,7 +22,7 @@ from evaluation.seeds import over_seeds, with_spread
 from metrics.attention import class_activation_map
 from metrics.calibration import expected_calibration_error
 from metrics.overlap import binarize, intersection_over_union, pointing_hits
-from metrics.set_overlap import set_overlap
+from metrics.set_overlap import packed_masks, set_overlap
 from script import evaluate
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +114,23 @@ def test_overlap_of_other_targets(taught, flags, results, pixels, target):
     masks = torch.stack([binarize(own, 32) for own in maps])
     assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=4e-3)
     assert row["iou_T1_S"] == row["iou"]
+
+
+def test_a_model_is_binarised_once_for_all_groups_that_it_is_in(taught, flags, monkeypatch):
+    made = []
+
+    def counted(maps, size, **settings):
+        made.append(maps)
+        return packed_masks(maps, size, **settings)
+
+    monkeypatch.setattr("evaluation.recent_masks.packed_masks", counted)
+    name = ["--name", "iou_shared"]
+    calculate_iou.main([*flags, "--group", "T_S", "--cells", "T1w_T2w_Sw", *name])
+    assert len(made) == 3
+    made.clear()
+    both = ["--cells", "T1w_Sw", "T1w_T2w_Sw", "--target", "label"]
+    calculate_iou.main([*flags, "--group", "T_S", *both, *name])
+    assert len(made) == 4  # of a label T1w's masks are those of both rows
 
 
 def test_affinity_by_hand(taught, flags, results, pixels):
