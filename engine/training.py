@@ -21,6 +21,8 @@ from engine.processes import Ranks
 from engine.progress import Epochs, Progress
 from engine.teachers import Teachers
 
+STARVED = 0.1  # of the training time: a device that waits so long could do more
+
 
 @dataclass
 class Course:
@@ -30,6 +32,8 @@ class Course:
     teachers: Teachers
     compute: Compute
     progress: Progress
+    training_seconds: float = 0.0  # of this session
+    waited_seconds: float = 0.0  # of these, for images
 
     def epoch(self, fits: Sequence[Fit], epoch: int) -> list[Record]:
         """Train all `fits` on `epoch` (from 0) and validate them: a record each."""
@@ -38,6 +42,8 @@ class Course:
         tasks = [fit.task for fit in fits]
         batches = self.data.train.epoch(epoch)
         train = train_epoch(tasks, batches, self.teachers, self.compute, self.progress)
+        self.training_seconds += time.monotonic() - started
+        self.waited_seconds += self.data.train.waited_seconds
         validation = self.means(fits, self.data.validation, self._known_validation)
         skipped = {
             "train": self.compute.ranks.total(self.data.train.skipped),
@@ -82,6 +88,16 @@ class Course:
             self._adopt(fits)
         else:
             self._finish(fits)
+            self._say_how_long_it_waited(fits)
+
+    def _say_how_long_it_waited(self, fits: Sequence[Fit]) -> None:
+        if not (self.training_seconds and self.compute.ranks.is_main):
+            return
+        share = self.waited_seconds / self.training_seconds
+        remedy = ": more --workers would help" if share > STARVED else ""
+        for fit in fits:
+            text = f"{fit.config.cell}  waited for images {share:.0%} of the training time{remedy}"
+            self.progress.line(text, fit.run.log)
 
     def _adopt(self, fits: Sequence[Fit]) -> None:
         """Runs of no epoch: weights that were trained elsewhere."""

@@ -290,6 +290,15 @@ def test_a_student_on_the_gpu(with_teachers, amp):
     assert weights(run)["fc.weight"].device.type == "cpu"
 
 
+def test_a_run_says_how_long_it_waited_for_images(bench, capsys):
+    run = bench.student("Sw", "--epochs", 1)
+    said = [line for line in capsys.readouterr().out.splitlines() if "waited for images" in line]
+    assert len(said) == 1
+    share = int(said[0].split("images ")[1].split("%")[0])
+    assert 0 < share < 100  # without workers the views are made in the step
+    assert said[0] in run.log.read_text()
+
+
 def test_a_run_is_not_resumed_under_another_view(bench, monkeypatch, capsys):
     run = bench.student("Ss", "--epochs", 1)
     run.metrics.unlink()
