@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import reprlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 GO_ON = "the same command goes on from the last finished epoch"
 
@@ -26,6 +29,10 @@ class DivergedError(UserError):
 
 class DamagedError(UserError):
     """A file whose content is not what was written to it, or is none that could have been."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, which ends a program as Ctrl-C does."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -48,18 +55,40 @@ def run_program(
     """Run `program(argv)` and return its exit code, the user's errors being one line on stderr.
 
     The operating system's errors (full disk, no permission) count as the user's; anything else is
-    a bug and keeps its traceback.
+    a bug and keeps its traceback. SIGTERM ends it as Ctrl-C does.
     """
     try:
-        _check_checkout(program)
-        program(argv)
+        with _terminable():
+            _check_checkout(program)
+            program(argv)
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", UserError.exit_code)
     except KeyboardInterrupt:
         print(f"interrupted: {if_interrupted}", file=sys.stderr)
         return 130
+    except Terminated:
+        print(f"terminated: {if_interrupted}", file=sys.stderr)
+        return 143
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM is raised as Terminated; only the main thread can see to that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Any) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_checkout(program: Callable[[Sequence[str] | None], None]) -> None:

@@ -5,13 +5,15 @@ as it is."""
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from dataloader.errors import UserError
+from dataloader.errors import GO_ON, UserError
 from dataloader.image_set import Images
 from dataloader.random_streams import generator_put_back, permutation, seed_draws, seeded_draws
 from dataloader.views import View
@@ -114,6 +116,7 @@ def share_memory_for_good(worker: int) -> None:
     """Keep the garbage collector of a forked worker off the objects that it shares with the main
     process: a full collection writes to each of them, and so copies some 80 MB a worker."""
     gc.freeze()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the main process does at it is not for us
 
 
 class ViewLoader:
@@ -176,3 +179,19 @@ class ViewLoader:
             self.waited_seconds += perf_counter() - start
             yield loaded
             start = perf_counter()
+
+
+@contextmanager
+def living_workers() -> Iterator[None]:
+    """UserError where a loader's worker is killed (for memory, most often) while the block runs.
+
+    PyTorch tells it by a signal, wherever the main process is, and says what it is in the text
+    alone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{reason} If memory ran out, use fewer --workers; {GO_ON}") from None

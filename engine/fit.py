@@ -167,7 +167,8 @@ class Fit:
         if self._scalars is not None:
             self._scalars.close()
             if reason is not None:
-                note(f"{self.config.cell}  stopped: {one_line(reason)}", self.run.log)
+                why = one_line(reason) or type(reason).__name__
+                note(f"{self.config.cell}  stopped: {why}", self.run.log)
         if self._lock is not None:
             self._lock.release()
 

@@ -85,7 +85,7 @@ class RunDirectory:
         """Whether the run reached its last epoch: metrics.json is there and whole."""
         try:
             return "last" in json.loads(self.metrics.read_text())
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return False
 
     def has_finished(self, config: Config) -> bool:

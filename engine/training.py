@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 
 from dataloader.errors import DivergedError
-from dataloader.loader import ViewLoader
+from dataloader.loader import ViewLoader, living_workers
 from engine.compute import Compute
 from engine.data import RunData
 from engine.fit import Fit, Record
@@ -145,6 +145,7 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     running, reasons = list(fits), []
     with ExitStack() as closing:
         closing.enter_context(_stopping(running, compute.ranks))
+        closing.enter_context(living_workers())
         closing.enter_context(enough_memory(len(fits)))
         for fit in fits:
             fit.start(teachers, data.train.view.description, compute)

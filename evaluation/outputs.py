@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import nn
 
 from dataloader.errors import UserError
 from dataloader.image_set import Images, evenly_spaced
-from dataloader.loader import Batch
+from dataloader.loader import Batch, living_workers
 from engine.checkpoint import load_model
 from engine.compute import Compute, pick_device
 from engine.environment import commit
@@ -193,7 +194,7 @@ class OutputStore:
         loader = self.sources.loader(wanted.run, wanted.source, wanted.split, wanted.view)
         name = f"{wanted.run.path} {wanted.split} {wanted.view}"
         progress = Progress(name, total=len(loader), done=0, logs=[])
-        try:
+        with living_workers(), closing(progress):
             answers, maps = collect(
                 compute.place(model),
                 _counted(loader.epoch(0), progress),
@@ -202,8 +203,6 @@ class OutputStore:
                 mapped=self._mapped(wanted) if look else torch.empty(0, dtype=torch.long),
                 keep_logits=self._keeps_logits(wanted),
             )
-        finally:
-            progress.close()
         if not torch.isfinite(answers.nll_nats + answers.entropy_nats).all():
             checkpoint = wanted.run.checkpoint(self.options.checkpoint)
             raise UserError(f"{checkpoint} answers with NaN or infinity: train it anew")

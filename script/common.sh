@@ -66,8 +66,8 @@ train() {
   shift 3
   help_with "$program" "$@"
   use_python requirements.txt
-  CELLS=${CELLS:-$cells} "$PYTHON" "$ROOT/script/launch.py" "$program" \
-    --dataset "${DATASET:-$dataset}" "$@"
+  export CELLS=${CELLS:-$cells}
+  exec "$PYTHON" "$ROOT/script/launch.py" "$program" --dataset "${DATASET:-$dataset}" "$@"
 }
 
 # measure PROGRAM CELLS [FLAGS]: one measurement of the data set's finished cells.
@@ -76,8 +76,11 @@ measure() {
   shift 2
   help_with "$program" "$@"
   use_python requirements.txt
-  CELLS=${CELLS:-$cells} "$PYTHON" "$ROOT/$program" "$@"
+  export CELLS=${CELLS:-$cells}
+  exec "$PYTHON" "$ROOT/$program" "$@"
 }
+
+# Both take the script's place, so that a signal to it reaches them; in ( ) a script goes on after.
 
 runs_folder() { # runs_folder FLAGS...: the value of --output-dir among them, else runs
   local folder=runs

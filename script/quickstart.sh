@@ -8,6 +8,7 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 students=${CELLS:-Sw Ss T1w_Sw T1s_Ss T1w_T2w_Sw T1s_T2s_Ss T1w_T2w_T3w_Sw T1s_T2s_T3s_Ss}
 export DATASET=${DATASET:-synthetic} GPUS=${GPUS:-cpu cpu}
-CELLS=T train train_teacher.py "$DATASET" T "$@"
-CELLS=$students train train_student.py "$DATASET" "" "$@"
+help_with train_teacher.py "$@"
+(CELLS=T train train_teacher.py "$DATASET" T "$@")
+(CELLS=$students train train_student.py "$DATASET" "" "$@")
 CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"

@@ -5,5 +5,7 @@
 #   bash script/report.sh [FLAGS]     --help lists the variables and the flags
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
-measure evaluation/calculate_agreement.py "1T 2T 3T" "$@"
-"$PYTHON" "$ROOT/evaluation/report.py" --dataset "${DATASET:-CIFAR100}" --output-dir "$(runs_folder "$@")"
+help_with evaluation/calculate_agreement.py "$@"
+(measure evaluation/calculate_agreement.py "1T 2T 3T" "$@")
+use_python requirements.txt
+exec "$PYTHON" "$ROOT/evaluation/report.py" --dataset "${DATASET:-CIFAR100}" --output-dir "$(runs_folder "$@")"

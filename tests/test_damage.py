@@ -138,20 +138,16 @@ def test_a_damaged_record_stops_the_run(bench, unfinished, capsys, name, content
     assert "--resume never" in error
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{}",
-        "[1]",
-        '{"cell": "T1w", "seed": 1, "selected_on": "test", "last": 3, "best": 3}',
-        "1" * 5000,
-        "[" * 100_000,
-    ],
-)
-def test_a_damaged_result_stops_the_report(bench, capsys, content):
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "1" * 5000, "[" * 100_000])
+def test_a_result_that_is_not_whole_is_no_result(bench, content):
+    run = bench.run("T1w", 1)
+    run.metrics.write_text(content)
+    assert not run.is_finished()
+
+
+def test_a_damaged_result_stops_the_report(bench, capsys):
     path = bench.run("T1w", 1).metrics
-    path.write_text(content)
+    path.write_text('{"cell": "T1w", "seed": 1, "selected_on": "test", "last": 3, "best": 3}')
     where = ["--dataset", DATASET, "--output-dir", bench.folder]
     error = refused(report.main, where, capsys)
     assert str(path) in error

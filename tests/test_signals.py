@@ -1,0 +1,90 @@
+"""Processes die together, with one line and an exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import DATASET, Bench
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def bench(tmp_path, tiny_recipe):
+    return Bench(tmp_path / "runs", tiny_recipe)
+
+
+def start(*command, **variables):
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert condition()
+
+
+def children(process):
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
+    trainer = start(sys.executable, "train_student.py", *bench.flags("Sw", "--epochs", 500))
+    wait_for(bench.run("Sw", 1).checkpoint("last").is_file)
+    trainer.send_signal(signal.SIGTERM)
+    _, error = trainer.communicate(timeout=60)
+    assert trainer.returncode == 143
+    assert error.strip().splitlines()[-1].startswith("terminated: the same command goes on")
+    assert "Traceback" not in error
+    assert "stopped: Terminated" in bench.run("Sw", 1).log.read_text()
+
+
+@pytest.mark.parametrize("devices", ["", "cpu cpu"])
+def test_sigterm_to_a_script_stops_its_trainers(bench, devices):
+    flags = bench.flags("Sw", "--epochs", 500)
+    del flags[2:4]  # the script's CELLS name the cell
+    variables = {"CELLS": "Sw Ss", "GPUS": devices, "DATASET": DATASET, "PYTHON": sys.executable}
+    script = start("bash", "script/cifar100.sh", *flags[2:], **variables)
+    wait_for(bench.run("Sw", 1).checkpoint("last").is_file)
+    trainers = children(script.pid)  # the script's place is the launcher's
+    assert trainers
+    script.send_signal(signal.SIGTERM)
+    script.communicate(timeout=60)
+    assert script.returncode == 143
+    wait_for(lambda: not any(map(is_alive, trainers)), seconds=30)
+
+
+def test_a_killed_worker_is_one_line(bench):
+    flags = bench.flags("Sw", "--epochs", 500, "--workers", 2)
+    trainer = start(sys.executable, "train_student.py", *flags)
+    wait_for(bench.run("Sw", 1).checkpoint("last").is_file)
+    os.kill(children(trainer.pid)[0], signal.SIGKILL)
+    _, error = trainer.communicate(timeout=60)
+    assert trainer.returncode == 2, error
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert "DataLoader worker" in lines[0]
+    assert "Traceback" not in error
