@@ -81,7 +81,13 @@ def top1_agreement(p_logits: Tensor, q_logits: Tensor) -> float:
 def kl_divergence_per_sample(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """KL(p || q) = sum_c p_c (ln p_c - ln q_c) in nats. Two (B, C) -> (B,) float64."""
     _check_pair_shape(p_logits, q_logits)
-    return _kl(log_probabilities(p_logits), log_probabilities(q_logits))
+    return kl_from_log_probabilities(log_probabilities(p_logits), log_probabilities(q_logits))
+
+
+def kl_from_log_probabilities(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) in nats of models that broadcast. (..., B, C), (..., B, C) -> (..., B)."""
+    # Rounding alone can take the sum a little below zero, where no divergence is.
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).clamp_min(0)
 
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> float:
@@ -105,12 +111,7 @@ def js_divergence_per_sample(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     _check_pair_shape(p_logits, q_logits)
     log_p, log_q = log_probabilities(p_logits), log_probabilities(q_logits)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
-
-
-def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    # Rounding alone can take the sum a few 1e-17 below zero, where no divergence is.
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1).clamp_min(0)
+    return (kl_from_log_probabilities(log_p, log_m) + kl_from_log_probabilities(log_q, log_m)) / 2
 
 
 def _check_pair_shape(p_logits: Tensor, q_logits: Tensor) -> None:

@@ -27,8 +27,12 @@ def predictive_entropy_per_sample(logits: Tensor) -> Tensor:
     Looks at the shape alone; logits that are not finite give NaN.
     """
     check_logits_shape(logits)
-    log_p = log_probabilities(logits)
-    return -(log_p.exp() * log_p).sum(dim=1)
+    return entropy_from_log_probabilities(log_probabilities(logits))
+
+
+def entropy_from_log_probabilities(log_p: Tensor) -> Tensor:
+    """Entropy -sum_c p_c ln p_c in nats. (..., B, C) -> (..., B)."""
+    return -(log_p.exp() * log_p).sum(dim=-1)
 
 
 def predictive_entropy(logits: Tensor) -> float:

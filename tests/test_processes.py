@@ -285,7 +285,8 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
 def test_who_fails_first_says_so_alone(tmp_path):
     codes, lines = together(3, fails_on_one, tmp_path)
     assert codes == [2, 2, 2]
-    assert lines == ["error: no such thing"]
+    # PyTorch's own store may add what it thinks of the process that is gone.
+    assert [line for line in lines if line.startswith("error:")] == ["error: no such thing"]
 
 
 def children(pid):

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from engine.sums import EpochSums, per_sample_measures
 from losses.distillation import distillation_loss
 from losses.objective import distilled, labels_only
-from metrics.agreement import kl_divergence, top1_agreement
+from metrics.agreement import ensemble_logits, kl_divergence, top1_accuracy, top1_agreement
+from metrics.information import predictive_entropy
 
 
 def draw(*shape, seed):
@@ -59,3 +60,80 @@ def test_every_term_of_the_objective_is_recorded_with_its_weighted_sum():
     assert means["loss"] == whole.item()
     expected = 0.6 * means["cross_entropy"] + 0.4 * 9 * means["distillation"]
     assert means["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("spread", [0.01, 3.0, 30.0])
+def test_float32_changes_no_mean_above_a_millionth(spread, dtype):
+    """Against the public measures, in float64, for nearly uniform to nearly certain models."""
+    student = (spread * draw(256, 1000, seed=0)).to(dtype)
+    teachers = (spread * draw(3, 256, 1000, seed=1)).to(dtype)
+    labels = student.argmax(1).roll(1)
+    labels[::2] = student.argmax(1)[::2]
+    names = ["T1w", "T2s", "T3w"]
+    sums = EpochSums(names, torch.device("cpu"))
+    sums.update({}, student, labels, teachers)
+    expected = {
+        "top1": top1_accuracy(student, labels),
+        "entropy_nats": predictive_entropy(student),
+    }
+    for name, other in zip(
+        [*names, "ensemble"], [*teachers, ensemble_logits(teachers)], strict=True
+    ):
+        expected[f"fidelity_{name}"] = top1_agreement(student, other)
+        expected[f"kl_{name}_to_student_nats"] = kl_divergence(other, student)
+        expected[f"kl_student_to_{name}_nats"] = kl_divergence(student, other)
+        expected[f"entropy_{name}_nats"] = predictive_entropy(other)
+    assert sums.means() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_a_model_that_says_what_its_teachers_say_is_at_distance_zero():
+    logits = draw(8, 10, seed=0)
+    measures = per_sample_measures(logits, logits.argmax(1), logits.expand(2, 8, 10), ["a", "b"])
+    for name in ("a", "b"):
+        assert measures[f"kl_{name}_to_student_nats"].eq(0).all()
+        assert measures[f"kl_student_to_{name}_nats"].eq(0).all()
+        assert measures[f"fidelity_{name}"].eq(1).all()
+    assert measures["kl_ensemble_to_student_nats"].max() < 1e-6
+
+
+def test_a_value_that_is_not_finite_stays_visible():
+    student = draw(4, 3, seed=0)
+    student[1, 2] = float("nan")
+    measures = per_sample_measures(student, torch.zeros(4).long(), draw(1, 4, 3, seed=1), ["T1w"])
+    for name in ("entropy_nats", "kl_T1w_to_student_nats", "kl_student_to_T1w_nats"):
+        assert measures[name].isnan().tolist() == [False, True, False, False]
+
+
+def test_labels_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="labels"):
+        per_sample_measures(draw(4, 3, seed=0), torch.zeros(4, 1).long(), None, ())
+
+
+@pytest.mark.parametrize("teachers", [0, 1, 3])
+def test_a_step_waits_for_no_value(teachers):
+    """Tensors without values: whatever asks for one, as a synchronisation does, fails on them."""
+    meta = torch.device("meta")
+    student = torch.empty(4, 3, device=meta, requires_grad=True)
+    others = torch.empty(teachers, 4, 3, device=meta) if teachers else None
+    sums = EpochSums([f"T{k}w" for k in range(teachers)], meta)
+    terms = {"loss": student.sum()}
+    sums.update(terms, student, torch.empty(4, dtype=torch.long, device=meta), others)
+    with pytest.raises(NotImplementedError):
+        sums.means()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a synchronisation needs a GPU")
+def test_a_step_does_not_synchronise_a_gpu():
+    device = torch.device("cuda")
+    student, teachers = draw(4, 3, seed=0).to(device), draw(3, 4, 3, seed=1).to(device)
+    labels = torch.zeros(4, dtype=torch.long, device=device)
+    sums = EpochSums(["T1w", "T2w", "T3w"], device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sums.update({"loss": student.sum()}, student, labels, teachers)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert sums.means()["fidelity_T1w"] == pytest.approx(
+        top1_agreement(student.cpu(), teachers[0].cpu())
+    )
