@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 
+from dataloader.checked_zip import read_npz
+from dataloader.errors import DamagedError
 from dataloader.files import staged
 
 
@@ -66,6 +66,22 @@ class AttentionMaps:
 
 Kept = TypeVar("Kept", Answers, AttentionMaps)
 
+KEY = {"key": ("U", 0)}
+ARRAYS = {  # type and number of dimensions of each, in a file
+    Answers: {
+        **dict.fromkeys(("index", "labels", "predictions"), ("int64", 1)),
+        **dict.fromkeys(("confidence", "nll_nats", "brier", "entropy_nats"), ("float64", 1)),
+        "logits": ("float32", 2),
+    },
+    AttentionMaps: {
+        **dict.fromkeys(("index", "labels"), ("int64", 1)),
+        "logits": ("float32", 2),
+        "of_class": ("float16", 4),
+        "class_sum": ("float32", 3),
+        "image_size": ("int64", 0),
+    },
+}
+
 
 def tensors_of(kept: Answers | AttentionMaps) -> dict[str, torch.Tensor]:
     """Its tensors by name, those that it has."""
@@ -86,14 +102,13 @@ def write(path: Path, key: str, kept: Answers | AttentionMaps) -> None:
 
 def read(path: Path, key: str, kind: type[Kept]) -> Kept | None:
     """What is kept in the file; None where there is none, or it is damaged or of another key."""
+    optional = ("logits",) if kind is Answers else ()
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return _from_arrays(arrays, kind) if str(arrays["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        if str(read_npz(path, KEY)["key"]) != key:  # the rest of an old file is not worth reading
+            return None
+        arrays = read_npz(path, ARRAYS[kind], optional=optional)
+    except (OSError, DamagedError):
         return None
-
-
-def _from_arrays(arrays: Mapping[str, np.ndarray], kind: type[Kept]) -> Kept:
-    optional = {"logits"} if kind is Answers else set()
-    names = [f.name for f in fields(kind) if f.name in arrays or f.name not in optional]
-    return kind(**{name: torch.from_numpy(arrays[name]) for name in names})
+    if any(len(array) != len(arrays["index"]) for array in arrays.values() if array.ndim):
+        return None
+    return kind(**{name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -84,7 +84,8 @@ def test_a_killed_worker_is_one_line(bench):
     os.kill(children(trainer.pid)[0], signal.SIGKILL)
     _, error = trainer.communicate(timeout=60)
     assert trainer.returncode == 2, error
+    # Of ours; the other worker's multiprocessing may complain that nobody listens any more.
     lines = [line for line in error.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert "DataLoader worker" in lines[0]
-    assert "Traceback" not in error
+    assert "train_student.py" not in error
