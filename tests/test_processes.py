@@ -282,11 +282,13 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
         assert [session["processes"] for session in sessions] == [2, 1, 2]
 
 
-def test_who_fails_first_says_so_alone(tmp_path):
+def test_who_fails_first_says_so(tmp_path):
     codes, lines = together(3, fails_on_one, tmp_path)
     assert codes == [2, 2, 2]
-    # PyTorch's own store may add what it thinks of the process that is gone.
-    assert [line for line in lines if line.startswith("error:")] == ["error: no such thing"]
+    # Where the process that keeps the notes goes first, another may know only that it is gone.
+    ours = [line for line in lines if line.startswith("error:")]
+    assert ours.count("error: no such thing") == 1
+    assert all("killed or lost" in line for line in ours if line != "error: no such thing")
 
 
 def children(pid):
