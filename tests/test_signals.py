@@ -12,6 +12,10 @@ from conftest import DATASET, Bench
 
 ROOT = Path(__file__).parent.parent
 
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="reads the processes from /proc"
+)
+
 
 @pytest.fixture
 def bench(tmp_path, tiny_recipe):
@@ -37,10 +41,9 @@ def wait_for(condition, seconds=120):
 
 
 def children(process):
-    found = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False
-    )
-    return [int(pid) for pid in found.stdout.split()]
+    return [
+        int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
 
 
 def is_alive(process):
