@@ -41,9 +41,9 @@ def wait_for(condition, seconds=120):
 
 
 def children(process):
-    return [
-        int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    ]
+    """Of all its threads."""
+    files = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def is_alive(process):
