@@ -128,6 +128,12 @@ def _basic_interval(
     return max(0.0, 2 * estimate - high.item()), max(0.0, 2 * estimate - low.item())
 
 
+def resample_weights(n: int, *, resamples: int, seed: int) -> Tensor:
+    """The weight of each of n samples in each resample, (R, n) float64; a row adds up to 1."""
+    generator = torch.Generator().manual_seed(seed)
+    return _resample_counts(n, resamples, generator).div_(n)
+
+
 def resampled_sums(values: Tensor, *, resamples: int, seed: int) -> Tensor:
     """Column totals of ``resamples`` draws of n rows with replacement. (n, m) -> (R, m), CPU."""
     generator = torch.Generator().manual_seed(seed)

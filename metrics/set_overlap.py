@@ -24,6 +24,12 @@ class SetOverlap:
     pooled: float
     chance: float
 
+    @property
+    def corrected(self) -> Tensor:
+        """(n,) (IoU - chance) / (1 - chance): 0 is chance, 1 is full overlap, whatever the size
+        of the masks and the place that all photographs have in common."""
+        return (self.per_image - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
+
 
 def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = 0.4) -> SetOverlap:
     """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels."""
