@@ -1,0 +1,39 @@
+"""The paper's claims on the grid's finished runs: estimates, intervals and verdicts.
+
+python -m evaluation.calculate_claims (bash script/report.sh runs it too)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dataloader.errors import run_program
+from engine.config import option
+from evaluation.options import MeasureOptions, parse_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimsOptions(MeasureOptions):
+    """What the claims can be asked."""
+
+    cells: tuple[str, ...] = option(
+        ("0T", "1T", "2T", "3T"), "students, or groups (or CELLS)", operational=True
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a row for each claim and write the folder `report` beside the runs."""
+    measure(parse_options(ClaimsOptions, argv, "The paper's claims, judged."))
+
+
+def measure(options: ClaimsOptions) -> None:
+    """The same, for a caller that has the options."""
+    from evaluation.claims_report import publish_claims  # torch only when there is work to do
+
+    publish_claims(options)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,135 @@
+"""What the claims are about: of each student and teacher set, a value for each test image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.cells import StudentCell, TeacherCell, student_cells, teacher_cells
+from engine.run import RunDirectory
+from evaluation.attention import target_of
+from evaluation.grid import Grid
+from evaluation.kept import Answers
+from evaluation.outputs import OutputStore
+from evaluation.recent_masks import RecentMasks
+from metrics.agreement import ensemble_logits
+from metrics.set_overlap import masks_overlap
+
+GRID_STUDENTS = tuple(cell for k in range(4) for cell in student_cells(k))
+THRESHOLD = 0.4
+
+Teachers = tuple[TeacherCell, ...]
+SeededStudent = tuple[StudentCell, int]
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """values (m,) float64 of the images at `index` (m,) among all n."""
+
+    values: Tensor
+    index: Tensor
+
+    def mean(self, weights: Tensor) -> Tensor:
+        """Weighted means over the images. (R, n) -> (R,)."""
+        chosen = weights[:, self.index]
+        return (chosen @ self.values) / chosen.sum(dim=1)
+
+
+@dataclass(frozen=True)
+class GridValues:
+    """top1, fidelity (to the ensemble): 0 or 1 for each image of a student of a seed; training
+    top1, a fraction, of the same; corrected, plain: IoU of a set of teachers, above chance and as
+    it is."""
+
+    images: int
+    top1: Mapping[SeededStudent, PerImage]
+    train_top1: Mapping[SeededStudent, float]
+    fidelity: Mapping[SeededStudent, PerImage]
+    corrected: Mapping[Teachers, PerImage]
+    plain: Mapping[Teachers, PerImage]
+
+    def seeds_of(self, cells: Iterable[StudentCell]) -> list[int]:
+        """The seeds that have every one of `cells`."""
+        seeds = [{seed for cell, seed in self.top1 if cell == wanted} for wanted in cells]
+        return sorted(set.intersection(*seeds)) if seeds else []
+
+    @property
+    def cells(self) -> list[StudentCell]:
+        """The students that some seed has, in the order of the grid."""
+        begun = {cell for cell, _ in self.top1}
+        return [cell for cell in GRID_STUDENTS if cell in begun]
+
+
+def read_grid_values(
+    grid: Grid, store: OutputStore, runs: Sequence[RunDirectory]
+) -> GridValues | None:
+    """Values of the plain students among `runs` that answered the same images as the first, and
+    of their teachers; None where there are none."""
+    students = [run for run in runs if run.cell in GRID_STUDENTS]
+    if not students:
+        return None
+    first = store.answers(students[0])
+    top1, train_top1, fidelity = {}, {}, {}
+    for run in students:
+        answers, key = store.answers(run), (run.cell, run.seed)
+        if not torch.equal(answers.labels, first.labels):
+            continue
+        top1[key] = _all_images(answers.correct)
+        last = run.read_metrics()["last"]
+        train_top1[key] = last["test"]["top1"] + last["gap_points"] / 100
+        ensemble = _ensemble(grid, store, run)
+        if ensemble is not None:
+            fidelity[key] = _all_images(answers.predictions == ensemble)
+    corrected, plain = _overlaps(grid, store, students)
+    return GridValues(len(first.labels), top1, train_top1, fidelity, corrected, plain)
+
+
+def _ensemble(grid: Grid, store: OutputStore, run: RunDirectory) -> Tensor | None:
+    """(n,) classes that the teachers' mean logits predict; None without teachers or logits."""
+    if not run.cell.teachers or not _there(grid, run.cell.teachers):
+        return None
+    kept = [store.answers(teacher, like=run) for teacher in grid.teachers(run.cell.teachers)]
+    return _predictions(kept)
+
+
+def _predictions(kept: Sequence[Answers]) -> Tensor | None:
+    if len(kept) == 1:
+        return kept[0].predictions
+    if any(own.logits is None for own in kept):
+        return None
+    return ensemble_logits(torch.stack([own.logits for own in kept])).argmax(1)
+
+
+def _overlaps(
+    grid: Grid, store: OutputStore, students: Sequence[RunDirectory]
+) -> tuple[dict[Teachers, PerImage], dict[Teachers, PerImage]]:
+    """IoU above chance, and plain, of the students' sets of teachers and of all pairs of a view."""
+    wanted = [run.cell.teachers for run in students if len(run.cell.teachers) > 1]
+    pairs = itertools.combinations(teacher_cells(), 2)
+    wanted += [pair for pair in pairs if len({teacher.letter for teacher in pair}) == 1]
+    masks, corrected, plain = RecentMasks(THRESHOLD), {}, {}
+    for teachers in dict.fromkeys(wanted):
+        if not _there(grid, teachers):
+            continue
+        kept = [store.maps(run, like=students[0]) for run in grid.teachers(teachers)]
+        if any(own is None for own in kept):
+            continue
+        size = int(kept[0].image_size)
+        maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
+        found = masks_overlap([masks.of(own, size) for own in maps])
+        places = torch.searchsorted(store.answers(students[0]).index, kept[0].index)
+        corrected[teachers] = PerImage(found.corrected, places)
+        plain[teachers] = PerImage(found.per_image, places)
+    return corrected, plain
+
+
+def _there(grid: Grid, teachers: Teachers) -> bool:
+    return all(grid.runs.of_teacher(teacher).is_finished() for teacher in teachers)
+
+
+def _all_images(values: Tensor) -> PerImage:
+    return PerImage(values.double(), torch.arange(len(values)))

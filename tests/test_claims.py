@@ -1,0 +1,111 @@
+"""The claims on made up grids whose answer is known."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from engine.cells import TeacherCell, student_cells
+from evaluation.claims import judged, mixture, spearman, verdict
+from evaluation.claims_report import grid_figure, markdown
+from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
+from metrics.intervals import Estimate
+
+IMAGES = 400
+
+
+def made_up(seeds: tuple[int, ...], effect: float) -> GridValues:
+    """A strong letter in a cell's name adds `effect` to top-1 and takes it from the rest."""
+    generator = torch.Generator().manual_seed(0)
+    hardness = torch.rand(IMAGES, generator=generator, dtype=torch.float64)
+
+    def answers(probability: float) -> PerImage:
+        noise = torch.rand(IMAGES, generator=generator, dtype=torch.float64) / 4
+        return PerImage((hardness + noise < 1.1 * probability).double(), torch.arange(IMAGES))
+
+    top1, train, fidelity = {}, {}, {}
+    for cell, seed in itertools.product(GRID_STUDENTS, seeds):
+        strong = str(cell).count("s")
+        top1[cell, seed] = answers(0.5 + effect * strong + 0.02 * len(cell.teachers))
+        train[cell, seed] = 0.9 - effect * strong
+        fidelity[cell, seed] = answers(0.7 - effect * strong)
+    overlaps = {}
+    for letters in [*itertools.product("ws", repeat=3), *itertools.product("ws", repeat=2)]:
+        for numbers in itertools.combinations((1, 2, 3), len(letters)):
+            teachers = tuple(map(TeacherCell, numbers, letters))
+            overlaps[teachers] = answers(0.6 - effect * letters.count("s"))
+    return GridValues(IMAGES, top1, train, fidelity, overlaps, overlaps)
+
+
+def test_a_grid_that_does_as_the_paper_says_supports_it() -> None:
+    rows = {row["claim"]: row for row in judged(made_up((1, 2, 3), 0.08))}
+    for claim in ("1", "2", "3a", "3b", "4", "6, 2T low", "6, 3T high"):
+        assert rows[claim]["verdict"] == "supported", rows[claim]
+        assert rows[claim]["low"] <= rows[claim]["estimate"] <= rows[claim]["high"]
+
+
+def test_a_grid_that_does_the_opposite_contradicts_it() -> None:
+    rows = {row["claim"]: row for row in judged(made_up((1, 2, 3), -0.08))}
+    assert {rows[claim]["verdict"] for claim in ("1", "4")} == {"contradicted"}
+    assert rows["2"]["verdict"] == "supported"  # both rise together
+
+
+def test_a_difference_is_that_of_the_means_by_hand() -> None:
+    grid = made_up((1, 2), 0.05)
+    by_hand = [
+        100 * sign * grid.top1[cell, seed].values.mean().item() / (len(GRID_STUDENTS) / 2) / 2
+        for cell in GRID_STUDENTS
+        for seed in (1, 2)
+        for sign in [1 if cell.letter == "s" else -1]
+    ]
+    row = next(row for row in judged(grid) if row["claim"] == "4")
+    assert row["estimate"] == pytest.approx(sum(by_hand))
+
+
+def test_one_seed_gives_no_verdict() -> None:
+    rows = {row["claim"]: row for row in judged(made_up((1,), 0.05))}
+    assert rows["4"]["verdict"].startswith("no verdict") and rows["4"]["low"] is None
+    assert rows["1"]["seeds"] == 3  # teachers
+
+
+def test_a_seed_that_lacks_a_cell_takes_no_part_in_its_claim() -> None:
+    grid = made_up((1, 2, 3), 0.05)
+    del grid.top1[student_cells(3)[0], 3]
+    rows = {row["claim"]: row for row in judged(grid)}
+    assert rows["5, 3T"]["seeds"] == 2 and rows["5, 1T"]["seeds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.1, 0.2, "supported"), (-0.2, -0.1, "contradicted"), (-0.1, 0.1, "cannot tell")],
+)
+def test_a_verdict_follows_from_the_interval(low: float, high: float, words: str) -> None:
+    assert verdict(Estimate((low + high) / 2, low, high, 3)) == words
+
+
+def test_rank_correlation_is_scipys() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randint(0, 5, (3, 9), generator=generator).double()
+    y = torch.randn(3, 9, generator=generator, dtype=torch.float64)
+    expected = [spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
+    assert spearman(x, y).tolist() == pytest.approx(expected)
+    assert spearman(torch.ones(4), y[0, :4]).item() == 0
+
+
+def test_mixture_of_views() -> None:
+    assert [mixture(cell.teachers) for cell in student_cells(2)[::2]] == [
+        "weak", "mixed", "mixed", "strong"
+    ]  # fmt: skip
+
+
+def test_the_page_holds_every_row_and_its_figure_a_point_a_cell() -> None:
+    grid = made_up((1, 2), 0.05)
+    rows = judged(grid)
+    page = markdown(rows, "somewhere")
+    assert page.count("\n| ") == len(rows) + 1
+    panels = grid_figure(grid).axes
+    assert len(panels) == 3
+    assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
