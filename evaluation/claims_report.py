@@ -67,7 +67,7 @@ def markdown(rows: Sequence[Row], dataset: str) -> str:
 
 def grid_figure(values: GridValues) -> Figure:
     """Top-1 and gap against fidelity, and fidelity against IoU above chance: a point a cell."""
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     panels = figure.subplots(1, 3)
     evenly = torch.full((1, values.images), 1 / values.images, dtype=torch.float64)
     seeds = {cell: values.seeds_of([cell]) for cell in values.cells}
@@ -104,7 +104,7 @@ def grid_figure(values: GridValues) -> Figure:
             label = f"{count} teacher{'s' if count > 1 else ''}"
             panels[1].scatter([], [], marker=marker, c=colour, label=label)
     if taught:
-        panels[1].legend(fontsize=8, title="filled: strong student", title_fontsize=8)
+        figure.legend(loc="outside lower center", ncols=4, title="filled: strong student")
     return figure
 
 
