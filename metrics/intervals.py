@@ -33,8 +33,8 @@ def over_seeds_and_images(per_seed: Tensor, replicates: Tensor) -> Estimate:
     t s / sqrt(S): Student's t for the spread s over seeds, which holds the noise that each seed has
     of its own; c: the mean covariance of two seeds' replicates, the images' noise that they share
     and their spread cannot show. Resampling two or three seeds as well, as one bootstrap, covers
-    59% and 77% where 95% is meant and seeds are the larger source (docs/claims.md has the
-    simulation); this covers 91 to 95%.
+    52% and 72% where 95% is meant and seeds are the larger source; this covers 93 to 98%
+    (simulated: docs/claims.md).
 
     Raises:
         ValueError: shapes that do not fit, no seeds, or fewer than two replicates.
