@@ -31,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.name:
         raise UserError("--name is of one measurement: here each has its own")
     students = [cell for cell in expand(options.cells) if isinstance(cell, StudentCell)]
+    if not students:
+        raise UserError(
+            f"--cells {' '.join(options.cells)}: name students, such as T1w_Sw; their teachers are "
+            "measured with them (bash script/ECE.sh measures teachers alone)"
+        )
     teachers = list(dict.fromkeys(teacher for cell in students for teacher in cell.teachers))
     calculate_ece.measure(_as(CalibrationOptions, options, [*teachers, *students]))
     if ones := [cell for cell in students if cell.teachers]:
