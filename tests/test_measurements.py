@@ -182,6 +182,11 @@ def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     assert again.count("forward passes: 0") == len(passes)
 
 
+def test_everything_in_one_go_asks_for_a_student(flags):
+    with pytest.raises(UserError, match="name students"):
+        evaluate.main([*flags, "--cells", "T1w"])
+
+
 def test_report_joins_what_was_measured(taught, flags, results, capsys):
     calculate_iou.main([*flags, "--group", "T_S", "--cells", "2T"])
     report.main(flags[:4])

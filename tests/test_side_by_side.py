@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,3 +173,33 @@ def test_out_of_memory_names_what_helps(count, remedy):
 def test_other_errors_keep_their_words():
     with pytest.raises(RuntimeError, match="shape"), enough_memory(2):
         torch.zeros(2).view(3)
+
+
+def test_killed_at_one_file_operation_after_the_other(bench, taught, monkeypatch):
+    """The n-th try dies at its n-th file that takes its place, until a try lives to the end:
+    in turn before and after it does."""
+    replace, tries = Path.replace, 0
+
+    def dying(path, target):
+        nonlocal left
+        left -= 1
+        if left == 0 and tries % 2:
+            raise KilledError
+        found = replace(path, target)
+        if left == 0:
+            raise KilledError
+        return found
+
+    while tries < 60:
+        tries += 1
+        left = tries
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "replace", dying)
+                together(bench, "Sw", "T1w_Sw")
+            break
+        except KilledError:
+            continue
+    assert 5 < tries < 60
+    for cell in ("Sw", "T1w_Sw"):
+        assert same(result(bench.run(cell, 1)), result(taught.run(cell, 1))), cell
