@@ -8,11 +8,11 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from timing import medians, timed
 
 from dataloader.errors import OneLineParser, run_program
 from dataloader.files import write_json, write_text
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {repeats} repeats")
     torch.manual_seed(0)
     for name, action in measures().items():
-        print(f"{name:<62} {median(action, repeats) * 1e3:10.1f} ms", flush=True)
+        print(f"{name:<62} {medians([action], repeats)[0] * 1e3:10.1f} ms", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         compare_evaluations(Path(folder), repeats)
 
@@ -87,19 +87,6 @@ def bootstrap_all(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> Non
         }
     )
     bootstrap_calibration_error(p, labels)
-
-
-def median(action: Callable[[], object], repeats: int) -> float:
-    """Median seconds of `action`, after one run to warm up."""
-    action()
-    return statistics.median(timed(action) for _ in range(repeats))
-
-
-def timed(action: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def compare_evaluations(folder: Path, repeats: int) -> None:

@@ -10,11 +10,10 @@ teachers' answers a step instead of 1 and 6.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
+from timing import medians
 
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
@@ -48,10 +47,7 @@ def main() -> None:
         train_steps(some, images, asked(teachers, some), compute)
 
     ways = [lambda: together(tasks), lambda: [together([one]) for one in tasks]]
-    for way in ways:
-        way()  # to warm up
-    rounds = [[timed(way) for way in ways] for _ in range(options.repeats)]
-    side_by_side, one_by_one = (statistics.median(times) for times in zip(*rounds, strict=True))
+    side_by_side, one_by_one = medians(ways, options.repeats)
     print(
         f"{len(tasks)} students, {options.steps} steps on {compute.device}, "
         f"{torch.get_num_threads()} threads, {options.repeats} repeats"
@@ -70,9 +66,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def task(cell: StudentCell, compute: Compute) -> Task:
+def task(
+    cell: StudentCell, compute: Compute, arch: str = "resnet20", classes: int = CLASSES
+) -> Task:
     """What a student of the grid learns, from random weights: speed does not depend on them."""
-    model = compute.place(build_model("resnet20", CLASSES)).train()
+    model = compute.place(build_model(arch, classes)).train()
     learner = Learner(model, lr=0.01, momentum=0.9, weight_decay=0.0, factors=[1.0])
     names = [str(teacher) for teacher in cell.teachers]
     objective = distilled(temperature=3.0, ce_weight=0.6) if names else labels_only()
@@ -95,13 +93,6 @@ def train_steps(
     bar = Progress("", total=len(loader), done=0, logs=[], silent=True)
     for sums in train_epoch(tasks, loader.epoch(0), teachers, compute, bar):
         sums.means()
-
-
-def timed(action: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

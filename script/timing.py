@@ -1,0 +1,24 @@
+"""Seconds of alternatives, timed in turns so that both sides meet the same machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+Action = Callable[[], object]
+
+
+def timed(action: Action) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def medians(actions: Sequence[Action], repeats: int) -> list[float]:
+    """Median seconds of each action, after one call of each to warm up."""
+    for action in actions:
+        action()
+    rounds = [[timed(action) for action in actions] for _ in range(repeats)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
