@@ -194,6 +194,26 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def two_students_dying(ranks, folder, *, at):
+    """The process that writes dies as its file number `at` takes its place: odd ones just before,
+    even ones just after."""
+    replace, left = Path.replace, at
+
+    def dying(path, target):
+        nonlocal left
+        left -= 1
+        if left == 0 and at % 2:
+            die()
+        found = replace(path, target)
+        if left == 0:
+            die()
+        return found
+
+    if ranks.rank == 0:
+        Path.replace = dying  # of this process alone, which is forked
+    two_students(ranks, folder)
+
+
 def fails_on_one(ranks, folder):
     ranks.wait()
     if ranks.rank == 1:
@@ -280,6 +300,26 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
         assert many == pytest.approx(one, rel=1e-3, abs=1e-4)
         sessions = json.loads(theirs.environment.read_text())["sessions"]
         assert [session["processes"] for session in sessions] == [2, 1, 2]
+
+
+def test_two_processes_killed_at_one_file_operation_after_the_other(tmp_path):
+    """Each try dies one operation later than the one before, until one lives to the end."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir(), parts.mkdir()
+    assert together(2, two_students, whole) == ([0, 0], [])
+    for at in range(1, 40):
+        codes, lines = together(2, partial(two_students_dying, at=at), parts)
+        if codes == [0, 0]:
+            break
+        assert codes == [-signal.SIGKILL, 2]
+        assert len(lines) == 1
+    assert 5 < at < 40
+    for cell in ("T1w_Sw", "T1w_T2w_Sw"):
+        mine, theirs = run_of(whole, cell), run_of(parts, cell)
+        weights = [load(run.checkpoint("last"))[1]["model"] for run in (mine, theirs)]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        assert without_seconds(records(mine)) == without_seconds(records(theirs))
+        assert theirs.is_finished()
 
 
 def test_who_fails_first_says_so(tmp_path):
