@@ -91,6 +91,18 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are told at the block's end: raised inside torch's import, which is partly
+    C++, they abort the process."""
+    held = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _check_checkout(program: Callable[[Sequence[str] | None], None]) -> None:
     """UserError when the program's file is of another checkout than the packages it imports."""
     here = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dataloader.errors import DivergedError
+from dataloader.errors import DivergedError, signals_wait
 from engine.config import Config
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ def train_each(
     finite; any other error stops all at once."""
     if not groups:
         return
-    from engine.processes import joined  # torch only when there is work to do
+    with signals_wait():
+        from engine.processes import joined  # torch only when there is work to do
 
     reasons = []
     with joined() as ranks:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import DATASET, Bench
 
+from dataloader.errors import run_program, signals_wait
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(
@@ -63,6 +65,22 @@ def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
     assert error.strip().splitlines()[-1].startswith("terminated: the same command goes on")
     assert "Traceback" not in error
     assert "stopped: Terminated" in bench.run("Sw", 1).log.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_waits_for_an_import(number, code, capsys):
+    """A soak test met it: raised in torch's import, it ended in an abort with a C++ report."""
+    imported = []
+
+    def program(argv):
+        with signals_wait():
+            os.kill(os.getpid(), number)
+            imported.append(True)
+        imported.append(False)
+
+    assert run_program(program) == code
+    assert imported == [True]
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("devices", ["", "cpu cpu"])
