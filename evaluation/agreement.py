@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -17,7 +18,9 @@ from evaluation.results import publish
 from evaluation.table import Row
 from metrics.agreement import (
     agreement_per_sample,
+    cohen_kappa,
     ensemble_logits,
+    error_consistency,
     js_divergence_per_sample,
     kl_divergence_per_sample,
 )
@@ -37,7 +40,8 @@ ENSEMBLE = "ensemble"
 ROWS_AT_ONCE = 8192
 COLUMNS = (
     "cell", "seed", "pair", "fidelity", "fidelity_low", "fidelity_high",
-    *(f"fidelity_{name}" for name in SHOT_GROUPS), "kl_p_to_q_nats", "kl_q_to_p_nats", "js_nats",
+    *(f"fidelity_{name}" for name in SHOT_GROUPS), "cohen_kappa", "error_consistency",
+    "fidelity_p_right", "fidelity_p_wrong", "kl_p_to_q_nats", "kl_q_to_p_nats", "js_nats",
     "mutual_information_nats", "chance_floor_nats",
 )  # fmt: skip
 
@@ -105,7 +109,7 @@ def pair_measures(p: Model, q: Model, shots: Mapping[str, torch.Tensor] | None =
     row = means_with_intervals(values)
     if "kl_q_to_p_nats" in row:
         row["reference_kl_q_to_p_times_10"] = 10 * row["kl_q_to_p_nats"]
-    row |= _information(*predictions)
+    row |= _information(*predictions) | _against_chance(*predictions, p[0].labels)
     fidelity = values["fidelity"].double()
     return row | {
         f"fidelity_{name}": fidelity[chosen].mean().item() for name, chosen in (shots or {}).items()
@@ -146,6 +150,25 @@ def _information(p: torch.Tensor, q: torch.Tensor) -> Row:
         "chance_floor_nats": mutual_information_chance_floor(*labels),
         "reference_mutual_information_by_batch_nats": batch_averaged_mutual_information(*labels),
     }
+
+
+def _against_chance(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> Row:
+    """What accuracy alone does to agreement, and agreement where the first model is right or
+    wrong (None where it never is)."""
+    right, agree = p == labels, (p == q).double()
+    split = {"right": agree[right], "wrong": agree[~right]}
+    return {
+        "cohen_kappa": _or_none(cohen_kappa(p, q)),
+        "error_consistency": _or_none(error_consistency(right, q == labels)),
+        **{
+            f"fidelity_p_{name}": values.mean().item() if len(values) else None
+            for name, values in split.items()
+        },
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _logits(model: Model, rows: slice) -> torch.Tensor:

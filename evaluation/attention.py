@@ -127,7 +127,11 @@ class Measure:
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
         found = masks_overlap([self.masks.of(own, size) for own in maps])
         row = means_with_intervals({name: found.per_image})
-        return row | {f"{name}_chance": found.chance, f"{name}_pooled": found.pooled}
+        return row | {
+            f"{name}_chance": found.chance,
+            f"{name}_pooled": found.pooled,
+            f"{name}_corrected": found.corrected.mean().item(),
+        }
 
     def _object(self, maps: Sequence[torch.Tensor], kept: AttentionMaps, like: RunDirectory) -> Row:
         """Overlap with the true object, mean over the models, where the data set knows it."""

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dataloader.errors import UserError
 from dataloader.files import write_bytes, write_text
-from engine.cells import StudentCell
+from engine.cells import teacher_cells
+from engine.run import RunDirectory
 from evaluation.calculate_claims import ClaimsOptions
 from evaluation.claims import judged
-from evaluation.grid import open_grid
-from evaluation.grid_values import GridValues, PerImage, Teachers, read_grid_values
+from evaluation.controls import Controls
+from evaluation.grid import Grid, open_grid
+from evaluation.grid_figures import (
+    agreement_figure,
+    grid_figure,
+    learning_figure,
+    strong_views_figure,
+)
+from evaluation.grid_values import GRID_STUDENTS, GridValues, read_grid_values
+from evaluation.outputs import OutputStore
 from evaluation.table import Row, format_table, write_table
 
 COLUMNS = ("claim", "figure", "estimate", "low", "high", "seeds", "verdict")
@@ -25,8 +33,14 @@ RULE = (
     "below; else: cannot tell. Intervals know the spread over seeds and the choice of test images; "
     "they are not corrected for the number of claims."
 )
-# A marker and a colour for each number of teachers (Okabe and Ito 2008), filled: strong students.
-LOOKS = {0: ("*", "#000000"), 1: ("o", "#0072B2"), 2: ("s", "#D55E00"), 3: ("^", "#009E73")}
+
+
+CAPTIONS = {
+    "strong_views": "Mean over the cells; bars: standard deviation over seeds of that mean.",
+    "grid": "A point a student cell, mean over seeds; filled: strong students.",
+    "learning": "Top-1 on the test images after each epoch, mean over cells and seeds.",
+    "agreement_matrix": "All models, the students of the first seed.",
+}
 
 
 def publish_claims(options: ClaimsOptions) -> None:
@@ -41,15 +55,45 @@ def publish_claims(options: ClaimsOptions) -> None:
         )
     print(format_table(rows, COLUMNS))
     print(RULE)
+    control_rows = Controls(grid, store, runs).rows()
+    print(format_table(control_rows))
     folder = options.folder / "report"
-    paths = write_table(folder / "claims", rows)
-    paths += _save(folder / "grid", grid_figure(values))
-    write_text(folder / "claims.md", markdown(rows, options.dataset))
+    paths = write_table(folder / "claims", rows) + write_table(folder / "controls", control_rows)
+    for name, figure in figures(grid, store, runs, values):
+        paths += _save(folder / name, figure)
+    write_text(folder / "claims.md", markdown(rows, control_rows, options.dataset))
     print("results:", ", ".join(map(str, [folder / "claims.md", *paths])))
 
 
-def markdown(rows: Sequence[Row], dataset: str) -> str:
-    """The claims' table, its rule and its figure."""
+def figures(
+    grid: Grid, store: OutputStore, runs: Sequence[RunDirectory], values: GridValues
+) -> Iterator[tuple[str, Figure]]:
+    """Each by its file's name."""
+    yield "strong_views", strong_views_figure(values)
+    yield "grid", grid_figure(values)
+    students = [run for run in runs if run.cell in GRID_STUDENTS]
+    yield "learning", learning_figure(learning_curves(students))
+    least = min(run.seed for run in students)
+    teachers = [grid.runs.of_teacher(cell) for cell in teacher_cells()]
+    models = [run for run in teachers if run.is_finished()]
+    models += [run for run in students if run.seed == least]
+    answers = [store.answers(run, like=students[0]).predictions for run in models]
+    yield "agreement_matrix", agreement_figure([str(run.cell) for run in models], answers)
+
+
+def learning_curves(students: Sequence[RunDirectory]) -> dict[str, list[list[float]]]:
+    """Test top-1 by epoch of the runs of each number of teachers and view."""
+    curves: dict[str, list[list[float]]] = {}
+    for count, letter in itertools.product(range(4), "ws"):
+        chosen = [r for r in students if (len(r.cell.teachers), r.cell.letter) == (count, letter)]
+        if lines := [_test_top1(run) for run in chosen]:
+            view = {"w": "weak", "s": "strong"}[letter]
+            curves[f"{count} teacher{'' if count == 1 else 's'}, {view} student"] = lines
+    return curves
+
+
+def markdown(rows: Sequence[Row], control_rows: Sequence[Row], dataset: str) -> str:
+    """The claims' table and its rule, the figures, and the controls' table."""
     lines = [f"# The paper's claims on {dataset}", "", RULE, ""]
     lines += ["| claim | says | figure | estimate | 95% interval | seeds | verdict |"]
     lines += ["|---|---|---|---|---|---|---|"]
@@ -61,62 +105,32 @@ def markdown(rows: Sequence[Row], dataset: str) -> str:
             f"| {interval} | {row['seeds']} | {row['verdict']} |"
         )
     lines += ["", f"n = {rows[0]['images']} test images. Claim 1: seeds are the teachers' numbers."]
-    caption = "A point a student cell, mean over seeds; filled: strong students; *: no teacher."
-    return "\n".join([*lines, "", f"![{caption}](grid.png)", "", caption, ""])
-
-
-def grid_figure(values: GridValues) -> Figure:
-    """Top-1 and gap against fidelity, and fidelity against IoU above chance: a point a cell."""
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    panels = figure.subplots(1, 3)
-    evenly = torch.full((1, values.images), 1 / values.images, dtype=torch.float64)
-    seeds = {cell: values.seeds_of([cell]) for cell in values.cells}
-
-    def over_seeds(of_seed: Callable[[StudentCell, int], float], cell: StudentCell) -> float:
-        return sum(of_seed(cell, seed) for seed in seeds[cell]) / len(seeds[cell])
-
-    def percent(kept: PerImage) -> float:
-        return 100 * kept.mean(evenly).item()
-
-    def top1(cell: StudentCell) -> float:
-        return over_seeds(lambda c, seed: percent(values.top1[c, seed]), cell)
-
-    def train(cell: StudentCell) -> float:
-        return over_seeds(lambda c, seed: 100 * values.train_top1[c, seed], cell)
-
-    def fidelity(cell: StudentCell) -> float:
-        return over_seeds(lambda c, seed: percent(values.fidelity[c, seed]), cell)
-
-    taught = [c for c in values.cells if all((c, seed) in values.fidelity for seed in seeds[c])]
-    seen: list[tuple[StudentCell, Teachers]] = [
-        (c, c.teachers) for c in taught if c.teachers in values.corrected
+    for name, caption in CAPTIONS.items():
+        lines += ["", f"![{caption}]({name}.png)", "", caption]
+    lines += [
+        "",
+        "## Controls",
+        "",
+        "Mean and standard deviation over n cells, pairs or models.",
+        "",
     ]
-    for cell, teachers in seen:
-        _point(panels[0], cell, values.corrected[teachers].mean(evenly).item(), fidelity(cell))
-    for cell in taught:
-        _point(panels[1], cell, fidelity(cell), top1(cell))
-        _point(panels[2], cell, fidelity(cell), train(cell) - top1(cell))
-    _name(panels[0], "teachers' IoU above chance", "fidelity, %")
-    _name(panels[1], "fidelity, %", "test top-1, %")
-    _name(panels[2], "fidelity, %", "training minus test top-1, points")
-    for count, (marker, colour) in LOOKS.items():
-        if count and any(len(cell.teachers) == count for cell in taught):
-            label = f"{count} teacher{'s' if count > 1 else ''}"
-            panels[1].scatter([], [], marker=marker, c=colour, label=label)
-    if taught:
-        figure.legend(loc="outside lower center", ncols=4, title="filled: strong student")
-    return figure
+    lines += [
+        "| control | view | figure | mean | standard deviation | n |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in control_rows:
+        spread = "unknown" if row["std"] is None else f"{row['std']:.3f}"
+        lines.append(
+            f"| {row['control']} | {row['view']} | {row['figure']} | {row['mean']:.3f} "
+            f"| {spread} | {row['n']} |"
+        )
+    return "\n".join([*lines, ""])
 
 
-def _point(axes: Axes, cell: StudentCell, x: float, y: float) -> None:
-    marker, colour = LOOKS[len(cell.teachers)]
-    filled = colour if cell.letter == "s" else "none"
-    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=filled, s=34)
-
-
-def _name(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+def _test_top1(run: RunDirectory) -> list[float]:
+    """After each epoch."""
+    epochs = run.read_epochs(until=run.read_metrics()["last"]["epoch"])
+    return [record["validation"]["top1"] for record in epochs]
 
 
 def _save(stem: Path, figure: Figure) -> list[Path]:

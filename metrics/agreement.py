@@ -127,3 +127,35 @@ def _check_pair(p_logits: Tensor, q_logits: Tensor) -> None:
 
 def _mean(values: Tensor) -> float:
     return values.double().mean().item()
+
+
+def cohen_kappa(p: Tensor, q: Tensor) -> float:
+    """Agreement of two models' predicted classes above what their frequencies alone would give,
+    (observed - chance) / (1 - chance). (N,), (N,) integers; Cohen 1960. NaN where both always
+    predict the same one class.
+
+    Raises:
+        ValueError: shapes that differ, or no samples.
+    """
+    check_same_shape(p, q, names="p and q")
+    check_labels_shape(p, len(q), name="p")
+    if len(p) == 0:
+        raise ValueError("p and q: no samples")
+    classes = int(max(p.max(), q.max())) + 1
+    shares = [torch.bincount(own, minlength=classes).double() / len(own) for own in (p, q)]
+    return _above_chance((p == q).double().mean(), shares[0] @ shares[1])
+
+
+def error_consistency(correct_p: Tensor, correct_q: Tensor) -> float:
+    """Whether two models err on the same images, above what their accuracies alone would give:
+    kappa of being right. (N,), (N,) bool; Geirhos, Meding and Wichmann 2020, "Beyond accuracy". NaN
+    where both are always right, or always wrong.
+
+    Raises:
+        ValueError: shapes that differ, or no samples.
+    """
+    return cohen_kappa(correct_p.long(), correct_q.long())
+
+
+def _above_chance(observed: Tensor, chance: Tensor) -> float:
+    return ((observed - chance) / (1 - chance)).item() if chance < 1 else math.nan

@@ -12,6 +12,7 @@ from functools import reduce
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import rankdata
 from torch import Tensor
 
 from metrics.packed_masks import PackedMasks, set_bits
@@ -111,6 +112,24 @@ def shuffled_overlap(
         for _ in range(shuffles)
     ]
     return sum(values) / shuffles
+
+
+def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
+    """Spearman's rank correlation of two models' maps over the positions of each image: an overlap
+    without a threshold. (B, h, w), (B, h', w') -> (B,) float64; the coarser map is resized to the
+    finer one. 0 where a map is constant.
+
+    Raises:
+        ValueError: other shapes, no samples, NaN or infinity.
+    """
+    _check_maps(a)
+    _check_maps(b)
+    side = max(a.shape[1:], b.shape[1:])
+    flat = [(own if own.shape[1:] == side else _resize(own, side)).flatten(1) for own in (a, b)]
+    ranks = [torch.from_numpy(rankdata(own.detach().cpu().numpy(), axis=1)) for own in flat]
+    x, y = (own - own.mean(dim=1, keepdim=True) for own in ranks)
+    scale = (x.square().sum(1) * y.square().sum(1)).sqrt()
+    return torch.where(scale > 0, (x * y).sum(1) / scale.clamp_min(1e-12), 0.0)
 
 
 def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:

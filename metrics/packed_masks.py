@@ -26,6 +26,11 @@ class PackedMasks:
         words = F.pad(octets, (0, -octets.shape[1] % BYTES_PER_WORD)).view(torch.int64)
         return cls(words.to(masks.device), masks.shape[1:].numel())
 
+    @property
+    def area(self) -> Tensor:
+        """(n,) share of each image that its mask covers."""
+        return set_bits(self.words).double() / self.pixels
+
     def __len__(self) -> int:
         return len(self.words)
 

@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from engine.cells import TeacherCell, student_cells
 from evaluation.claims import judged, mixture, spearman, verdict
-from evaluation.claims_report import grid_figure, markdown
+from evaluation.claims_report import markdown
+from evaluation.grid_figures import grid_figure, strong_views_figure
 from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
 from metrics.intervals import Estimate
 
@@ -101,11 +102,26 @@ def test_mixture_of_views() -> None:
     ]  # fmt: skip
 
 
-def test_the_page_holds_every_row_and_its_figure_a_point_a_cell() -> None:
+def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
     grid = made_up((1, 2), 0.05)
     rows = judged(grid)
-    page = markdown(rows, "somewhere")
-    assert page.count("\n| ") == len(rows) + 1
+    control = {"control": "c", "view": "weak", "figure": "f", "mean": 0.5, "std": None, "n": 1}
+    page = markdown(rows, [control], "somewhere")
+    assert page.count("\n| ") == len(rows) + 3
     panels = grid_figure(grid).axes
     assert len(panels) == 3
     assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
+
+
+def test_the_main_figure_draws_means_by_hand() -> None:
+    grid = made_up((1, 2), 0.05)
+    overlap, fidelity, gap, top1 = strong_views_figure(grid).axes
+    assert [len(axes.containers) for axes in (overlap, fidelity, gap, top1)] == [2, 8, 8, 8]
+    mixed = [
+        cell for cell in student_cells(2)
+        if cell.letter == "s" and sum(t.letter == "s" for t in cell.teachers) == 1
+    ]  # fmt: skip
+    by_hand = [grid.top1[cell, seed].values.mean() for cell in mixed for seed in (1, 2)]
+    label = "2 teachers, strong"
+    (line,) = [c.lines[0] for c in top1.containers if c.get_label() == label]
+    assert line.get_ydata()[1] == pytest.approx(100 * sum(by_hand).item() / len(by_hand))

@@ -1,0 +1,214 @@
+"""What agreement and overlap are where nothing was taught, and how far they hang on a choice.
+
+Every row is a mean with its standard deviation over `n` cells, pairs or models, by the view that
+trained them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dataloader.image_set import evenly_spaced
+from dataloader.views import VIEW_LETTERS
+from engine.cells import teacher_cells
+from engine.checkpoint import load_model
+from engine.compute import Compute
+from engine.run import RunDirectory
+from evaluation.attention import target_of
+from evaluation.calculate_iou import TARGETS
+from evaluation.grid import Grid
+from evaluation.grid_values import GRID_STUDENTS, THRESHOLD
+from evaluation.kept import Answers, AttentionMaps
+from evaluation.outputs import OutputStore
+from evaluation.table import Row
+from metrics.agreement import cohen_kappa, error_consistency
+from metrics.attention import (
+    CLASS_SUM,
+    PREDICTED,
+    classifier_weight,
+    forward_with_features,
+    maps_from_features,
+)
+from metrics.attention_source import ClassMaps, source_of
+from metrics.overlap import rank_correlation_per_image
+from metrics.set_overlap import masks_overlap, packed_masks, set_overlap
+
+MOST_PAIRS = 3  # of a cell's seeds
+SHIFTED_IMAGES = 256  # whose maps are made once more with another classifier
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of a grid's finished runs, all asked about the first student's images."""
+
+    grid: Grid
+    store: OutputStore
+    runs: Sequence[RunDirectory]
+
+    def rows(self) -> list[Row]:
+        """A row for each control, view and figure."""
+        return [*self._same_cell(), *self._same_view(), *self._unrelated(), *self._shifted()]
+
+    def _same_cell(self) -> Iterator[Row]:
+        """The noise floor: the most that fidelity could be, were a seed all that differs."""
+        students = [run for run in self.runs if run.cell in GRID_STUDENTS]
+        by_cell = {cell: [run for run in students if run.cell == cell] for cell in GRID_STUDENTS}
+        for view, letter in _letters():
+            of_cells = []
+            for cell, runs in by_cell.items():
+                pairs = itertools.islice(itertools.combinations(runs, 2), MOST_PAIRS)
+                values = [self._alike(a, b) | self._look_alike(a, b) for a, b in pairs]
+                if cell.letter == letter and values:
+                    of_cells.append(_means(values))
+            yield from _spread("two students that differ in their seed", view, of_cells)
+
+    def _same_view(self) -> Iterator[Row]:
+        """Two teachers of a view likewise, and their overlap under every target."""
+        for view, letter in _letters():
+            values = [
+                self._alike(a, b)
+                | self._look_alike(a, b)
+                | self._by_target(a, b)
+                | self._areas(a, b)
+                for a, b in itertools.combinations(self._teachers(letter), 2)
+            ]
+            yield from _spread("two teachers of one view", view, values)
+
+    def _unrelated(self) -> Iterator[Row]:
+        """Students of one teacher: with it, and with others of its view that they never heard."""
+        students = [run for run in self.runs if run.cell in GRID_STUDENTS]
+        for view, letter in _letters():
+            own, others = [], []
+            for run in students:
+                if len(run.cell.teachers) != 1 or run.cell.teachers[0].letter != letter:
+                    continue
+                for teacher in self._teachers(letter):
+                    values = self._alike(teacher, run)
+                    (own if teacher.cell == run.cell.teachers[0] else others).append(values)
+            yield from _spread("a student of one teacher, and that teacher", view, own)
+            yield from _spread("the same, and others of the view", view, others)
+
+    def _shifted(self) -> Iterator[Row]:
+        """Maps of a teacher and of the same with one vector added to all classifier rows, which
+        changes no prediction: what overlaps less than fully is not about the model."""
+        for view, letter in _letters():
+            values = [self._own_overlap(run) for run in self._teachers(letter)]
+            yield from _spread("a teacher, and it with a shifted classifier", view,
+                               [own for own in values if own])  # fmt: skip
+
+    def _teachers(self, letter: str) -> list[RunDirectory]:
+        cells = [cell for cell in teacher_cells() if cell.letter == letter]
+        runs = [self.grid.runs.of_teacher(cell) for cell in cells]
+        return [run for run in runs if run.is_finished()]
+
+    def _answers(self, run: RunDirectory) -> Answers:
+        return self.store.answers(run, like=self.runs[0])
+
+    def _maps(self, *runs: RunDirectory) -> list[AttentionMaps] | None:
+        kept = [self.store.maps(run, like=self.runs[0]) for run in runs]
+        known = [own for own in kept if own is not None]
+        return known if len(known) == len(kept) else None
+
+    def _alike(self, a: RunDirectory, b: RunDirectory) -> Values:
+        p, q = self._answers(a), self._answers(b)
+        return {
+            "agreement": (p.predictions == q.predictions).double().mean().item(),
+            "Cohen's kappa": cohen_kappa(p.predictions, q.predictions),
+            "error consistency": error_consistency(p.correct, q.correct),
+        }
+
+    def _look_alike(self, a: RunDirectory, b: RunDirectory) -> Values:
+        kept = self._maps(a, b)
+        if kept is None:
+            return {}
+        maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
+        found = set_overlap(maps, int(kept[0].image_size), threshold=THRESHOLD)
+        return {
+            "IoU": found.per_image.mean().item(),
+            "IoU above chance": found.corrected.mean().item(),
+            "rank correlation of the maps": rank_correlation_per_image(*maps).mean().item(),
+        }
+
+    def _by_target(self, a: RunDirectory, b: RunDirectory) -> Values:
+        kept = self._maps(a, b)
+        if kept is None:
+            return {}
+        size, values = int(kept[0].image_size), {}
+        for target in TARGETS:
+            maps = [own.select(target_of(target, own, kept)) for own in kept]
+            found = set_overlap(maps, size, threshold=THRESHOLD)
+            values[f"IoU, target {target}"] = found.per_image.mean().item()
+            values[f"IoU above chance, target {target}"] = found.corrected.mean().item()
+        return values
+
+    def _areas(self, a: RunDirectory, b: RunDirectory) -> Values:
+        kept = self._maps(a, b)
+        if kept is None:
+            return {}
+        masks = [
+            packed_masks(own.select(target_of("ensemble", own, kept)), int(own.image_size),
+                         threshold=THRESHOLD)
+            for own in kept
+        ]  # fmt: skip
+        return {"mask area": torch.stack([own.area for own in masks]).mean().item()}
+
+    def _own_overlap(self, run: RunDirectory) -> Values:
+        _, model = load_model(run.checkpoint(self.store.options.checkpoint))
+        if not isinstance(source_of(model), ClassMaps):
+            return {}
+        images = self._inputs()
+        logits, features = forward_with_features(model, images)
+        weight = classifier_weight(model)
+        shifted = weight + _one_vector(weight)
+        values = {}
+        for name, target in ((CLASS_SUM, CLASS_SUM), (PREDICTED, logits.argmax(1))):
+            maps = [maps_from_features(features, rows, target) for rows in (weight, shifted)]
+            masks = [packed_masks(own, images.shape[-1], threshold=THRESHOLD) for own in maps]
+            values[f"IoU with itself, target {name}"] = masks_overlap(masks).per_image.mean().item()
+        return values
+
+    def _inputs(self) -> Tensor:
+        """Normalised test views of the first student's images, evenly spaced."""
+        sources = self.store.sources
+        source = sources.of(self.runs[0])
+        chosen = evenly_spaced(len(sources.images(source, "test")), SHIFTED_IMAGES).tolist()
+        seen = torch.stack([sources.picture(source, "test", "test", index) for index in chosen])
+        return Compute(torch.device("cpu"), "none", source.statistics).inputs(seen)
+
+
+def _letters() -> Iterator[tuple[str, str]]:
+    """View and letter of those that train models."""
+    for letter, view in VIEW_LETTERS.items():
+        yield view, letter
+
+
+def _one_vector(weight: Tensor) -> Tensor:
+    """A random direction, as long as a row of the (C, D) classifier is on average."""
+    draw = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(0))
+    return draw / draw.norm() * weight.norm(dim=1).mean()
+
+
+def _means(values: Sequence[Values]) -> Values:
+    return {name: statistics.fmean(own[name] for own in values) for name in values[0]}
+
+
+def _spread(control: str, view: str, values: Sequence[Values]) -> Iterator[Row]:
+    names = dict.fromkeys(name for own in values for name in own)
+    for name in names:
+        column = [own[name] for own in values if name in own]
+        yield {
+            "control": control,
+            "view": view,
+            "figure": name,
+            "mean": statistics.fmean(column),
+            "std": statistics.stdev(column) if len(column) > 1 else None,
+            "n": len(column),
+        }
