@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dataloader.errors import UserError, run_program
+from dataloader.files import write_text
 from engine.cells import Cell, grid_order, parse_cell
 from engine.config import Settings, option
 from engine.flags import parse
 from engine.run import Runs
+from evaluation.calculate_agreement import AgreementOptions
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.calculate_iou import OverlapOptions
+from evaluation.cells_page import cells_page
 from evaluation.options import MeasureOptions
 from evaluation.provenance import CheckpointHashes, updated
 from evaluation.seeds import over_seeds, with_spread
@@ -35,8 +38,10 @@ OWN = {
     **{f"fidelity_{name}": 1 for name in SHOT_GROUPS},
 }
 MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
+OF_PAIR = ("mutual_information_nats", "cohen_kappa", "error_consistency")  # of the agreement
 COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
-MEASUREMENTS = {
+MEASUREMENTS: dict[str, MeasureOptions] = {
+    "agreement": AgreementOptions(),
     "ece": CalibrationOptions(),
     "iou_T_T": OverlapOptions(group="T_T"),
     "iou_T_S": OverlapOptions(group="T_S"),
@@ -71,7 +76,10 @@ def publish(options: ReportOptions) -> None:
     rows = with_measures(grid_rows(finished), Tables(runs.folder))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend({metrics["selected_on"] for metrics in finished}))
-    print("results:", ", ".join(map(str, write_table(runs.folder / "results", rows))))
+    page = runs.folder / "report" / "cells.md"
+    write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset))
+    paths = [*write_table(runs.folder / "results", rows), page]
+    print("results:", ", ".join(map(str, paths)))
 
 
 def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
@@ -139,7 +147,15 @@ def _figures(metrics: dict[str, Any]) -> Row:
         "gap_points": last["gap_points"],
         "fidelity_ensemble": _percent(test, "fidelity_ensemble"),
         **{f"fidelity_{name}": _percent(test, f"fidelity_ensemble_{name}") for name in SHOT_GROUPS},
+        **{name: value for name, value in test.items() if name.endswith("_nats")},
     }
+
+
+def _top1_by_seed(finished: Sequence[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    found: dict[str, dict[int, float]] = {}
+    for metrics in finished:
+        found.setdefault(metrics["cell"], {})[metrics["seed"]] = metrics["last"]["test"]["top1"]
+    return found
 
 
 def _percent(figures: dict[str, float], name: str) -> float | None:
@@ -150,17 +166,27 @@ def _percent(figures: dict[str, float], name: str) -> float | None:
 def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     name, teachers = str(cell), "_".join(map(str, cell.teachers))
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
+    ensemble = [row for row in tables["agreement"] if row["pair"] == "ensemble-S"]
+    among, with_student = tables["iou_T_T"], tables["iou_T_S"]
     return {
+        **_together(_mean(ensemble, name, column, column) for column in OF_PAIR),
         **_mean(tables["ece"], name, "ece", "ece"),
-        **_mean(tables["iou_T_T"], teachers, "iou", "iou_teachers"),
-        **_mean(tables["iou_T_S"], name, "iou", "iou_student"),
+        **_mean(among, teachers, "iou", "iou_teachers"),
+        **_mean(among, teachers, "iou_chance", "iou_teachers_chance"),
+        **_mean(with_student, name, "iou", "iou_student"),
+        **_mean(with_student, name, "iou_chance", "iou_student_chance"),
         **_mean(own_view, name, "affinity", "affinity"),
     }
 
 
+def _together(parts: Iterable[Row]) -> Row:
+    return {name: value for part in parts for name, value in part.items()}
+
+
 def _mean(rows: Sequence[Row], cell: str, column: str, name: str) -> Row:
     """Column `column` of a cell's rows over seeds, as `name`."""
-    found = [{"cell": cell, name: row[column]} for row in rows if row["cell"] == cell]
+    of_cell = [row for row in rows if row["cell"] == cell and column in row]
+    found = [{"cell": cell, name: row[column]} for row in of_cell]
     gathered = over_seeds(found)
     return {key: gathered[0][key] for key in (name, f"{name}_std")} if found else {}
 

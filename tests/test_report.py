@@ -5,6 +5,7 @@ import pytest
 from dataloader.errors import UserError
 from engine.cells import parse_cell
 from engine.run import Runs
+from evaluation.cells_page import cells_page
 from evaluation.report import grid_rows, main
 from evaluation.table import format_table
 
@@ -63,3 +64,17 @@ def test_no_runs_at_all(tmp_path):
 def test_columns_are_aligned():
     text = format_table([{"cell": "Sw", "x": 1.0}, {"cell": "T1w_Sw", "x": None}])
     assert text.splitlines() == ["cell        x", "Sw      1.000", "T1w_Sw      -"]
+
+
+def test_the_page_of_cells_by_hand():
+    """Two seeds: t(1) = 12.706, so the mean of 40 and 42 is 41 ± 12.7."""
+    rows = [
+        {"cell": "Sw", "seeds": 2, "top1_last": 41.0, "top1_last_std": 2**0.5},
+        {"cell": "T1w_Sw", "seeds": 2, "top1_last": 51.0, "top1_last_std": 2**0.5},
+        {"cell": "T1s_Sw", "seeds": 1, "top1_last": 60.0, "top1_last_std": None},
+    ]
+    top1 = {"Sw": {1: 0.40, 2: 0.42}, "T1w_Sw": {1: 0.50, 2: 0.521}, "T1s_Sw": {1: 0.6}}
+    lines = cells_page(rows, top1, "somewhere").splitlines()
+    assert "| Sw | 2 | 41.0 ± 12.7 |" in lines
+    assert "| T1w_Sw | 2 | **51.0 ± 12.7** |" in lines  # paired: 10.05 ± .64
+    assert "| T1s_Sw | 1 | 60.0 |" in lines
