@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,15 @@ from evaluation.grid_values import GridValues, PerImage
 
 # A marker and a colour for each number of teachers (Okabe and Ito 2008), filled: strong students.
 LOOKS = {0: ("*", "#000000"), 1: ("o", "#0072B2"), 2: ("s", "#D55E00"), 3: ("^", "#009E73")}
+
+
+STRENGTH_PANELS = {
+    "top1": "test top-1, %",
+    "gap": "training minus test top-1, points",
+    "fidelity": "fidelity to the ensemble, %",
+}
+# plain cell -> strength -> figure -> its value of each seed
+StrengthCurves = Mapping[str, Mapping[float, Mapping[str, Sequence[float]]]]
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,26 @@ def agreement_figure(names: Sequence[str], predictions: Sequence[torch.Tensor]) 
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     figure.colorbar(image, ax=axes, shrink=0.7, label="same top-1 class, % of test images")
+    return figure
+
+
+def strength_figure(curves: StrengthCurves) -> Figure:
+    """Top-1, gap and fidelity against the strength of the strong view: mean and standard deviation
+    over seeds, a line for each plain cell."""
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(STRENGTH_PANELS))
+    for axes, (name, title) in zip(panels, STRENGTH_PANELS.items(), strict=True):
+        for k, (cell, strengths) in enumerate(curves.items()):
+            known = {s: values[name] for s, values in sorted(strengths.items()) if values[name]}
+            spread = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in known.values()]
+            marker, colour = LOOKS[k % len(LOOKS)]
+            axes.errorbar(
+                list(known), [float(np.mean(v)) for v in known.values()], spread,
+                marker=marker, color=colour, label=cell, capsize=2, linewidth=1.2,
+            )  # fmt: skip
+        _name(axes, "strength of the view (0: weak, 1: strong)", title)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 

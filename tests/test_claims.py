@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from engine.cells import TeacherCell, student_cells
 from evaluation.claims import judged, mixture, spearman, verdict
 from evaluation.claims_report import markdown
-from evaluation.grid_figures import grid_figure, strong_views_figure
+from evaluation.grid_figures import grid_figure, strength_figure, strong_views_figure
 from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
 from metrics.intervals import Estimate
 
@@ -106,7 +106,8 @@ def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
     grid = made_up((1, 2), 0.05)
     rows = judged(grid)
     control = {"control": "c", "view": "weak", "figure": "f", "mean": 0.5, "std": None, "n": 1}
-    page = markdown(rows, [control], "somewhere")
+    page = markdown(rows, [control], ["grid"], "somewhere")
+    assert "![A point a student cell" in page
     assert page.count("\n| ") == len(rows) + 3
     panels = grid_figure(grid).axes
     assert len(panels) == 3
@@ -125,3 +126,10 @@ def test_the_main_figure_draws_means_by_hand() -> None:
     label = "2 teachers, strong"
     (line,) = [c.lines[0] for c in top1.containers if c.get_label() == label]
     assert line.get_ydata()[1] == pytest.approx(100 * sum(by_hand).item() / len(by_hand))
+
+
+def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
+    at = {"top1": [40.0, 44.0], "gap": [1.0, 3.0], "fidelity": []}
+    figure = strength_figure({"Ss": {1.0: at, 0.0: {**at, "top1": [30.0, 30.0]}}})
+    (line,) = [own.lines[0] for own in figure.axes[0].containers]
+    assert line.get_xydata().tolist() == [[0, 30], [1, 42]]
