@@ -143,7 +143,7 @@ def strength_figure(curves: StrengthCurves) -> Figure:
                 list(known), [float(np.mean(v)) for v in known.values()], spread,
                 marker=marker, color=colour, label=cell, capsize=2, linewidth=1.2,
             )  # fmt: skip
-        _name(axes, "strength of the view (0: weak, 1: strong)", title)
+        _name(axes, "strength of the strong view", title)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
