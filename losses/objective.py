@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -28,10 +29,8 @@ class Objective:
         values = {
             name: term(logits, teacher_logits, labels) for name, (_, term) in self.terms.items()
         }
-        return {
-            "loss": sum(self.terms[name][0] * value for name, value in values.items()),
-            **values,
-        }
+        loss = sum(self.terms[name][0] * value for name, value in values.items())
+        return {"loss": cast(torch.Tensor, loss), **values}
 
 
 def labels_only() -> Objective:
@@ -46,6 +45,8 @@ def distilled(*, temperature: float, ce_weight: float) -> Objective:
     def soft(
         logits: torch.Tensor, teacher_logits: torch.Tensor | None, labels: torch.Tensor
     ) -> torch.Tensor:
+        if teacher_logits is None:
+            raise ValueError("teacher_logits: a distilled objective needs teachers, got None")
         return softened_kl(logits, teacher_logits, temperature=temperature)
 
     return Objective(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +75,9 @@ def classifier_weight(model: nn.Module) -> Tensor:
     """
     source = _class_maps_of(model)
     if source.classifier is None:
-        return torch.eye(model.num_classes, device=next(model.parameters()).device)
-    return model.get_submodule(source.classifier).weight.detach()
+        classes = cast(int, model.num_classes)
+        return torch.eye(classes, device=next(model.parameters()).device)
+    return cast(nn.Linear, model.get_submodule(source.classifier)).weight.detach()
 
 
 def maps_from_features(features: Tensor, weight: Tensor, target: str | Tensor) -> Tensor:

@@ -149,10 +149,10 @@ def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:
     return object_masks.to(maps.device).flatten(1).gather(1, peak)[:, 0]
 
 
-def _resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+def _resize(maps: Tensor, size: int | Sequence[int]) -> Tensor:
     maps = maps.detach().to(torch.promote_types(maps.dtype, torch.float32))
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    sides = [size, size] if isinstance(size, int) else list(size)
+    return F.interpolate(maps[:, None], sides, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _packed(masks: Masks) -> Sequence[PackedMasks]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lint and tests; installs what it needs.
+# Format, lint, types and tests; installs what it needs.
 #
 #   bash script/test.sh [FLAGS]     flags go to pytest
 set -euo pipefail
@@ -8,4 +8,5 @@ cd "$ROOT"
 use_python requirements-dev.txt
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m ruff check .
+"$PYTHON" -m mypy
 "$PYTHON" -m pytest "$@"
