@@ -190,6 +190,10 @@ class StudentConfig(TrainConfig):
     teacher_checkpoint: str = option(
         "last", "epoch of the teachers to learn from", choices=WHICH_CHECKPOINT
     )
+    teacher_batchnorm: str = option(
+        "own", "statistics of the teachers that teach; batch: the published code's",
+        choices=("own", "batch"),
+    )  # fmt: skip
 
     @property
     def parsed_cell(self) -> StudentCell:

@@ -59,7 +59,7 @@ def train_epoch(
         share = compute.ranks.size * len(labels) / whole  # undoes the mean over the processes
         images, labels = compute.inputs(views), compute.labels(labels)
         with compute.autocast():
-            answers = teachers.logits(images)
+            answers = teachers.logits(images, teaching=True)
         for task, added in zip(tasks, sums, strict=True):
             heard = task.heard(teachers, answers)
             with compute.autocast():

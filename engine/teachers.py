@@ -26,9 +26,10 @@ class Teachers:
     models: FrozenTeachers | None = None
     files: tuple[dict[str, str], ...] = ()
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor | None:
-        """(K, B, C) logits of normalised images (B, 3, H, W); None without teachers."""
-        return None if self.models is None else self.models(images)
+    def logits(self, images: torch.Tensor, *, teaching: bool = False) -> torch.Tensor | None:
+        """(K, B, C) logits of normalised images (B, 3, H, W); None without teachers. `teaching`:
+        a student learns from them."""
+        return None if self.models is None else self.models(images, teaching=teaching)
 
     def rows(self, names: Sequence[str]) -> list[int]:
         """Where the teachers called `names` stand among the K."""
@@ -53,7 +54,8 @@ def load_teachers(configs: Sequence[StudentConfig], num_classes: int, compute: C
     ]
     models = [compute.place(_load(cell, config, num_classes)) for cell, config in needed.items()]
     files = tuple({"file": str(path), "sha256": sha256(path)} for path in paths)
-    return Teachers(tuple(map(str, needed)), FrozenTeachers(models), files)
+    by_batch = configs[0].teacher_batchnorm == "batch"  # of all: it is part of what they share
+    return Teachers(tuple(map(str, needed)), FrozenTeachers(models, by_batch=by_batch), files)
 
 
 def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:

@@ -6,18 +6,23 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class FrozenTeachers(nn.Module):
     """K teachers queried together: eval mode and no gradient, whatever is called on them.
 
     In training mode their BatchNorm would normalise by the student's batch and drift with it,
-    which is what the published code does.
+    which is what the published code does. With `by_batch` it does so while they teach, the answers
+    of that mode, and keeps its own statistics, which these answers do not depend on.
     """
 
-    def __init__(self, teachers: Sequence[nn.Module]) -> None:
+    def __init__(self, teachers: Sequence[nn.Module], *, by_batch: bool = False) -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
+        self._norms = [m for m in self.modules() if by_batch and isinstance(m, _BatchNorm)]
+        for norm in self._norms:
+            norm.momentum = 0.0  # its own statistics stay
         self.requires_grad_(False)
         self.train(False)
 
@@ -33,7 +38,11 @@ class FrozenTeachers(nn.Module):
         return super().requires_grad_(False)
 
     @torch.inference_mode()
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, *, teaching: bool = False) -> torch.Tensor:
         """Normalised images (B, 3, H, W) to logits (K, B, C)."""
         self.train(False)  # undoes a .train() called on one teacher alone
-        return torch.stack([teacher(images) for teacher in self.teachers])
+        for norm in self._norms:
+            norm.train(teaching)
+        logits = torch.stack([teacher(images) for teacher in self.teachers])
+        self.train(False)
+        return logits

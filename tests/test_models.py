@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torchvision
@@ -151,6 +153,18 @@ class TestFrozenTeachers:
         logits = FrozenTeachers(models)(images)
         assert logits.shape == (2, 3, 5)
         torch.testing.assert_close(logits[1], models[1].eval()(images))
+
+    def test_by_batch_they_answer_as_in_training_mode_while_they_teach(self):
+        models, images = self.teachers(), 5 + torch.randn(8, 3, 32, 32)
+        in_training = [copy.deepcopy(model).train()(images) for model in models]
+        in_eval = [model.eval()(images).clone() for model in models]
+        teachers = FrozenTeachers(models, by_batch=True)
+        before = {name: value.clone() for name, value in teachers.state_dict().items()}
+        for _ in range(2):
+            torch.testing.assert_close(teachers(images, teaching=True)[1], in_training[1])
+        torch.testing.assert_close(teachers(images)[1], in_eval[1])
+        for name, value in teachers.state_dict().items():
+            assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
 
     def test_nothing_unfreezes_them(self):
         teachers = FrozenTeachers(self.teachers())

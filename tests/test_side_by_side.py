@@ -93,9 +93,9 @@ def epochs(bench):
 def test_together_is_as_alone_and_each_teacher_answers_once(bench, taught, monkeypatch):
     asked, genuine = [], FrozenTeachers.forward
 
-    def count(self, images):
+    def count(self, images, **how):
         asked.append(len(self))
-        return genuine(self, images)
+        return genuine(self, images, **how)
 
     monkeypatch.setattr(FrozenTeachers, "forward", count)
     together(bench, *CELLS)
@@ -203,3 +203,15 @@ def test_killed_at_one_file_operation_after_the_other(bench, taught, monkeypatch
     assert 5 < tries < 60
     for cell in ("Sw", "T1w_Sw"):
         assert same(result(bench.run(cell, 1)), result(taught.run(cell, 1))), cell
+
+
+def test_teachers_that_normalise_by_the_batch_teach_otherwise(bench):
+    """A variant: its own group, other weights; its teachers' checkpoints stay as they are."""
+    teacher = bench.run("T1w", 1).checkpoint("last")
+    before = teacher.read_bytes()
+    bench.student("T1w_Sw+own")
+    bench.student("T1w_Sw+batch", "--teacher-batchnorm", "batch")
+    own, batch = (load(bench.run(f"T1w_Sw+{n}", 1).checkpoint("last"))[1] for n in ("own", "batch"))
+    name = next(iter(own["model"]))
+    assert not torch.equal(own["model"][name], batch["model"][name])
+    assert teacher.read_bytes() == before
