@@ -10,10 +10,12 @@ from scipy import stats
 
 from engine.cells import StudentCell, parse_cell
 from evaluation.table import Row
+from metrics.shots import SHOT_GROUPS
 
 COLUMNS = {  # heading and decimals
     "top1_last": ("top-1, %", 1),
     "top1_best": ("best epoch, %", 1),
+    **{f"top1_{name}": (f"top-1 {name}, %", 1) for name in SHOT_GROUPS},
     "gap_points": ("gap, points", 1),
     "fidelity_ensemble": ("fidelity, %", 1),
     "kl_ensemble_to_student_nats": ("KL to student, nats", 3),
@@ -28,6 +30,7 @@ COLUMNS = {  # heading and decimals
     "iou_student": ("IoU with student", 3),
     "iou_student_chance": ("its chance", 3),
     "affinity": ("affinity", 3),
+    "diversity": ("diversity", 3),
 }
 NOTE = (
     "Mean and 95% interval over n seeds by Student's t (none with one seed); test images, last "

@@ -176,6 +176,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
         **_mean(with_student, name, "iou", "iou_student"),
         **_mean(with_student, name, "iou_chance", "iou_student_chance"),
         **_mean(own_view, name, "affinity", "affinity"),
+        **_mean(own_view, name, "diversity", "diversity"),
     }
 
 
