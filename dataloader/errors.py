@@ -95,12 +95,19 @@ def _terminable() -> Iterator[None]:
 def signals_wait() -> Iterator[None]:
     """Ctrl-C and SIGTERM are told at the block's end: raised inside torch's import, which is partly
     C++, they abort the process."""
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in numbers}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 def _check_checkout(program: Callable[[Sequence[str] | None], None]) -> None:

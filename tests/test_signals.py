@@ -71,6 +71,7 @@ def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
 def test_a_signal_waits_for_an_import(number, code, capsys):
     """A soak test met it: raised in torch's import, it ended in an abort with a C++ report."""
     imported = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored
 
     def program(argv):
         with signals_wait():
@@ -78,7 +79,10 @@ def test_a_signal_waits_for_an_import(number, code, capsys):
             imported.append(True)
         imported.append(False)
 
-    assert run_program(program) == code
+    try:
+        assert run_program(program) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert imported == [True]
     assert capsys.readouterr().err.count("\n") == 1
 
