@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
-
 from engine.cells import StudentCell, parse_cell
 from evaluation.table import Row
+from metrics.intervals import half_width
 from metrics.shots import SHOT_GROUPS
 
 COLUMNS = {  # heading and decimals
@@ -53,11 +51,6 @@ def cells_page(rows: Sequence[Row], top1: Mapping[str, Mapping[int, float]], dat
             texts[0] = f"**{texts[0]}**"
         lines.append(f"| {row['cell']} | {row['seeds']} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, ""])
-
-
-def half_width(std: float, n: int) -> float:
-    """Of the 95% interval of a mean of n values."""
-    return float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n)
 
 
 def _figure(row: Row, name: str) -> str:

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from engine.cells import StudentCell, TeacherCell, student_cells
@@ -21,6 +19,7 @@ from evaluation.grid_values import GridValues, PerImage
 from evaluation.table import Row
 from metrics.bootstrap import resample_weights
 from metrics.intervals import Estimate, jackknife_values, over_seeds_and_images
+from metrics.rank_correlation import spearman
 
 RESAMPLES = 500
 LEAST_CELLS = 3  # that a rank correlation is taken of
@@ -192,15 +191,6 @@ def _rank_correlation(
         return sign * torch.stack(found).sum(0) / sum(map(len, strata))
 
     return statistic
-
-
-def spearman(x: Tensor, y: Tensor) -> Tensor:
-    """Rank correlation along the last dimension, ties at their mean rank; 0 where one of both is
-    constant, since it orders nothing. Two (..., C) -> (...)."""
-    ranks = [torch.from_numpy(np.asarray(rankdata(v.numpy(), axis=-1))) for v in (x, y)]
-    a, b = (own - own.mean(dim=-1, keepdim=True) for own in ranks)
-    scale = (a.square().sum(-1) * b.square().sum(-1)).sqrt()
-    return torch.where(scale > 0, (a * b).sum(-1) / scale.clamp_min(1e-12), 0.0)
 
 
 def _matrix(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from dataloader.errors import UserError
 from dataloader.files import write_bytes, write_text
+from dataloader.views import VIEW_LETTERS
 from engine.cells import StudentCell, teacher_cells
 from engine.run import RunDirectory
 from evaluation.calculate_claims import ClaimsOptions
@@ -114,8 +115,8 @@ def learning_curves(students: Sequence[RunDirectory]) -> dict[str, list[list[flo
     for count, letter in itertools.product(range(4), "ws"):
         chosen = [r for r in students if (len(r.cell.teachers), r.cell.letter) == (count, letter)]
         if lines := [_test_top1(run) for run in chosen]:
-            view = {"w": "weak", "s": "strong"}[letter]
-            curves[f"{count} teacher{'' if count == 1 else 's'}, {view} student"] = lines
+            name = f"{count} teacher{'' if count == 1 else 's'}, {VIEW_LETTERS[letter]} student"
+            curves[name] = lines
     return curves
 
 

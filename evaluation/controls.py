@@ -7,6 +7,7 @@ trained them.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -203,7 +204,9 @@ def _means(values: Sequence[Values]) -> Values:
 def _spread(control: str, view: str, values: Sequence[Values]) -> Iterator[Row]:
     names = dict.fromkeys(name for own in values for name in own)
     for name in names:
-        column = [own[name] for own in values if name in own]
+        column = [own[name] for own in values if not math.isnan(own.get(name, math.nan))]
+        if not column:
+            continue  # a kappa of models that always say the same is not known
         yield {
             "control": control,
             "view": view,

@@ -47,9 +47,14 @@ def over_seeds_and_images(per_seed: Tensor, replicates: Tensor) -> Estimate:
     mean = per_seed.mean().item()
     if seeds == 1:
         return Estimate(mean, -math.inf, math.inf, 1)
-    of_seeds = stats.t.ppf(0.975, seeds - 1) * per_seed.std().item() / math.sqrt(seeds)
+    of_seeds = half_width(per_seed.std().item(), seeds)
     half = math.hypot(of_seeds, NORMAL_95 * math.sqrt(_shared_variance(replicates)))
     return Estimate(mean, mean - half, mean + half, seeds)
+
+
+def half_width(std: float, n: int) -> float:
+    """Of the 95% interval of a mean of n >= 2 values, by Student's t (Student 1908)."""
+    return float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n)
 
 
 def jackknife_values(leave_one_out: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from functools import reduce
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
 from torch import Tensor
 
 from metrics.packed_masks import PackedMasks, set_bits
+from metrics.rank_correlation import spearman
 from metrics.validation import check_count, check_finite
 
 Masks = Tensor | Sequence[PackedMasks]
@@ -126,10 +126,7 @@ def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
     _check_maps(b)
     side = max(a.shape[1:], b.shape[1:])
     flat = [(own if own.shape[1:] == side else _resize(own, side)).flatten(1) for own in (a, b)]
-    ranks = [torch.from_numpy(rankdata(own.detach().cpu().numpy(), axis=1)) for own in flat]
-    x, y = (own - own.mean(dim=1, keepdim=True) for own in ranks)
-    scale = (x.square().sum(1) * y.square().sum(1)).sqrt()
-    return torch.where(scale > 0, (x * y).sum(1) / scale.clamp_min(1e-12), 0.0)
+    return spearman(*(own.detach().cpu() for own in flat))
 
 
 def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:

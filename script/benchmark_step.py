@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from benchmark_students import BATCH, SIDE, asked, task
-from timing import Action, medians
+from timing import Action, BenchmarkParser, medians
 from torch.utils.flop_counter import FlopCounterMode
 
+from dataloader.errors import run_program
 from dataloader.loader import Batch, ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
@@ -40,9 +42,9 @@ TOGETHER = (1, 4, 15)
 STEPS = 3  # of a measurement at 32 pixels
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print every row for the device at hand."""
-    options = parse()
+    options = parse(argv)
     device = pick_device(options.device)
     if device.type == "cuda":
         set_gpu_arithmetic(deterministic=False)
@@ -53,13 +55,11 @@ def main() -> None:
     print_together(device, options.repeats)
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = BenchmarkParser(__doc__)
     parser.add_argument("--batch-size", type=int, default=16, help="at 224 pixels")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="auto")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 @dataclass(frozen=True)
@@ -230,4 +230,4 @@ def show(name: str, value: float, unit: str, ratio: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, if_interrupted="run the command again"))

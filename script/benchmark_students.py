@@ -10,11 +10,13 @@ teachers' answers a step instead of 1 and 6.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import torch
-from timing import medians
+from timing import BenchmarkParser, medians
 
+from dataloader.errors import run_program
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
@@ -32,9 +34,9 @@ from models.registry import build_model
 BATCH, SIDE, CLASSES = 128, 32, 10
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the seconds of both ways and their ratio."""
-    options = parse()
+    options = parse(argv)
     compute = Compute(pick_device(options.device), "none", CIFAR_STATISTICS)
     images = load_synthetic("train").subset(torch.arange(options.steps * BATCH).numpy())
     cells = [cell for k in range(4) for cell in student_cells(k) if cell.view == "weak"]
@@ -57,13 +59,11 @@ def main() -> None:
     print(f"{'  side by side':<62} {side_by_side:10.2f} s  {ratio:5.1f}x")
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = BenchmarkParser(__doc__)
     parser.add_argument("--steps", type=int, default=2, help="at most 9")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="auto")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def task(
@@ -96,4 +96,4 @@ def train_steps(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, if_interrupted="run the command again"))

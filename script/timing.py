@@ -6,6 +6,18 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+from dataloader.errors import OneLineParser
+
+
+class BenchmarkParser(OneLineParser):
+    """The flags that benchmarks share."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(description=about.split("\n")[0])
+        self.add_argument("--repeats", type=int, default=3)
+        self.add_argument("--device", default="auto")
+
+
 Action = Callable[[], object]
 
 

@@ -9,11 +9,12 @@ import torch
 from scipy.stats import spearmanr
 
 from engine.cells import TeacherCell, student_cells
-from evaluation.claims import judged, mixture, spearman, verdict
+from evaluation.claims import judged, mixture, verdict
 from evaluation.claims_report import markdown
 from evaluation.grid_figures import grid_figure, strength_figure, strong_views_figure
 from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
 from metrics.intervals import Estimate
+from metrics.rank_correlation import spearman
 
 IMAGES = 400
 
