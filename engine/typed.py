@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ LARGEST_EXPONENT = 1023  # of a float
 
 def typed(settings_class: type[Settings], key: Any, value: Any, where: Path) -> Any:
     """The value in its field's type; UserError when the key, the type or the range is wrong."""
-    hints = typing.get_type_hints(settings_class)
+    hints = _hints(settings_class)
     settings = {setting.name: setting for setting in dataclasses.fields(settings_class)}
     if key not in settings:
         close = difflib.get_close_matches(str(key)[:80], settings, n=1)
@@ -59,6 +60,12 @@ def kind_of(hint: Any) -> tuple[type, bool]:
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0], True
     return hint, False
+
+
+@functools.cache
+def _hints(settings_class: type[Settings]) -> dict[str, Any]:
+    """The fields' types: to evaluate 40 annotations takes longer than to read a file."""
+    return typing.get_type_hints(settings_class)
 
 
 def _is_a(value: Any, kind: type) -> bool:

@@ -23,6 +23,7 @@ class Sources:
         self.options = options
         self._splits: dict[tuple[Any, ...], Images] = {}
         self._fingerprints: dict[tuple[Any, ...], str] = {}
+        self._asked: dict[RunDirectory, dict[str, Any]] = {}
         self._shot_groups: dict[tuple[Any, ...], torch.Tensor | None] = {}
 
     def of(self, run: RunDirectory) -> Source:
@@ -73,9 +74,12 @@ class Sources:
 
     def _settings(self, run: RunDirectory) -> dict[str, Any]:
         """The run's settings (a default where it is older than one) under the options."""
-        defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-        asked = {name: value for name, value in vars(self.options).items() if value is not None}
-        return defaults | run.saved_settings() | {k: asked[k] for k in asked.keys() & _OVERRIDES}
+        if run not in self._asked:  # of a finished run they stay as they are
+            defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+            asked = {k: v for k, v in vars(self.options).items() if v is not None}
+            overrides = {k: asked[k] for k in asked.keys() & _OVERRIDES}
+            self._asked[run] = defaults | run.saved_settings() | overrides
+        return self._asked[run]
 
 
 _OVERRIDES = {
