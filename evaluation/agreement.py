@@ -52,11 +52,13 @@ def publish_agreement(options: AgreementOptions) -> None:
     """Print and write a row for each pair of each student cell."""
     grid, store, runs = open_grid(options)
     rows = [row for run in grid.with_teachers(runs) for row in Pairs(grid, store, run).rows()]
+    plain = (options.split, options.view) == ("test", "test")
+    suffix = "" if plain else f"_{options.split}_{options.view}"
     publish(
         options.folder / options.name,
         rows,
         COLUMNS,
-        fidelity_figure([row for row in rows if row["pair"] == f"{ENSEMBLE}-{STUDENT}"]),
+        {suffix: fidelity_figure([r for r in rows if r["pair"] == f"{ENSEMBLE}-{STUDENT}"])},
         f"{options.images}; a pair p-q: teachers by name, their mean logits (ensemble), the "
         f"student ({STUDENT});\nmutual information of the predicted labels by Grassberger's "
         "estimator, its chance floor by the plug-in one",

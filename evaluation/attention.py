@@ -28,7 +28,7 @@ from metrics.overlap import binarize, intersection_over_union_per_image, pointin
 from metrics.packed_masks import PackedMasks
 from metrics.set_overlap import masks_overlap
 
-DRAWN_IMAGES = 6
+DRAWN_IMAGES = 6  # at random, by a seed: nobody chose them
 # The table's; the files hold an interval and a chance floor for each pair too.
 COLUMNS = (
     "cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled",
@@ -80,7 +80,24 @@ class Measure:
     def overlays(self, students: Sequence[RunDirectory]) -> dict[str, Figure]:
         """For the first and last student: images with every map and mask."""
         ends = {str(run.cell): run for run in (*students[:1], *students[-1:])}
-        return {f"_maps_{name}": self._overlay(run) for name, run in ends.items()}
+        return {f"_maps_{name}": self.overlay(run) for name, run in ends.items()}
+
+    def overlay(self, run: RunDirectory) -> Figure:
+        """A few images with the maps and masks of a student and its teachers, or where teachers
+        alone are compared of these."""
+        runs = [*self.grid.teachers(run.cell.teachers), run]
+        kept = [self._maps_of(own, run) for own in runs]
+        if kept[-1] is None:  # a student without maps
+            runs, kept = runs[:-1], kept[:-1]
+        size = int(kept[0].image_size)
+        drawn = drawn_images(len(kept[0].index))
+        maps = [own[drawn] for own in self._selected(kept, kept[: len(run.cell.teachers)])]
+        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
+        rows = [
+            AttentionRow(self._picture(run, k), [own[i] for own in maps], [own[i] for own in masks])
+            for i, k in enumerate(kept[0].index[drawn].tolist())
+        ]
+        return attention_figure(rows, [*map(str, run.cell.teachers), "student"][: len(runs)])
 
     def _says_that_all_have_maps(self, run: RunDirectory) -> bool:
         models = self._models(run)
@@ -158,26 +175,17 @@ class Measure:
             return None
         return object_masks(masks[kept.index.numpy()], size)
 
-    def _overlay(self, run: RunDirectory) -> Figure:
-        runs = [*self.grid.teachers(run.cell.teachers), run]
-        kept = [self._maps_of(own, run) for own in runs]
-        if kept[-1] is None:  # the student, where its teachers alone are compared
-            runs, kept = runs[:-1], kept[:-1]
-        size = int(kept[0].image_size)
-        teachers = kept[: len(run.cell.teachers)]
-        maps = [own[:DRAWN_IMAGES] for own in self._selected(kept, teachers)]
-        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
-        rows = [
-            AttentionRow(self._picture(run, k), [own[i] for own in maps], [own[i] for own in masks])
-            for i, k in enumerate(kept[0].index[:DRAWN_IMAGES].tolist())
-        ]
-        return attention_figure(rows, [*map(str, run.cell.teachers), "student"][: len(runs)])
-
     def _picture(self, run: RunDirectory, index: int) -> Image.Image:
         """What the models saw."""
         sources, options = self.store.sources, self.options
         seen = sources.picture(sources.of(run), options.split, options.view, index)
         return Image.fromarray(seen.permute(1, 2, 0).numpy())
+
+
+def drawn_images(count: int) -> torch.Tensor:
+    """Positions of the images that are drawn, of `count` whose maps are kept, in order."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order[:DRAWN_IMAGES].sort().values
 
 
 def target_of(

@@ -6,12 +6,22 @@ python -m evaluation.calculate_agreement (bash script/report.sh runs it too)
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dataloader.errors import run_program
 from engine.config import option
 from evaluation.options import ViewedOptions, parse_options
+
+# What a report asks of every pair, under the name of its columns: do they agree on what the student
+# was taught with, and as the view changes? A part of ImageNet's training images tells as much.
+REPORTED: Mapping[str, Mapping[str, Any]] = {
+    "test": {},
+    "weak": {"view": "weak"},
+    "strong": {"view": "strong"},
+    "train": {"split": "train", "max_images": 10_000},
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,8 +91,9 @@ def _about_teachers(grid: GridValues) -> Iterator[Claim]:
 
 
 def _correlations(grid: GridValues) -> Iterator[Claim]:
-    """Claims 2 and 3: Spearman's rank correlation over the cells of a number of teachers, since
-    three masks overlap less than two; the mean over those numbers, by their cells."""
+    """Claims 2 and 3, and 3c that joins them: Spearman's rank correlation over the cells of a
+    number of teachers, since three masks overlap less than two; the mean over those numbers, by
+    their cells."""
     top1, fidelity, gap = _top1(grid), _of(grid.fidelity), _gap(grid)
 
     def overlap(cell: StudentCell, seed: int, weights: Tensor) -> Tensor:
@@ -107,6 +108,8 @@ def _correlations(grid: GridValues) -> Iterator[Claim]:
          fidelity, gap, 1, taught),
         ("3b", "lower fidelity goes with higher accuracy", "minus that of fidelity and top-1",
          fidelity, top1, -1, taught),
+        ("3c", "lower overlap goes with higher accuracy", "minus that of IoU and top-1",
+         overlap, top1, -1, seen),
     )  # fmt: skip
     for number, text, what, x, y, sign, cells in cases:
         for suffix, strata, over in (

@@ -40,6 +40,7 @@ from metrics.attention_source import ClassMaps, source_of
 from metrics.overlap import rank_correlation_per_image
 from metrics.set_overlap import masks_overlap, packed_masks, set_overlap
 
+OTHER_TARGETS = tuple(target for target in TARGETS if target != "ensemble")  # than of all figures
 MOST_PAIRS = 3  # of a cell's seeds
 SHIFTED_IMAGES = 256  # whose maps are made once more with another classifier
 
@@ -72,13 +73,10 @@ class Controls:
             yield from _spread("two students that differ in their seed", view, of_cells)
 
     def _same_view(self) -> Iterator[Row]:
-        """Two teachers of a view likewise, and their overlap under every target."""
+        """Two teachers of a view likewise, and their overlap under every other target."""
         for view, letter in _letters():
             values = [
-                self._alike(a, b)
-                | self._look_alike(a, b)
-                | self._by_target(a, b)
-                | self._areas(a, b)
+                self._alike(a, b) | self._look_alike(a, b) | self._by_target(a, b)
                 for a, b in itertools.combinations(self._teachers(letter), 2)
             ]
             yield from _spread("two teachers of one view", view, values)
@@ -131,11 +129,13 @@ class Controls:
         if kept is None:
             return {}
         maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
-        found = set_overlap(maps, int(kept[0].image_size), threshold=THRESHOLD)
+        masks = [packed_masks(own, int(kept[0].image_size), threshold=THRESHOLD) for own in maps]
+        found = masks_overlap(masks)
         return {
             "IoU": found.per_image.mean().item(),
             "IoU above chance": found.corrected.mean().item(),
             "rank correlation of the maps": rank_correlation_per_image(*maps).mean().item(),
+            "mask area": torch.stack([own.area for own in masks]).mean().item(),
         }
 
     def _by_target(self, a: RunDirectory, b: RunDirectory) -> Values:
@@ -143,23 +143,12 @@ class Controls:
         if kept is None:
             return {}
         size, values = int(kept[0].image_size), {}
-        for target in TARGETS:
+        for target in OTHER_TARGETS:
             maps = [own.select(target_of(target, own, kept)) for own in kept]
             found = set_overlap(maps, size, threshold=THRESHOLD)
             values[f"IoU, target {target}"] = found.per_image.mean().item()
             values[f"IoU above chance, target {target}"] = found.corrected.mean().item()
         return values
-
-    def _areas(self, a: RunDirectory, b: RunDirectory) -> Values:
-        kept = self._maps(a, b)
-        if kept is None:
-            return {}
-        masks = [
-            packed_masks(own.select(target_of("ensemble", own, kept)), int(own.image_size),
-                         threshold=THRESHOLD)
-            for own in kept
-        ]  # fmt: skip
-        return {"mask area": torch.stack([own.area for own in masks]).mean().item()}
 
     def _own_overlap(self, run: RunDirectory) -> Values:
         _, model = load_model(run.checkpoint(self.store.options.checkpoint))

@@ -26,6 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEUTRAL = "0.55"  # for several views
 PANEL = 2.2  # inches
+DIMMEST = 0.15  # of an image's brightness, where a map is at its least
 
 
 def reliability_figure(diagrams: Mapping[str, ReliabilityBins]) -> Figure:
@@ -100,7 +101,8 @@ class AttentionRow:
 
 
 def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figure:
-    """Image, then each model's map over it with the outline of its mask, then all masks added."""
+    """Image, then the same as bright as each model's map, with the outline of its mask, then all
+    masks added."""
     columns = len(names) + 2
     figure = Figure(figsize=(1.5 * columns, 1.5 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -149,10 +151,11 @@ def _bars(axes: Axes, rows: Sequence[Row], name: str) -> None:
 def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
     side = mask.shape[-1]
     smooth = F.interpolate(own[None, None].float(), (side, side), mode="bilinear")[0, 0]
-    axis.imshow(image)
-    axis.imshow(smooth.numpy(), cmap="jet", alpha=0.45)
+    scaled = (smooth - smooth.min()) / (smooth.max() - smooth.min()).clamp_min(1e-12)
+    light = DIMMEST + (1 - DIMMEST) * scaled.numpy()[..., None]
+    axis.imshow((image * light).astype(np.uint8))
     if mask.any() and not mask.all():
-        axis.contour(mask.float().numpy(), levels=[0.5], colors="white", linewidths=1.2)
+        axis.contour(mask.float().numpy(), levels=[0.5], colors=COLOURS[4], linewidths=1.2)
 
 
 def _colour(cell: str) -> str:

@@ -1,28 +1,39 @@
-"""The report's figures of a whole grid. Each takes values and returns a Figure."""
+"""The report's figures of a whole grid. Each takes values and returns a Figure, which is legible
+printed in one column of a page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from dataloader.views import VIEW_LETTERS
 from engine.cells import StudentCell
 from evaluation.grid_values import GridValues, PerImage
+from evaluation.table import Row
+from metrics.calibration import ReliabilityBins
 
 # A marker and a colour for each number of teachers (Okabe and Ito 2008), filled: strong students.
 LOOKS = {0: ("*", "#000000"), 1: ("o", "#0072B2"), 2: ("s", "#D55E00"), 3: ("^", "#009E73")}
 
 
-STRENGTH_PANELS = {
-    "top1": "test top-1, %",
-    "gap": "training minus test top-1, points",
-    "fidelity": "fidelity to the ensemble, %",
-}
+WIDTH, HEIGHT = 5.2, 4.9  # inches, of four panels; a page's column is some 3.4 wide
+SMALL = 8  # points
+TINY = 5.5
+LEAST_SHARE = 0.01  # of the images, of a bin that is drawn
+IOU = "teachers' IoU above chance"
+FIDELITY = "fidelity to the ensemble, %"
+TOP1 = "test top-1, %"
+GAP = "generalisation gap, points"
+STRENGTH_PANELS = {"top1": TOP1, "gap": GAP, "fidelity": FIDELITY}
 # plain cell -> strength -> figure -> its value of each seed
+LearningCurves = Mapping[tuple[int, str], Sequence[Sequence[float]]]  # teachers, view: runs: epochs
 StrengthCurves = Mapping[str, Mapping[float, Mapping[str, Sequence[float]]]]
 
 
@@ -62,29 +73,30 @@ class CellFigures:
         return kept.mean(torch.full((1, images), 1 / images, dtype=torch.float64)).item()
 
 
-def grid_figure(values: GridValues) -> Figure:
-    """Top-1 and gap against fidelity, and fidelity against IoU above chance: a point a cell, mean
-    over its seeds."""
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    of, panels = CellFigures(values), figure.subplots(1, 3)
-    for axes, x, y in zip(
+def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
+    """Fidelity, gap and top-1 against fidelity and IoU: a point a cell, mean over its seeds. Above
+    each panel the rank correlation that the claims are judged by, out of their `rows`."""
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    of, panels = CellFigures(values), list(figure.subplots(2, 2).flat)
+    for axes, x, y, x_name, y_name, claim, sign in zip(
         panels,
-        (of.overlap, of.fidelity, of.fidelity),
-        (of.fidelity, of.top1, of.gap),
+        (of.overlap, of.fidelity, of.fidelity, of.overlap),
+        (of.fidelity, of.gap, of.top1, of.top1),
+        (IOU, FIDELITY, FIDELITY, IOU),
+        (FIDELITY, GAP, TOP1, TOP1),
+        ("2", "3a", "3b", "3c"),
+        (1, 1, -1, -1),  # of the correlation in the claim's estimate
         strict=True,
     ):
         for cell in values.cells:
             if x(cell) and y(cell):
                 _point(axes, cell, float(np.mean(x(cell))), float(np.mean(y(cell))))
-    _name(panels[0], "teachers' IoU above chance", "fidelity, %")
-    _name(panels[1], "fidelity, %", "test top-1, %")
-    _name(panels[2], "fidelity, %", "training minus test top-1, points")
-    counts = sorted({len(cell.teachers) for cell in values.cells if of.fidelity(cell)})
-    for count in counts:
+        _name(axes, x_name, y_name)
+        axes.set_title(_correlation(rows, claim, sign), fontsize=SMALL)
+    for count in sorted({len(cell.teachers) for cell in values.cells if of.fidelity(cell)}):
         marker, colour = LOOKS[count]
         panels[1].scatter([], [], marker=marker, c=colour, label=_teachers(count))
-    if counts:
-        figure.legend(loc="outside lower center", ncols=4, title="filled: strong student")
+    _legend(figure, panels[1], 3, "filled: strong student")
     return figure
 
 
@@ -92,48 +104,50 @@ def strong_views_figure(values: GridValues) -> Figure:
     """The paper's main figure: IoU, fidelity, gap and top-1 against how many of the teachers were
     trained on the strong view. A line for each number of teachers and view of the student: the
     mean over cells, with the standard deviation over seeds of that mean."""
-    figure = Figure(figsize=(9.6, 7.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     of, panels = CellFigures(values), figure.subplots(2, 2).flat
     for axes, value, name in zip(
         panels,
         (of.overlap, of.fidelity, of.gap, of.top1),
-        ("teachers' IoU above chance", "fidelity to the ensemble, %",
-         "training minus test top-1, points", "test top-1, %"),
+        (IOU, FIDELITY, GAP, TOP1),
         strict=True,
-    ):  # fmt: skip
-        for count in (0, 1, 2, 3):
+    ):
+        cells = values.cells
+        if value == of.overlap:  # of teachers, whoever learns from them
+            cells = [StudentCell(own, "s") for own in dict.fromkeys(c.teachers for c in cells)]
+        for count in LOOKS:
             for letter in "ws":
-                cells = [c for c in values.cells if len(c.teachers) == count and c.letter == letter]
-                if not (value == of.overlap and letter == "s"):  # the same teachers once more
-                    _line(axes, cells, value, count, letter)
+                chosen = [c for c in cells if len(c.teachers) == count and c.letter == letter]
+                _line(axes, chosen, value, count, letter)
         _name(axes, "teachers trained on the strong view", name)
-        axes.set_xticks(range(4))
-    handles, labels = panels[3].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4,
-                  title="filled, solid: strong student")  # fmt: skip
+        axes.set_xticks(range(len(LOOKS)))
+    _legend(figure, panels[3], 4, "filled, solid: strong student")
     return figure
 
 
 def agreement_figure(names: Sequence[str], predictions: Sequence[torch.Tensor]) -> Figure:
-    """Agreement of every two models, in percent of the test images."""
+    """Agreement of every two models, in percent of the test images; rows and columns alike."""
     stacked = torch.stack(list(predictions))
     shares = torch.stack([100 * (stacked == own).double().mean(1) for own in stacked])
     shares.fill_diagonal_(torch.nan)  # 100: it would take half of the colours
-    side = max(4.0, 0.24 * len(names) + 1.6)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    side = max(2.4, 0.1 * len(names))
+    figure = Figure(figsize=(side + 1.6, side + 0.2), layout="compressed")
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), cmap="cividis")
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="same top-1 class, % of test images")
+    axes.set_xticks([])
+    axes.set_yticks(range(len(names)), names, fontsize=TINY)
+    axes.tick_params(length=1, pad=1)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7)
+    bar.set_label("same class, % of test images", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
     return figure
 
 
 def strength_figure(curves: StrengthCurves) -> Figure:
     """Top-1, gap and fidelity against the strength of the strong view: mean and standard deviation
     over seeds, a line for each plain cell."""
-    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
-    panels = figure.subplots(1, len(STRENGTH_PANELS))
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    *panels, empty = figure.subplots(2, 2).flat
     for axes, (name, title) in zip(panels, STRENGTH_PANELS.items(), strict=True):
         for k, (cell, strengths) in enumerate(curves.items()):
             known = {s: values[name] for s, values in sorted(strengths.items()) if values[name]}
@@ -144,28 +158,55 @@ def strength_figure(curves: StrengthCurves) -> Figure:
                 marker=marker, color=colour, label=cell, capsize=2, linewidth=1.2,
             )  # fmt: skip
         _name(axes, "strength of the strong view", title)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    empty.set_axis_off()
+    empty.legend(*panels[0].get_legend_handles_labels(), loc="center", fontsize=SMALL)
     return figure
 
 
-def learning_figure(curves: dict[str, Sequence[Sequence[float]]]) -> Figure:
-    """Test top-1 of each epoch, a line for each name, the mean over its runs."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+def learning_figure(curves: LearningCurves) -> Figure:
+    """Test top-1 of each epoch, a line for each number of teachers and view of the student, the
+    mean over its runs."""
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for (name, runs), (dash, colour) in zip(curves.items(), _STROKES, strict=False):
+    for (count, letter), runs in curves.items():
         shortest = min(map(len, runs))
         mean = np.mean([run[:shortest] for run in runs], axis=0)
-        axes.plot(range(1, shortest + 1), 100 * mean, dash, color=colour, label=name, linewidth=1.2)
-    _name(axes, "epoch", "test top-1, %")
-    axes.legend(fontsize=8, ncols=2)
+        axes.plot(
+            range(1, shortest + 1), 100 * mean, linewidth=1.2, markersize=5,
+            markevery=(count * shortest // 40, max(1, shortest // 8)), **_look(count, letter),
+        )  # fmt: skip
+    _name(axes, "epoch", TOP1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, axes, 4, "filled, solid: strong student")
     return figure
 
 
-_STROKES = [(dash, LOOKS[count][1]) for count in LOOKS for dash in ("--", "-")] + [
-    ("--", "#CC79A7"),
-    ("-", "#CC79A7"),
-]
+def reliability_lines_figure(
+    diagrams: Mapping[str, Mapping[int, ReliabilityBins]],
+) -> Figure:
+    """Accuracy against confidence: a panel for each view of the students, a line for each number
+    of teachers, through the bins that hold enough of the images; ECE in the legend."""
+    figure = Figure(figsize=(WIDTH, 3.9), layout="compressed")
+    for axes, (view, lines) in zip(
+        figure.subplots(1, len(diagrams), squeeze=False, sharey=True)[0],
+        diagrams.items(),
+        strict=True,
+    ):
+        axes.plot([0, 1], [0, 1], color="0.55", linewidth=0.8)
+        for count, bins in sorted(lines.items()):
+            accuracy, confidence, counts = bins.accuracy, bins.confidence, bins.counts
+            shown = counts >= LEAST_SHARE * counts.sum()
+            error = ((accuracy - confidence).abs() @ counts / counts.sum()).item()
+            marker, colour = LOOKS[count]
+            axes.plot(
+                confidence[shown].numpy(), accuracy[shown].numpy(), marker=marker, color=colour,
+                linewidth=1.2, markersize=4, label=f"{_teachers(count)}, ECE {error:.3f}",
+            )  # fmt: skip
+        _name(axes, "confidence", "accuracy")
+        axes.set_title(f"{view} students", fontsize=SMALL)
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.legend(fontsize=SMALL - 1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    return figure
 
 
 def _line(
@@ -182,7 +223,6 @@ def _line(
             by_strong.setdefault(strong, []).append(value(cell))
     if not by_strong:
         return
-    marker, colour = LOOKS[count]
     places = sorted(by_strong)
     seeds = {x: min(map(len, by_strong[x])) for x in places}
     means = [np.mean([own[: seeds[x]] for own in by_strong[x]], axis=0) for x in places]
@@ -190,11 +230,33 @@ def _line(
     offset = 0.04 * (count - 1.5) + (0.02 if letter == "s" else -0.02)
     axes.errorbar(
         [x + offset for x in places], [own.mean() for own in means], spread,
-        marker=marker, color=colour, capsize=2, linewidth=1.2, markersize=6,
-        markerfacecolor=colour if letter == "s" else "white",
-        linestyle="-" if letter == "s" else "--",
-        label=f"{_teachers(count)}, {'strong' if letter == 's' else 'weak'}",
+        capsize=2, linewidth=1.2, markersize=5, **_look(count, letter),
     )  # fmt: skip
+
+
+def _look(count: int, letter: str) -> dict[str, Any]:
+    """Of a line of the students of `count` teachers on a view: told apart without colours."""
+    marker, colour = LOOKS[count]
+    strong = letter == "s"
+    return {
+        "marker": marker,
+        "color": colour,
+        "markerfacecolor": colour if strong else "white",
+        "linestyle": "-" if strong else "--",
+        "label": f"{_teachers(count)}, {VIEW_LETTERS[letter]}",
+    }
+
+
+def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
+    """Of a claim's row, as a title; empty where it was not judged."""
+    for row in rows:
+        if row["claim"] == claim:
+            text = f"rho = {sign * row['estimate']:.2f}"
+            if row["low"] is None:
+                return f"{text} (one seed)"
+            low, high = sorted((sign * row["low"], sign * row["high"]))
+            return f"{text} ({low:.2f} to {high:.2f})"
+    return ""
 
 
 def _teachers(count: int) -> str:
@@ -204,9 +266,21 @@ def _teachers(count: int) -> str:
 def _point(axes: Axes, cell: StudentCell, x: float, y: float) -> None:
     marker, colour = LOOKS[len(cell.teachers)]
     filled = colour if cell.letter == "s" else "none"
-    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=filled, s=34)
+    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=filled, s=26)
 
 
 def _name(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_xlabel(x, fontsize=SMALL)
+    axes.set_ylabel(y, fontsize=SMALL)
+    axes.tick_params(labelsize=SMALL)
+    axes.ticklabel_format(useOffset=False)
+
+
+def _legend(figure: Figure, axes: Axes, columns: int, title: str) -> None:
+    """Of what is in `axes`, below all panels; none where nothing is."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, fontsize=SMALL - 1,
+            title=title, title_fontsize=SMALL - 1, columnspacing=1.0,
+        )  # fmt: skip

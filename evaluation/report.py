@@ -18,7 +18,7 @@ from engine.cells import Cell, grid_order, parse_cell
 from engine.config import Settings, option
 from engine.flags import parse
 from engine.run import Runs
-from evaluation.calculate_agreement import AgreementOptions
+from evaluation.calculate_agreement import REPORTED, AgreementOptions
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.calculate_iou import OverlapOptions
 from evaluation.cells_page import cells_page
@@ -38,14 +38,20 @@ OWN = {
     **{f"fidelity_{name}": 1 for name in SHOT_GROUPS},
 }
 MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
-OF_PAIR = ("mutual_information_nats", "cohen_kappa", "error_consistency")  # of the agreement
+OF_PAIR = {  # of the ensemble and the student, in the agreement's table: name here
+    "entropy_p_nats": "entropy_ensemble_nats",
+    "mutual_information_nats": "mutual_information_nats",
+    "chance_floor_nats": "chance_floor_nats",
+    "cohen_kappa": "cohen_kappa",
+    "error_consistency": "error_consistency",
+}
 COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
 MEASUREMENTS: dict[str, MeasureOptions] = {
-    "agreement": AgreementOptions(),
+    **{f"agreement_{name}": AgreementOptions(**asked) for name, asked in REPORTED.items()},
     "ece": CalibrationOptions(),
-    "iou_T_T": OverlapOptions(group="T_T"),
-    "iou_T_S": OverlapOptions(group="T_S"),
-    "affinity": MeasureOptions(),
+    "iou_T_T": OverlapOptions(group="T_T", name="iou_T_T"),
+    "iou_T_S": OverlapOptions(group="T_S", name="iou_T_S"),
+    "affinity": MeasureOptions(name="affinity"),
 }
 
 
@@ -75,9 +81,10 @@ def publish(options: ReportOptions) -> None:
         raise UserError(f"no run in {runs.folder} is finished yet")
     rows = with_measures(grid_rows(finished), Tables(runs.folder))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
-    print(legend({metrics["selected_on"] for metrics in finished}))
+    selected_on = " and ".join(sorted({metrics["selected_on"] for metrics in finished}))
+    print(legend(selected_on))
     page = runs.folder / "report" / "cells.md"
-    write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset))
+    write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset, selected_on))
     paths = [*write_table(runs.folder / "results", rows), page]
     print("results:", ", ".join(map(str, paths)))
 
@@ -98,8 +105,9 @@ class Tables:
     def __init__(self, folder: Path) -> None:
         self.folder, self._hashes = folder, CheckpointHashes()
 
-    def rows(self, name: str, options: MeasureOptions) -> list[Row]:
+    def rows(self, options: MeasureOptions) -> list[Row]:
         """The rows of a measurement, of the 1T and 2T script's file and of the 3T script's."""
+        name = options.name
         tables = [read_rows(self.folder / f"{stem}.json") for stem in (name, f"{name}_3T")]
         rows = updated(*tables)
         return [
@@ -117,21 +125,21 @@ class Tables:
 
 
 def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
-    """The rows with what has been measured of each cell so far: ECE; IoU among its teachers and of
-    all of them with it; for a teacher, the affinity of its own view."""
-    measured = {name: tables.rows(name, options) for name, options in MEASUREMENTS.items()}
+    """The rows with what has been measured of each cell so far: ECE; agreement with its teachers;
+    IoU among them and of all of them with it; for a teacher, the affinity of its own view."""
+    measured = {name: tables.rows(options) for name, options in MEASUREMENTS.items()}
     return [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
 
 
-def legend(selected_on: set[str]) -> str:
+def legend(selected_on: str) -> str:
     """What the columns mean, and on which images the best epoch was chosen."""
-    where = " and ".join(sorted(selected_on))
     return (
         "top1, fidelity: % of the test images at the last epoch; top1_best: at the epoch that is "
-        f"best on the {where} images;\nmany, medium, few: classes of over 100, 20 to 100, under 20 "
-        "training images; gap: training minus validation top-1, points;\nfidelity: top-1 agreement "
-        "with the teachers' mean logits; iou: of attention, among the teachers and of all of them "
-        "with the\nstudent; affinity: of a teacher's own view"
+        f"best on the {selected_on} images;\n"
+        "many, medium, few: classes of over 100, 20 to 100, under 20 training images; "
+        "gap: training minus validation top-1, points;\n"
+        "fidelity: top-1 agreement with the teachers' mean logits; iou: of attention, among the "
+        "teachers and of all of them with the\nstudent; affinity: of a teacher's own view"
     )
 
 
@@ -166,10 +174,11 @@ def _percent(figures: dict[str, float], name: str) -> float | None:
 def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     name, teachers = str(cell), "_".join(map(str, cell.teachers))
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
-    ensemble = [row for row in tables["agreement"] if row["pair"] == "ensemble-S"]
+    ensemble = _of_pair(tables["agreement_test"], "ensemble")
     among, with_student = tables["iou_T_T"], tables["iou_T_S"]
     return {
-        **_together(_mean(ensemble, name, column, column) for column in OF_PAIR),
+        **_together(_mean(ensemble, name, *names) for names in OF_PAIR.items()),
+        **_together(_fidelity(tables, cell, question) for question in REPORTED),
         **_mean(tables["ece"], name, "ece", "ece"),
         **_mean(among, teachers, "iou", "iou_teachers"),
         **_mean(among, teachers, "iou_chance", "iou_teachers_chance"),
@@ -180,14 +189,29 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     }
 
 
+def _fidelity(tables: dict[str, list[Row]], cell: Cell, question: str) -> Row:
+    """A student's to each of its teachers and to their ensemble, in percent, asked one way."""
+    rows = tables[f"agreement_{question}"]
+    names = {"ensemble": "ensemble", **{str(t): f"T{t.number}" for t in cell.teachers}}
+    return _together(
+        _mean(_of_pair(rows, model), str(cell), "fidelity", f"fidelity_{short}_{question}", 100)
+        for model, short in names.items()
+    )
+
+
+def _of_pair(rows: Sequence[Row], model: str) -> list[Row]:
+    """Those of a model with the student."""
+    return [row for row in rows if row["pair"] == f"{model}-S"]
+
+
 def _together(parts: Iterable[Row]) -> Row:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _mean(rows: Sequence[Row], cell: str, column: str, name: str) -> Row:
-    """Column `column` of a cell's rows over seeds, as `name`."""
-    of_cell = [row for row in rows if row["cell"] == cell and column in row]
-    found = [{"cell": cell, name: row[column]} for row in of_cell]
+def _mean(rows: Sequence[Row], cell: str, column: str, name: str, unit: float = 1) -> Row:
+    """Column `column` of a cell's rows over seeds, times `unit`, as `name`."""
+    of_cell = [row for row in rows if row["cell"] == cell and row.get(column) is not None]
+    found = [{"cell": cell, name: unit * row[column]} for row in of_cell]
     gathered = over_seeds(found)
     return {key: gathered[0][key] for key in (name, f"{name}_std")} if found else {}
 

@@ -14,6 +14,7 @@ from evaluation.seeds import over_seeds, with_spread
 from evaluation.table import Row, format_table, read_rows, write_table
 
 DECIMALS = 3
+MOST_PRINTED = 100  # rows of a table; nobody reads more on a screen
 
 
 def publish(
@@ -26,15 +27,16 @@ def publish(
 ) -> None:
     """Print the columns that some row has, and the notes; write `stem`.csv, .json and figures.
 
-    The files keep the rows of earlier measurements, of other cells or asked for in another way.
-    Where a cell has several seeds, a second table gives mean ± standard deviation over them.
+    Of a table that is too long for a screen only the number of rows is printed. The files keep the
+    rows of earlier measurements, of other cells or asked for in another way. Where a cell has
+    several seeds, a second table gives mean ± standard deviation over them.
     """
     columns = [name for name in columns if any(name in row for row in rows)]
-    print(format_table(rows, columns))
+    print(_screen(rows, columns))
     gathered = over_seeds(rows, by)
     if any(row["seeds"] > 1 for row in gathered):
         print("mean ± standard deviation over seeds:")
-        print(format_table([_rounded(row, columns, by) for row in gathered]))
+        print(_screen([_rounded(row, columns, by) for row in gathered]))
     for note in notes:
         print(note)
     paths = write_table(stem, updated(read_rows(stem.with_suffix(".json")), rows))
@@ -51,6 +53,12 @@ def save_figure(path: Path, figure: Figure) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
+
+
+def _screen(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+    if len(rows) > MOST_PRINTED:
+        return f"{len(rows)} rows: in the files below"
+    return format_table(rows, columns)
 
 
 def _rounded(row: Row, columns: Sequence[str], by: Sequence[str]) -> Row:

@@ -1,4 +1,5 @@
-"""Every measurement of a few cells, one after the other in one process, then the grid's table:
+"""Every measurement of the finished cells, or of a few, in one process; then the paper's claims and
+the grid's table:
 
 python script/evaluate.py --dataset synthetic --cells Sw T1w_T2w_Sw
 """
@@ -8,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from Affinity import calculate_affinity
 from Affinity.calculate_affinity import AffinityOptions
 from dataloader.errors import UserError, run_program
-from engine.cells import Cell, StudentCell, expand
-from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
-from evaluation.calculate_agreement import AgreementOptions
+from engine.cells import Cell, StudentCell, TeacherCell, expand
+from engine.run import Runs
+from evaluation import calculate_agreement, calculate_claims, calculate_ece, calculate_iou, report
+from evaluation.calculate_agreement import REPORTED, AgreementOptions
+from evaluation.calculate_claims import ClaimsOptions
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.calculate_iou import OverlapOptions
 from evaluation.options import MeasureOptions, parse_options
@@ -25,35 +29,73 @@ Options = TypeVar("Options", bound=MeasureOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure the students named by --cells and their teachers."""
-    about = "Every measurement of some students and of their teachers."
-    options = parse_options(MeasureOptions, argv, about, cells=("0T", "1T", "2T"))
+    """Measure the students named by --cells and their teachers; without it all that is finished."""
+    options = parse_options(MeasureOptions, argv, "Every measurement, the claims and the table.")
     if options.name:
         raise UserError("--name is of one measurement: here each has its own")
+    teachers, students = _named(options) if options.cells else _finished(options)
+    measure(options, teachers, students)
+    if students:
+        _judge(_as(ClaimsOptions, options, students))
+    report.publish(ReportOptions(dataset=options.dataset, output_dir=options.output_dir))
+
+
+def measure(
+    options: MeasureOptions, teachers: Sequence[TeacherCell], students: Sequence[StudentCell]
+) -> None:
+    """Calibration of all, agreement and overlap of the students with their teachers, affinity."""
+    calculate_ece.measure(_as(CalibrationOptions, options, [*teachers, *students]))
+    if taught := [cell for cell in students if cell.teachers]:
+        for asked in REPORTED.values():
+            calculate_agreement.measure(_as(AgreementOptions, options, taught, **asked))
+        calculate_iou.measure(_as(OverlapOptions, options, taught, group="T_S"))
+    if several := [cell for cell in students if len(cell.teachers) > 1]:
+        calculate_iou.measure(_as(OverlapOptions, options, several, group="T_T"))
+    if teachers:
+        calculate_affinity.measure(_as(AffinityOptions, options, teachers))
+
+
+def _named(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentCell]]:
     students = [cell for cell in expand(options.cells) if isinstance(cell, StudentCell)]
     if not students:
         raise UserError(
             f"--cells {' '.join(options.cells)}: name students, such as T1w_Sw; their teachers are "
             "measured with them (bash script/ECE.sh measures teachers alone)"
         )
-    teachers = list(dict.fromkeys(teacher for cell in students for teacher in cell.teachers))
-    calculate_ece.measure(_as(CalibrationOptions, options, [*teachers, *students]))
-    if ones := [cell for cell in students if cell.teachers]:
-        calculate_agreement.measure(_as(AgreementOptions, options, ones))
-        calculate_iou.measure(_as(OverlapOptions, options, ones, group="T_S"))
-        first = [cell for cell in teachers if cell.number == teachers[0].number]
-        calculate_affinity.measure(_as(AffinityOptions, options, first))
-    if twos := [cell for cell in students if len(cell.teachers) > 1]:
-        calculate_iou.measure(_as(OverlapOptions, options, twos, group="T_T"))
-    report.publish(ReportOptions(dataset=options.dataset, output_dir=options.output_dir))
+    return list(dict.fromkeys(teacher for cell in students for teacher in cell.teachers)), students
+
+
+def _finished(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentCell]]:
+    """All cells that some seed has finished; students whose teachers are not there stay out."""
+    runs = Runs(Path(options.output_dir), options.dataset)
+    cells = dict.fromkeys(run.cell for run in runs.all() if run.is_finished())
+    teachers = [cell for cell in cells if isinstance(cell, TeacherCell)]
+    students = [cell for cell in cells if isinstance(cell, StudentCell)]
+    orphans = [cell for cell in students if not set(cell.teachers) <= set(teachers)]
+    for cell in orphans:
+        print(
+            f"left out of all comparisons: {cell}: not all of its teachers are finished",
+            file=sys.stderr,
+        )
+    return teachers, [cell for cell in students if cell not in orphans]
+
+
+def _judge(options: ClaimsOptions) -> None:
+    """The claims, where they can be asked: a few cells are no reason to withhold the table."""
+    try:
+        calculate_claims.measure(options)
+    except UserError as error:
+        print(f"the claims were not judged: {error}", file=sys.stderr)
 
 
 def _as(
-    options_class: type[Options], options: MeasureOptions, cells: Sequence[Cell], **more: str
+    options_class: type[Options], options: MeasureOptions, cells: Sequence[Cell], **more: Any
 ) -> Options:
     """The options of one measurement: what was asked of all, about `cells`."""
     shared = {f.name: getattr(options, f.name) for f in dataclasses.fields(MeasureOptions)}
     del shared["name"]
+    if shared["max_images"] is not None:
+        more.pop("max_images", None)  # a quick look is one at every split
     return options_class(**{**shared, "cells": tuple(map(str, cells)), **more})
 
 

@@ -8,11 +8,18 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from engine.cells import TeacherCell, student_cells
+from engine.cells import TeacherCell, parse_student, student_cells
 from evaluation.claims import judged, mixture, verdict
 from evaluation.claims_report import markdown
-from evaluation.grid_figures import grid_figure, strength_figure, strong_views_figure
+from evaluation.grid_figures import (
+    grid_figure,
+    reliability_lines_figure,
+    strength_figure,
+    strong_views_figure,
+)
 from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
+from evaluation.report_figures import Drawn
+from metrics.calibration import equal_width_sums, reliability, sample_columns
 from metrics.intervals import Estimate
 from metrics.rank_correlation import spearman
 
@@ -44,7 +51,7 @@ def made_up(seeds: tuple[int, ...], effect: float) -> GridValues:
 
 def test_a_grid_that_does_as_the_paper_says_supports_it() -> None:
     rows = {row["claim"]: row for row in judged(made_up((1, 2, 3), 0.08))}
-    for claim in ("1", "2", "3a", "3b", "4", "6, 2T low", "6, 3T high"):
+    for claim in ("1", "2", "3a", "3b", "3c", "4", "6, 2T low", "6, 3T high"):
         assert rows[claim]["verdict"] == "supported", rows[claim]
         assert rows[claim]["low"] <= rows[claim]["estimate"] <= rows[claim]["high"]
 
@@ -107,18 +114,44 @@ def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
     grid = made_up((1, 2), 0.05)
     rows = judged(grid)
     control = {"control": "c", "view": "weak", "figure": "f", "mean": 0.5, "std": None, "n": 1}
-    page = markdown(rows, [control], ["grid"], "somewhere")
-    assert "![A point a student cell" in page
+    drawn = Drawn("grid", "A point a cell.", grid_figure(grid, rows))
+    page = markdown(rows, [control], [drawn], "somewhere")
+    assert "![grid](grid.png)\n\nA point a cell." in page
     assert page.count("\n| ") == len(rows) + 3
-    panels = grid_figure(grid).axes
-    assert len(panels) == 3
+    panels = drawn.figure.axes
+    assert len(panels) == 4
     assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
+
+
+def test_the_correlation_above_a_panel_has_the_sign_of_its_points() -> None:
+    """Claim 3b is minus the correlation of fidelity and top-1."""
+    row = {"claim": "3b", "estimate": 0.25, "low": -0.125, "high": 0.75}
+    titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [row]).axes]
+    assert titles == ["", "", "rho = -0.25 (-0.75 to 0.12)", ""]
+    unknown = row | {"low": None, "high": None}
+    titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [unknown]).axes]
+    assert titles[2] == "rho = -0.25 (one seed)"
+
+
+def test_reliability_leaves_out_bins_that_hold_next_to_nothing() -> None:
+    """990 images at .3 and 10 at .5: both bins; 991 and 9: the first alone."""
+    for few, points in ((10, 2), (9, 1)):
+        confidence = torch.cat([torch.full((1000 - few,), 0.3), torch.full((few,), 0.5)])
+        sums = equal_width_sums(sample_columns(torch.ones(1000).bool(), confidence), 15)
+        (axes,) = reliability_lines_figure({"weak": {0: reliability(sums)}}).axes
+        line = axes.lines[1]
+        assert len(line.get_xdata()) == points and line.get_ydata()[0] == 1
+        assert line.get_label() == f"no teachers, ECE {0.7 - 0.0002 * few:.3f}"
 
 
 def test_the_main_figure_draws_means_by_hand() -> None:
     grid = made_up((1, 2), 0.05)
     overlap, fidelity, gap, top1 = strong_views_figure(grid).axes
     assert [len(axes.containers) for axes in (overlap, fidelity, gap, top1)] == [2, 8, 8, 8]
+    del grid.top1[parse_student("T1s_T2s_Sw"), 1], grid.top1[parse_student("T1s_T2s_Sw"), 2]
+    del grid.top1[parse_student("T1w_T2w_Ss"), 1], grid.top1[parse_student("T1w_T2w_Ss"), 2]
+    of_pairs, _ = strong_views_figure(grid).axes[0].containers
+    assert len(of_pairs.lines[0].get_xdata()) == 3  # all teachers, whichever students are there
     mixed = [
         cell for cell in student_cells(2)
         if cell.letter == "s" and sum(t.letter == "s" for t in cell.teachers) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DATASET
+from conftest import DATASET, run_copy
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -172,7 +172,9 @@ def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     out = capsys.readouterr().out
     passes = [int(line.split()[2]) for line in out.splitlines() if line.startswith("forward")]
     made = [path for path in taught.folder.glob("*/*/*/outputs/*.npz") if "maps" not in path.name]
-    assert sum(passes) == len(made) == 8 + 2 * 6  # 8 models; 2 teachers under 6 more
+    # A teacher is asked about both splits under four views, a taught student about the test images
+    # under three and the training images, Sw about the test images.
+    assert sum(passes) == len(made) == 4 * 8 + 3 * 4 + 1
     assert "(a model over a split under a view; 0 repeated)" in out
     table = out[out.index("cell   ", out.index("diversity")) :]
     for column in ("ece", "iou_teachers", "iou_student", "affinity"):
@@ -180,6 +182,35 @@ def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     evaluate.main([*flags, "--cells", *cells])
     again = capsys.readouterr().out
     assert again.count("forward passes: 0") == len(passes)
+
+
+def test_everything_in_one_go_is_all_that_is_finished(taught, tmp_path, capsys):
+    run = run_copy(taught, tmp_path)
+    where = ["--dataset", DATASET, "--output-dir", str(tmp_path / "runs"), "--workers", "0"]
+    run("T1s").metrics.unlink()
+    evaluate.main(where)
+    err = capsys.readouterr().err
+    assert "left out of all comparisons: T1s_T2s_Ss: not all of its teachers are finished" in err
+    folder = tmp_path / "runs" / DATASET
+    rows = {row["cell"]: row for row in json.loads((folder / "results.json").read_text())}
+    assert {cell for cell, row in rows.items() if row.get("ece")} == {
+        "T1w", "T2w", "T2s", "Sw", "T1w_Sw", "T1w_T2w_Sw"
+    }  # fmt: skip
+    asked = {row["asked"] for row in json.loads((folder / "agreement.json").read_text())}
+    assert len(asked) == 4
+    row, last = rows["T1w_T2w_Sw"], run("T1w_T2w_Sw").read_metrics()["last"]["test"]
+    assert row["fidelity_ensemble_test"] == pytest.approx(100 * last["fidelity_ensemble"], abs=0.4)
+    agreement = json.loads((folder / "agreement.json").read_text())
+    for name, words in (("weak", "view=weak"), ("strong", "view=strong"), ("train", "split=train")):
+        for pair, short in (("ensemble-S", "ensemble"), ("T2w-S", "T2")):
+            (measured,) = [
+                own["fidelity"] for own in agreement
+                if (own["cell"], own["pair"]) == ("T1w_T2w_Sw", pair) and words in own["asked"]
+            ]  # fmt: skip
+            assert row[f"fidelity_{short}_{name}"] == pytest.approx(100 * measured)
+    page = (folder / "report" / "cells.md").read_text()
+    assert "## Agreement with the teachers" in page and "training images, %" in page
+    assert "the claims were not judged" in err  # there are no strong students
 
 
 def test_everything_in_one_go_asks_for_a_student(flags):

@@ -75,6 +75,6 @@ def test_the_page_of_cells_by_hand():
     ]
     top1 = {"Sw": {1: 0.40, 2: 0.42}, "T1w_Sw": {1: 0.50, 2: 0.521}, "T1s_Sw": {1: 0.6}}
     lines = cells_page(rows, top1, "somewhere").splitlines()
-    assert "| Sw | 2 | 41.0 ± 12.7 |" in lines
-    assert "| T1w_Sw | 2 | **51.0 ± 12.7** |" in lines  # paired: 10.05 ± .64
+    assert "| Sw | 2 | 41.0 ± 12.7 (1.4) |" in lines
+    assert "| T1w_Sw | 2 | **51.0 ± 12.7 (1.4)** |" in lines  # paired: 10.05 ± .64
     assert "| T1s_Sw | 1 | 60.0 |" in lines

@@ -1,0 +1,203 @@
+"""The figures of a report: which models each one shows, and its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dataloader.views import VIEW_LETTERS
+from engine.cells import StudentCell, teacher_cells
+from engine.run import RunDirectory
+from evaluation.attention import DRAWN_IMAGES, Measure
+from evaluation.calculate_ece import CalibrationOptions
+from evaluation.calculate_iou import OverlapOptions
+from evaluation.grid import Grid
+from evaluation.grid_figures import (
+    STRENGTH_PANELS,
+    LearningCurves,
+    StrengthCurves,
+    agreement_figure,
+    grid_figure,
+    learning_figure,
+    reliability_lines_figure,
+    strength_figure,
+    strong_views_figure,
+)
+from evaluation.grid_values import GRID_STUDENTS, GridValues
+from evaluation.kept import Answers
+from evaluation.outputs import OutputStore
+from evaluation.table import Row
+from metrics.calibration import ReliabilityBins, equal_width_sums, reliability, sample_columns
+
+BINS = CalibrationOptions.bins
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, the stem of its file and what is written below it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class ReportFigures:
+    """The figures of a grid's finished runs; values and judged rows are those of the claims."""
+
+    grid: Grid
+    store: OutputStore
+    runs: Sequence[RunDirectory]
+    values: GridValues
+    rows: Sequence[Row]
+
+    def drawn(self) -> Iterator[Drawn]:
+        """Each that the cells allow, the main one first."""
+        n = f"{_count(self._seeds(), 'seed')}, {self.values.images} test images"
+        yield Drawn(
+            "strong_views",
+            "Mean over the cells; bars: standard deviation over seeds of that mean; IoU: of the "
+            f"teachers, whatever student; {n}.",
+            strong_views_figure(self.values),
+        )
+        yield Drawn(
+            "grid",
+            f"A point a student cell, mean over seeds; filled: strong students; rho: rank "
+            f"correlation within a number of teachers, with its 95% interval; {n}.",
+            grid_figure(self.values, self.rows),
+        )
+        if curves := strength_curves(self.grid.runs.all()):
+            most = max(len(v["top1"]) for own in curves.values() for v in own.values())
+            yield Drawn(
+                "strength",
+                "Against the strength of the strong view (0: the weak one); bars: standard "
+                f"deviation over seeds; at most {_count(most, 'seed')} a point.",
+                strength_figure(curves),
+            )
+        yield Drawn(
+            "learning",
+            f"Top-1 on the test images after each epoch, mean over cells and seeds; {n}.",
+            learning_figure(learning_curves(self._students)),
+        )
+        yield Drawn(
+            "reliability",
+            f"Accuracy against confidence, {BINS} bins of equal width, those with under 1% of the "
+            "images left out; students whose teachers are all of their own view, all seeds "
+            f"together; {n}.",
+            reliability_lines_figure(self._reliability()),
+        )
+        for letter, view in VIEW_LETTERS.items():
+            if (run := self._of_most_teachers(letter)) is not None:
+                yield Drawn(
+                    f"attention_{view}",
+                    f"{run.cell}, seed {run.seed}: maps of the class that the teachers' ensemble "
+                    "predicts, the brighter the more; outline: the mask, above 0.4 of the range; "
+                    f"right: how many masks hold a pixel. {DRAWN_IMAGES} test "
+                    "images drawn at random with seed 0.",
+                    self._overlaps.overlay(run),
+                )
+        models = self._one_of_each()
+        yield Drawn(
+            "agreement_matrix",
+            "Share of test images that two models put into the same class; rows and columns in "
+            f"the same order; students of seed {self._least_seed()}; "
+            f"n = {self.values.images} test images.",
+            agreement_figure(
+                [str(run.cell) for run in models],
+                [self._answers(run).predictions for run in models],
+            ),
+        )
+
+    @property
+    def _students(self) -> list[RunDirectory]:
+        return [run for run in self.runs if run.cell in GRID_STUDENTS]
+
+    def _seeds(self) -> int:
+        return len({run.seed for run in self._students})
+
+    def _least_seed(self) -> int:
+        return min(run.seed for run in self._students)
+
+    def _one_of_each(self) -> list[RunDirectory]:
+        """All teachers, and each student once."""
+        teachers = [self.grid.runs.of_teacher(cell) for cell in teacher_cells()]
+        least = self._least_seed()
+        return [
+            *(run for run in teachers if run.is_finished()),
+            *(run for run in self._students if run.seed == least),
+        ]
+
+    def _answers(self, run: RunDirectory) -> Answers:
+        return self.store.answers(run, like=self._students[0])
+
+    def _reliability(self) -> dict[str, dict[int, ReliabilityBins]]:
+        """By the student's view, then the number of its teachers, all of that view."""
+        sums: dict[tuple[str, int], Tensor] = {}
+        for run in self._students:
+            if _of_own_view(run.cell):
+                answers, key = self._answers(run), (run.cell.view, len(run.cell.teachers))
+                columns = sample_columns(answers.correct, answers.confidence)
+                sums[key] = equal_width_sums(columns, BINS) + sums.get(key, 0)
+        return {
+            view: {count: reliability(own) for (of, count), own in sums.items() if of == view}
+            for view in VIEW_LETTERS.values()
+            if any(of == view for of, _ in sums)
+        }
+
+    def _of_most_teachers(self, letter: str) -> RunDirectory | None:
+        """The first student of the most teachers, two at least, all of the view of `letter`, whose
+        models all have attention maps."""
+        several = [run for run in self._students if len(run.cell.teachers) > 1]
+        chosen = [run for run in several if run.cell.letter == letter and _of_own_view(run.cell)]
+        chosen = self._overlaps.with_maps(chosen)
+        return max(chosen, key=lambda run: len(run.cell.teachers), default=None)
+
+    @property
+    def _overlaps(self) -> Measure:
+        """What the plain IoU of students with their teachers is made with."""
+        return Measure(self.grid, self.store, OverlapOptions(group="T_S"))
+
+
+def _of_own_view(cell: StudentCell) -> bool:
+    return all(teacher.letter == cell.letter for teacher in cell.teachers)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
+    """Of the finished students that were trained under several strengths of the strong view, as
+    variants of one plain cell."""
+    curves: dict[str, dict[float, dict[str, list[float]]]] = {}
+    for run in runs:
+        if not (isinstance(run.cell, StudentCell) and run.cell.variant and run.is_finished()):
+            continue
+        strength = run.saved_settings().get("strength")
+        if strength is None:
+            continue
+        plain = "_".join(part.split("+")[0] for part in str(run.cell).split("_"))
+        last = run.read_metrics()["last"]
+        at = curves.setdefault(plain, {}).setdefault(strength, {n: [] for n in STRENGTH_PANELS})
+        at["top1"].append(100 * last["test"]["top1"])
+        at["gap"].append(last["gap_points"])
+        if "fidelity_ensemble" in last["test"]:
+            at["fidelity"].append(100 * last["test"]["fidelity_ensemble"])
+    return {cell: strengths for cell, strengths in curves.items() if len(strengths) > 1}
+
+
+def learning_curves(students: Sequence[RunDirectory]) -> LearningCurves:
+    """Test top-1 by epoch of the runs of each number of teachers and view."""
+    curves: dict[tuple[int, str], list[list[float]]] = {}
+    for run in sorted(students, key=lambda run: (len(run.cell.teachers), run.cell.letter)):
+        curves.setdefault((len(run.cell.teachers), run.cell.letter), []).append(_test_top1(run))
+    return curves
+
+
+def _test_top1(run: RunDirectory) -> list[float]:
+    """After each epoch."""
+    epochs = run.read_epochs(until=run.read_metrics()["last"]["epoch"])
+    return [record["validation"]["top1"] for record in epochs]
