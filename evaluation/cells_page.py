@@ -26,6 +26,8 @@ AGREEMENT: Columns = {
     "fidelity_ensemble_weak": ("weak view, %", 1),
     "fidelity_ensemble_strong": ("strong view, %", 1),
     "fidelity_ensemble_train": ("training images, %", 1),
+    "fidelity_right": ("where the ensemble is right, %", 1),
+    "fidelity_wrong": ("where it is wrong, %", 1),
     **{f"fidelity_{name}": (f"{name}-shot, %", 1) for name in SHOT_GROUPS},
     **{f"fidelity_T{k}_test": (f"to T{k}, %", 1) for k in TEACHER_NUMBERS},
     "cohen_kappa": ("kappa", 3),

@@ -38,12 +38,14 @@ OWN = {
     **{f"fidelity_{name}": 1 for name in SHOT_GROUPS},
 }
 MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
-OF_PAIR = {  # of the ensemble and the student, in the agreement's table: name here
-    "entropy_p_nats": "entropy_ensemble_nats",
-    "mutual_information_nats": "mutual_information_nats",
-    "chance_floor_nats": "chance_floor_nats",
-    "cohen_kappa": "cohen_kappa",
-    "error_consistency": "error_consistency",
+OF_PAIR = {  # of the ensemble and the student, in the agreement's table: name and unit here
+    "fidelity_p_right": ("fidelity_right", 100),
+    "fidelity_p_wrong": ("fidelity_wrong", 100),
+    "entropy_p_nats": ("entropy_ensemble_nats", 1),
+    "mutual_information_nats": ("mutual_information_nats", 1),
+    "chance_floor_nats": ("chance_floor_nats", 1),
+    "cohen_kappa": ("cohen_kappa", 1),
+    "error_consistency": ("error_consistency", 1),
 }
 COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
 MEASUREMENTS: dict[str, MeasureOptions] = {
@@ -177,7 +179,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     ensemble = _of_pair(tables["agreement_test"], "ensemble")
     among, with_student = tables["iou_T_T"], tables["iou_T_S"]
     return {
-        **_together(_mean(ensemble, name, *names) for names in OF_PAIR.items()),
+        **_together(_mean(ensemble, name, column, *own) for column, own in OF_PAIR.items()),
         **_together(_fidelity(tables, cell, question) for question in REPORTED),
         **_mean(tables["ece"], name, "ece", "ece"),
         **_mean(among, teachers, "iou", "iou_teachers"),

@@ -31,19 +31,31 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
     assert "teacher T1w of T1w_Sw is missing" in missing.stdout
     assert "cell T1w_Sw seed 1 of synthetic_imb10 failed" in missing.stdout
 
-    teachers = bash("cifar100_imb-T.sh", *flags, **where, CELLS="T1w T2s")
+    teachers = bash("cifar100_imb-T.sh", *flags, **where, CELLS="T1s T2s")
     assert teachers.returncode == 0, teachers.stdout
-    students = bash("cifar100_imb.sh", *flags, **where, CELLS="Sw T1w_T2s_Ss", SEEDS="1 2")
+    wanted = {"CELLS": "Sw Ss T1s_T2s_Ss", "SEEDS": "1 2"}
+    students = bash("cifar100_imb.sh", *flags, **where, **wanted)
     assert students.returncode == 0, students.stdout
-    again = bash("cifar100_imb.sh", *flags, **where, CELLS="Sw T1w_T2s_Ss", SEEDS="1 2")
-    assert again.stdout.count("finished, see") == 4
+    again = bash("cifar100_imb.sh", *flags, **where, **wanted)
+    assert again.stdout.count("finished, see") == 6
 
     report = bash("report.sh", "--output-dir", tmp_path / "runs", DATASET="synthetic_imb10")
     assert report.returncode == 0, report.stdout
     rows = {line.split()[0]: line.split() for line in report.stdout.splitlines()}
-    assert rows["T1w"][1] == "1"
-    assert rows["T1w_T2s_Ss"][1] == "2"
+    assert rows["T1s"][1] == "1"
+    assert rows["T1s_T2s_Ss"][1] == "2"
     assert "±" in rows["Sw"]
+    folder = tmp_path / "runs" / "synthetic_imb10" / "report"
+    assert {path.name for path in folder.glob("*.pdf")} == {
+        f"{name}.pdf"
+        for name in ("strong_views", "grid", "learning", "reliability", "attention_strong",
+                     "agreement_matrix")
+    }  # fmt: skip
+    page = (folder / "claims.md").read_text()
+    assert "| 4 | strong students beat weak ones |" in page
+    assert all(f"]({path.name})" in page for path in folder.glob("*.png"))
+    cells = (folder / "cells.md").read_text()
+    assert "| many-shot, % | medium-shot, % |" in cells and "| T1s_T2s_Ss | 2 |" in cells
     assert not (ROOT / "runs" / "synthetic_imb10" / "results.csv.partial").exists()
 
 
