@@ -96,7 +96,7 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
     for count in sorted({len(cell.teachers) for cell in values.cells if of.fidelity(cell)}):
         marker, colour = LOOKS[count]
         panels[1].scatter([], [], marker=marker, c=colour, label=_teachers(count))
-    _legend(figure, panels[1], 3, "filled: strong student")
+    _legend(figure, panels[1], 4, "filled: strong student")
     return figure
 
 
