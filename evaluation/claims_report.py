@@ -27,7 +27,7 @@ RULE = (
 
 
 def publish_claims(options: ClaimsOptions) -> None:
-    """Print the rows; write report/claims.md, .csv, .json and the figures."""
+    """Print the rows; write report/claims.md, .csv, .json, the controls and the figures."""
     grid, store, runs = open_grid(options)
     values = read_grid_values(grid, store, runs)
     rows = judged(values) if values else []
@@ -39,7 +39,6 @@ def publish_claims(options: ClaimsOptions) -> None:
     print(format_table(rows, COLUMNS))
     print(RULE)
     control_rows = Controls(grid, store, runs).rows()
-    print(format_table(control_rows))
     folder = options.folder / "report"
     paths = write_table(folder / "claims", rows) + write_table(folder / "controls", control_rows)
     drawn = list(ReportFigures(grid, store, runs, values, rows).drawn())
