@@ -82,13 +82,14 @@ class ReportFigures:
             f"Top-1 on the test images after each epoch, mean over cells and seeds; {n}.",
             learning_figure(learning_curves(self._students)),
         )
-        yield Drawn(
-            "reliability",
-            f"Accuracy against confidence, {BINS} bins of equal width, those with under 1% of the "
-            "images left out; students whose teachers are all of their own view, all seeds "
-            f"together; {n}.",
-            reliability_lines_figure(self._reliability()),
-        )
+        if diagrams := self._reliability():
+            yield Drawn(
+                "reliability",
+                f"Accuracy against confidence, {BINS} bins of equal width, those with under 1% of "
+                "the images left out; students whose teachers are all of their own view, all seeds "
+                f"together; {n}.",
+                reliability_lines_figure(diagrams),
+            )
         for letter, view in VIEW_LETTERS.items():
             if (run := self._of_most_teachers(letter)) is not None:
                 yield Drawn(
