@@ -164,8 +164,8 @@ def strength_figure(curves: StrengthCurves) -> Figure:
 
 
 def learning_figure(curves: LearningCurves) -> Figure:
-    """Test top-1 of each epoch, a line for each number of teachers and view of the student, the
-    mean over its runs."""
+    """Validation top-1 of each epoch, a line for each number of teachers and view of the student,
+    the mean over its runs."""
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for (count, letter), runs in curves.items():
@@ -175,7 +175,7 @@ def learning_figure(curves: LearningCurves) -> Figure:
             range(1, shortest + 1), 100 * mean, linewidth=1.2, markersize=5,
             markevery=(count * shortest // 40, max(1, shortest // 8)), **_look(count, letter),
         )  # fmt: skip
-    _name(axes, "epoch", TOP1)
+    _name(axes, "epoch", "top-1, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, axes, 4, "filled, solid: strong student")
     return figure

@@ -77,9 +77,11 @@ class ReportFigures:
                 f"deviation over seeds; at most {_count(most, 'seed')} a point.",
                 strength_figure(curves),
             )
+        followed = self._students[0].read_metrics()["selected_on"]
         yield Drawn(
             "learning",
-            f"Top-1 on the test images after each epoch, mean over cells and seeds; {n}.",
+            f"Top-1 on the {followed} images after each epoch, mean over cells and seeds; "
+            f"{_count(self._seeds(), 'seed')}.",
             learning_figure(learning_curves(self._students)),
         )
         if diagrams := self._reliability():
@@ -191,14 +193,16 @@ def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
 
 
 def learning_curves(students: Sequence[RunDirectory]) -> LearningCurves:
-    """Test top-1 by epoch of the runs of each number of teachers and view."""
+    """Validation top-1 by epoch of the runs of each number of teachers and view."""
     curves: dict[tuple[int, str], list[list[float]]] = {}
     for run in sorted(students, key=lambda run: (len(run.cell.teachers), run.cell.letter)):
-        curves.setdefault((len(run.cell.teachers), run.cell.letter), []).append(_test_top1(run))
+        curves.setdefault((len(run.cell.teachers), run.cell.letter), []).append(
+            _validation_top1(run)
+        )
     return curves
 
 
-def _test_top1(run: RunDirectory) -> list[float]:
+def _validation_top1(run: RunDirectory) -> list[float]:
     """After each epoch."""
     epochs = run.read_epochs(until=run.read_metrics()["last"]["epoch"])
     return [record["validation"]["top1"] for record in epochs]
