@@ -106,9 +106,9 @@ def _correlations(grid: GridValues) -> Iterator[Claim]:
          overlap, fidelity, 1, seen),
         ("3a", "lower fidelity goes with a smaller generalisation gap", "fidelity and gap",
          fidelity, gap, 1, taught),
-        ("3b", "lower fidelity goes with higher accuracy", "minus that of fidelity and top-1",
+        ("3b", "lower fidelity goes with higher accuracy", "fidelity and top-1",
          fidelity, top1, -1, taught),
-        ("3c", "lower overlap goes with higher accuracy", "minus that of IoU and top-1",
+        ("3c", "lower overlap goes with higher accuracy", "IoU above chance and top-1",
          overlap, top1, -1, seen),
     )  # fmt: skip
     for number, text, what, x, y, sign, cells in cases:
@@ -119,7 +119,7 @@ def _correlations(grid: GridValues) -> Iterator[Claim]:
         ):  # fmt: skip
             seeds = grid.seeds_of([cell for stratum in strata for cell in stratum])
             if seeds:
-                figure = f"rank correlation of {what}{over}"
+                figure = f"{'minus the ' if sign < 0 else ''}rank correlation of {what}{over}"
                 statistic = _rank_correlation(x, y, strata, seeds, sign)
                 yield Claim(f"{number}{suffix}", text, figure, statistic)
 
