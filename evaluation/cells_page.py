@@ -105,10 +105,12 @@ def _figure(row: Row, name: str, decimals: int) -> str:
     value, std = row.get(name), row.get(f"{name}_std")
     if value is None:
         return "-"
+    n = row.get(f"{name}_n", row["seeds"])
+    of = "" if n == row["seeds"] else f", n = {n}"
     text = f"{value:.{decimals}f}"
     if std is None:
         return text
-    return f"{text} ± {half_width(std, row['seeds']):.{decimals}f} ({std:.{decimals}f})"
+    return f"{text} ± {half_width(std, n):.{decimals}f} ({std:.{decimals}f}{of})"
 
 
 def _differs(name: str, top1: Mapping[str, Mapping[int, float]]) -> bool:

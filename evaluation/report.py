@@ -128,9 +128,14 @@ class Tables:
 
 def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
     """The rows with what has been measured of each cell so far: ECE; agreement with its teachers;
-    IoU among them and of all of them with it; for a teacher, the affinity of its own view."""
+    IoU among them and of all of them with it; for a teacher, the affinity of its own view. Where
+    other than all seeds of a cell were measured, `<name>_n` says how many."""
     measured = {name: tables.rows(options) for name, options in MEASUREMENTS.items()}
-    return [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
+    joined = [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
+    return [
+        {k: v for k, v in row.items() if not (k.endswith("_n") and v == row["seeds"])}
+        for row in joined
+    ]
 
 
 def legend(selected_on: str) -> str:
@@ -214,8 +219,14 @@ def _mean(rows: Sequence[Row], cell: str, column: str, name: str, unit: float = 
     """Column `column` of a cell's rows over seeds, times `unit`, as `name`."""
     of_cell = [row for row in rows if row["cell"] == cell and row.get(column) is not None]
     found = [{"cell": cell, name: unit * row[column]} for row in of_cell]
-    gathered = over_seeds(found)
-    return {key: gathered[0][key] for key in (name, f"{name}_std")} if found else {}
+    if not found:
+        return {}
+    (gathered,) = over_seeds(found)
+    return {
+        name: gathered[name],
+        f"{name}_std": gathered[f"{name}_std"],
+        f"{name}_n": gathered["seeds"],
+    }
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

@@ -41,6 +41,18 @@ def test_measuring_one_cell_keeps_the_others(flags, rows, capsys):
     assert {"T1w", "T2w"} == {cell for cell, row in results.items() if row.get("ece") is not None}
 
 
+def test_a_seed_that_was_not_measured_is_not_counted(flags, rows, capsys, runs):
+    shutil.copytree(runs("Sw").path, runs("Sw").path.with_name("seed2"))
+    config = runs("Sw").path.with_name("seed2") / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 1", "seed: 2"))
+    calculate_ece.main([*flags, "--cells", "Sw", "--seeds", "1"])
+    results, _ = reported(flags, rows, capsys)
+    assert (results["Sw"]["seeds"], results["Sw"]["ece_n"]) == (2, 1)
+    calculate_ece.main([*flags, "--cells", "Sw"])
+    results, _ = reported(flags, rows, capsys)
+    assert "ece_n" not in results["Sw"]
+
+
 def test_each_way_to_ask_has_rows_of_its_own_and_the_report_takes_the_plain_one(
     flags, rows, capsys
 ):

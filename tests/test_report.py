@@ -78,3 +78,9 @@ def test_the_page_of_cells_by_hand():
     assert "| Sw | 2 | 41.0 ± 12.7 (1.4) |" in lines
     assert "| T1w_Sw | 2 | **51.0 ± 12.7 (1.4)** |" in lines  # paired: 10.05 ± .64
     assert "| T1s_Sw | 1 | 60.0 |" in lines
+
+
+def test_an_interval_is_over_the_seeds_that_were_measured():
+    """Of three seeds two were: t(1) = 12.706, not t(2) = 4.303 over sqrt(3)."""
+    row = {"cell": "Sw", "seeds": 3, "ece": 0.2, "ece_std": 0.01 * 2**0.5, "ece_n": 2}
+    assert "| Sw | 3 | 0.200 ± 0.127 (0.014, n = 2) |" in cells_page([row], {}, "somewhere")
