@@ -83,11 +83,11 @@ class Measure:
         return {f"_maps_{name}": self.overlay(run) for name, run in ends.items()}
 
     def overlay(self, run: RunDirectory) -> Figure:
-        """A few images with the maps and masks of a student and its teachers, or where teachers
-        alone are compared of these."""
+        """A few images with the maps and masks of a student and its teachers; of these alone where
+        the student's net has no maps."""
         runs = [*self.grid.teachers(run.cell.teachers), run]
         kept = [self._maps_of(own, run) for own in runs]
-        if kept[-1] is None:  # a student without maps
+        if kept[-1] is None:
             runs, kept = runs[:-1], kept[:-1]
         size = int(kept[0].image_size)
         drawn = drawn_images(len(kept[0].index))

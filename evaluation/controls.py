@@ -40,7 +40,7 @@ from metrics.attention_source import ClassMaps, source_of
 from metrics.overlap import rank_correlation_per_image
 from metrics.set_overlap import masks_overlap, packed_masks, set_overlap
 
-OTHER_TARGETS = tuple(target for target in TARGETS if target != "ensemble")  # than of all figures
+OTHER_TARGETS = tuple(target for target in TARGETS if target != "ensemble")  # all else is of that
 MOST_PAIRS = 3  # of a cell's seeds
 SHIFTED_IMAGES = 256  # whose maps are made once more with another classifier
 

@@ -22,7 +22,6 @@ from metrics.calibration import ReliabilityBins
 # A marker and a colour for each number of teachers (Okabe and Ito 2008), filled: strong students.
 LOOKS = {0: ("*", "#000000"), 1: ("o", "#0072B2"), 2: ("s", "#D55E00"), 3: ("^", "#009E73")}
 
-
 WIDTH, HEIGHT = 5.2, 4.9  # inches, of four panels; a page's column is some 3.4 wide
 SMALL = 8  # points
 TINY = 5.5
@@ -32,8 +31,9 @@ FIDELITY = "fidelity to the ensemble, %"
 TOP1 = "test top-1, %"
 GAP = "generalisation gap, points"
 STRENGTH_PANELS = {"top1": TOP1, "gap": GAP, "fidelity": FIDELITY}
+# number of teachers and view's letter -> a run's top-1 by epoch, for each run
+LearningCurves = Mapping[tuple[int, str], Sequence[Sequence[float]]]
 # plain cell -> strength -> figure -> its value of each seed
-LearningCurves = Mapping[tuple[int, str], Sequence[Sequence[float]]]  # teachers, view: runs: epochs
 StrengthCurves = Mapping[str, Mapping[float, Mapping[str, Sequence[float]]]]
 
 
