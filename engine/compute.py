@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ class Compute:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             set_gpu_arithmetic(deterministic=config.deterministic == "yes")
+        elif config.amp == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            told = "bf16 is many times slower than float32 on this processor: add --amp none"
+            print(told, file=sys.stderr)
         return cls(device, config.amp, statistics, ranks)
 
     def record(self) -> dict[str, Any]:

@@ -14,7 +14,10 @@ import train_student
 import train_teacher
 from dataloader.errors import DivergedError, UserError, run_program
 from dataloader.files import sha256
+from dataloader.views import CIFAR_STATISTICS
 from engine.checkpoint import Header, load, load_model, save
+from engine.compute import Compute
+from engine.config import TeacherConfig
 from engine.run import RunDirectory
 from models.registry import build_model
 
@@ -176,6 +179,15 @@ def test_mixed_precision_on_the_cpu(bench):
     run = bench.teacher("T1w", "--amp", "bf16", "--epochs", 1)
     assert weights(run)["fc.weight"].dtype == torch.float32
     assert records(run)[0]["train"]["loss"] < 3
+
+
+@pytest.mark.parametrize(("capability", "amp", "told"), [
+    ("AVX2", "bf16", True), ("AVX2", "none", False), ("AVX512", "bf16", False)
+])  # fmt: skip
+def test_a_processor_without_bf16_is_told(monkeypatch, capsys, capability, amp, told):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    Compute.of(TeacherConfig(device="cpu", amp=amp), CIFAR_STATISTICS)
+    assert ("add --amp none" in capsys.readouterr().err) == told
 
 
 def test_tensorboard_gets_the_epochs_where_it_is_installed(bench):
