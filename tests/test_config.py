@@ -38,7 +38,7 @@ def test_several_cells_and_seeds_are_all_their_pairs():
     )
     pairs = [(config.cell, config.seed) for config in configs]
     assert pairs == [(cell, seed) for seed in (2, 3) for cell in ("Sw", "Ss", "T1w_Sw")]
-    assert {config.epochs for config in configs} == {5}
+    assert {config.epochs for config in configs} == {10}
     teachers = resolve(TeacherConfig, ["--dataset", "synthetic", "--cells", "T2s", "T1w"])
     assert [(teacher.cell, teacher.seed) for teacher in teachers] == [("T2s", 2), ("T1w", 1)]
 
@@ -105,7 +105,7 @@ def test_the_saved_settings_are_the_settings(tmp_path):
     faster = dataclasses.replace(config, workers=8, device="cpu", output_dir="elsewhere")
     assert changed_settings(saved, faster) == []
     other = dataclasses.replace(config, epochs=99)
-    assert changed_settings(saved, other) == ["--epochs was 5, now 99"]
+    assert changed_settings(saved, other) == ["--epochs was 10, now 99"]
 
 
 def test_a_teachers_number_is_its_seed_and_students_have_streams_of_their_own():
