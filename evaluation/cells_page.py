@@ -14,7 +14,7 @@ Columns = Mapping[str, tuple[str, int]]  # of a row of the report: heading and d
 
 ACCURACY: Columns = {
     "top1_last": ("top-1, %", 1),
-    "top1_best": ("top-1 of the epoch best on {selected_on}, %", 1),
+    "top1_best": ("top-1 of the best epoch, %", 1),
     **{f"top1_{name}": (f"{name}-shot, %", 1) for name in SHOT_GROUPS},
     "gap_points": ("gap, points", 1),
     "ece": ("ECE", 3),
@@ -49,10 +49,11 @@ ATTENTION: Columns = {
 }
 NOTE = (
     "Mean ± 95% interval by Student's t over n seeds, with the standard deviation in brackets (one "
-    "seed: the value alone); test images; the last epoch unless named. **Bold**: top-1 differs "
-    "from that of the student of the same view without a teacher; the 95% interval of the "
-    "difference, paired by seed, leaves out 0. Nothing is corrected for the number of cells. "
-    "Every column, fidelity to each teacher under each view among them, is in ../results.csv."
+    "seed: the value alone); test images; the last epoch unless named; the best one is chosen on "
+    "the {selected_on} images. **Bold**: top-1 differs from that of the student of the same view "
+    "without a teacher; the 95% interval of the difference, paired by seed, leaves out 0. Nothing "
+    "is corrected for the number of cells. Every column, fidelity to each teacher under each view "
+    "among them, is in ../results.csv."
 )
 PARTS: Mapping[str, tuple[str, Columns]] = {
     "Accuracy and calibration": ("Gap: training minus test top-1.", ACCURACY),
@@ -76,13 +77,13 @@ def cells_page(
 ) -> str:
     """Rows of the report as Markdown; top1: of each cell by seed; selected_on: the images that
     chose the best epoch."""
-    lines = [f"# The cells of {dataset}", "", NOTE]
+    lines = [f"# The cells of {dataset}", "", NOTE.format(selected_on=selected_on)]
     for title, (note, columns) in PARTS.items():
         shown = [name for name in columns if any(row.get(name) is not None for row in rows)]
         if shown:
             lines += ["", f"## {title}", "", note, ""]
             lines += _table(rows, {name: columns[name] for name in shown}, top1)
-    return "\n".join([*lines, ""]).replace("{selected_on}", selected_on)
+    return "\n".join([*lines, ""])
 
 
 def _table(

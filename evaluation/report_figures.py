@@ -56,87 +56,96 @@ class ReportFigures:
 
     def drawn(self) -> Iterator[Drawn]:
         """Each that the cells allow, the main one first."""
-        n = f"{_count(self._seeds(), 'seed')}, {self.values.images} test images"
-        yield Drawn(
-            "strong_views",
+        yield self._strong_views()
+        yield self._grid()
+        yield from self._strength()
+        yield self._learning()
+        yield from self._reliability()
+        yield from self._attention()
+        yield self._agreement()
+
+    def _strong_views(self) -> Drawn:
+        caption = (
             "Mean over the cells; bars: standard deviation over seeds of that mean; IoU: of the "
-            f"teachers, whatever student; {n}.",
-            strong_views_figure(self.values),
+            f"teachers, whatever student; {self._n}."
         )
-        yield Drawn(
-            "grid",
-            f"A point a student cell, mean over seeds; filled: strong students; rho: rank "
-            f"correlation within a number of teachers, with its 95% interval; {n}.",
-            grid_figure(self.values, self.rows),
+        return Drawn("strong_views", caption, strong_views_figure(self.values))
+
+    def _grid(self) -> Drawn:
+        caption = (
+            "A point a student cell, mean over seeds; filled: strong students; rho: rank "
+            f"correlation within a number of teachers, with its 95% interval; {self._n}."
         )
+        return Drawn("grid", caption, grid_figure(self.values, self.rows))
+
+    def _strength(self) -> Iterator[Drawn]:
         if curves := strength_curves(self.grid.runs.all()):
             most = max(len(v["top1"]) for own in curves.values() for v in own.values())
-            yield Drawn(
-                "strength",
+            caption = (
                 "Against the strength of the strong view (0: the weak one); bars: standard "
-                f"deviation over seeds; at most {_count(most, 'seed')} a point.",
-                strength_figure(curves),
+                f"deviation over seeds; at most {_count(most, 'seed')} a point."
             )
+            yield Drawn("strength", caption, strength_figure(curves))
+
+    def _learning(self) -> Drawn:
         followed = self._students[0].read_metrics()["selected_on"]
-        yield Drawn(
-            "learning",
+        caption = (
             f"Top-1 on the {followed} images after each epoch, mean over cells and seeds; "
-            f"{_count(self._seeds(), 'seed')}.",
-            learning_figure(learning_curves(self._students)),
+            f"{_count(self._seeds, 'seed')}."
         )
-        if diagrams := self._reliability():
-            yield Drawn(
-                "reliability",
+        return Drawn("learning", caption, learning_figure(learning_curves(self._students)))
+
+    def _reliability(self) -> Iterator[Drawn]:
+        if diagrams := self._diagrams():
+            caption = (
                 f"Accuracy against confidence, {BINS} bins of equal width, those with under 1% of "
                 "the images left out; students whose teachers are all of their own view, all seeds "
-                f"together; {n}.",
-                reliability_lines_figure(diagrams),
+                f"together; {self._n}."
             )
+            yield Drawn("reliability", caption, reliability_lines_figure(diagrams))
+
+    def _attention(self) -> Iterator[Drawn]:
+        overlaps = Measure(self.grid, self.store, OverlapOptions(group="T_S"))
         for letter, view in VIEW_LETTERS.items():
-            if (run := self._of_most_teachers(letter)) is not None:
-                yield Drawn(
-                    f"attention_{view}",
+            if (run := self._of_most_teachers(letter, overlaps)) is not None:
+                caption = (
                     f"{run.cell}, seed {run.seed}: maps of the class that the teachers' ensemble "
                     "predicts, the brighter the more; outline: the mask, above 0.4 of the range; "
-                    f"right: how many masks hold a pixel. {DRAWN_IMAGES} test "
-                    "images drawn at random with seed 0.",
-                    self._overlaps.overlay(run),
+                    f"right: how many masks hold a pixel. {DRAWN_IMAGES} test images drawn at "
+                    "random with seed 0."
                 )
-        models = self._one_of_each()
-        yield Drawn(
-            "agreement_matrix",
+                yield Drawn(f"attention_{view}", caption, overlaps.overlay(run))
+
+    def _agreement(self) -> Drawn:
+        """All teachers, and the students of one seed."""
+        least = min(run.seed for run in self._students)
+        teachers = [self.grid.runs.of_teacher(cell) for cell in teacher_cells()]
+        models = [run for run in teachers if run.is_finished()]
+        models += [run for run in self._students if run.seed == least]
+        caption = (
             "Share of test images that two models put into the same class; rows and columns in "
-            f"the same order; students of seed {self._least_seed()}; "
-            f"n = {self.values.images} test images.",
-            agreement_figure(
-                [str(run.cell) for run in models],
-                [self._answers(run).predictions for run in models],
-            ),
+            f"the same order; students of seed {least}; n = {self.values.images} test images."
         )
+        predictions = [self._answers(run).predictions for run in models]
+        figure = agreement_figure([str(run.cell) for run in models], predictions)
+        return Drawn("agreement_matrix", caption, figure)
 
     @property
     def _students(self) -> list[RunDirectory]:
         return [run for run in self.runs if run.cell in GRID_STUDENTS]
 
+    @property
     def _seeds(self) -> int:
         return len({run.seed for run in self._students})
 
-    def _least_seed(self) -> int:
-        return min(run.seed for run in self._students)
-
-    def _one_of_each(self) -> list[RunDirectory]:
-        """All teachers, and each student once."""
-        teachers = [self.grid.runs.of_teacher(cell) for cell in teacher_cells()]
-        least = self._least_seed()
-        return [
-            *(run for run in teachers if run.is_finished()),
-            *(run for run in self._students if run.seed == least),
-        ]
+    @property
+    def _n(self) -> str:
+        return f"{_count(self._seeds, 'seed')}, {self.values.images} test images"
 
     def _answers(self, run: RunDirectory) -> Answers:
         return self.store.answers(run, like=self._students[0])
 
-    def _reliability(self) -> dict[str, dict[int, ReliabilityBins]]:
+    def _diagrams(self) -> dict[str, dict[int, ReliabilityBins]]:
         """By the student's view, then the number of its teachers, all of that view."""
         sums: dict[tuple[str, int], Tensor] = {}
         for run in self._students:
@@ -150,18 +159,13 @@ class ReportFigures:
             if any(of == view for of, _ in sums)
         }
 
-    def _of_most_teachers(self, letter: str) -> RunDirectory | None:
+    def _of_most_teachers(self, letter: str, overlaps: Measure) -> RunDirectory | None:
         """The first student of the most teachers, two at least, all of the view of `letter`, whose
         models all have attention maps."""
         several = [run for run in self._students if len(run.cell.teachers) > 1]
         chosen = [run for run in several if run.cell.letter == letter and _of_own_view(run.cell)]
-        chosen = self._overlaps.with_maps(chosen)
+        chosen = overlaps.with_maps(chosen)
         return max(chosen, key=lambda run: len(run.cell.teachers), default=None)
-
-    @property
-    def _overlaps(self) -> Measure:
-        """What the plain IoU of students with their teachers is made with."""
-        return Measure(self.grid, self.store, OverlapOptions(group="T_S"))
 
 
 def _of_own_view(cell: StudentCell) -> bool:

@@ -74,7 +74,8 @@ def test_the_page_of_cells_by_hand():
         {"cell": "T1s_Sw", "seeds": 1, "top1_last": 60.0, "top1_last_std": None},
     ]
     top1 = {"Sw": {1: 0.40, 2: 0.42}, "T1w_Sw": {1: 0.50, 2: 0.521}, "T1s_Sw": {1: 0.6}}
-    lines = cells_page(rows, top1, "somewhere").splitlines()
+    lines = cells_page(rows, top1, "somewhere", "held-out").splitlines()
+    assert "the best one is chosen on the held-out images" in lines[2]
     assert "| Sw | 2 | 41.0 ± 12.7 (1.4) |" in lines
     assert "| T1w_Sw | 2 | **51.0 ± 12.7 (1.4)** |" in lines  # paired: 10.05 ± .64
     assert "| T1s_Sw | 1 | 60.0 |" in lines

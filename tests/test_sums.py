@@ -119,7 +119,7 @@ def test_a_step_waits_for_no_value(teachers):
     sums = EpochSums([f"T{k}w" for k in range(teachers)], meta)
     terms = {"loss": student.sum()}
     sums.update(terms, student, torch.empty(4, dtype=torch.long, device=meta), others)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError):  # torch's word for a value that is not there
         sums.means()
 
 
