@@ -23,7 +23,10 @@ def test_nothing_slow_is_imported_before_an_interrupt_can_be_told(program):
 
 
 def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path):
-    """The archive is a pipe, so that the program waits for it until it is stopped."""
+    """The archive is a pipe, so that the program waits for it until it is stopped.
+
+    The pipe's end wakes a program that got the signal just before it began to read.
+    """
     source, data = tmp_path / "cifar.tar.gz", tmp_path / "data"
     os.mkfifo(source)
     command = [sys.executable, "dataloader/dealWith_cifar_dataset.py", "--source", source]
@@ -32,7 +35,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path):
     )
     with source.open("wb"):  # once the program has opened it too
         program.send_signal(signal.SIGINT)
-        _, error = program.communicate(timeout=60)
+    _, error = program.communicate(timeout=60)
     assert program.returncode == 130
     assert error == "interrupted: run the command again, it goes on\n"
     assert not list(data.iterdir())
