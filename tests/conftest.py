@@ -1,4 +1,6 @@
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,14 @@ def run_copy(bench, tmp_path):
 def one_thread() -> None:
     """Nets this small gain little from a second thread, and wait for it where a machine is busy."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """It is heard, here and in new processes, even where the tests run in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

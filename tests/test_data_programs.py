@@ -22,7 +22,7 @@ def test_nothing_slow_is_imported_before_an_interrupt_can_be_told(program):
     assert done.stdout == "False False\n"
 
 
-def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path):
+def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, ctrl_c):
     """The archive is a pipe, so that the program waits for it until it is stopped.
 
     The pipe's end wakes a program that got the signal just before it began to read.

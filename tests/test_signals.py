@@ -68,10 +68,9 @@ def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_waits_for_an_import(number, code, capsys):
+def test_a_signal_waits_for_an_import(number, code, ctrl_c, capsys):
     """A soak test met it: raised in torch's import, it ended in an abort with a C++ report."""
     imported = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored
 
     def program(argv):
         with signals_wait():
@@ -79,10 +78,7 @@ def test_a_signal_waits_for_an_import(number, code, capsys):
             imported.append(True)
         imported.append(False)
 
-    try:
-        assert run_program(program) == code
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert run_program(program) == code
     assert imported == [True]
     assert capsys.readouterr().err.count("\n") == 1
 
