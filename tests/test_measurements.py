@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DATASET, run_copy
+from conftest import DATASET, IMAGE_SIZE, inputs, run_copy
 from matplotlib.figure import Figure
 from PIL import Image
 
 from Affinity import calculate_affinity, calculate_affinity_3T
 from dataloader.datasets import load_split
 from dataloader.errors import UserError, run_program
-from dataloader.views import CIFAR_STATISTICS
 from engine.checkpoint import load_model
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
 from evaluation.calculate_agreement import AgreementOptions
@@ -42,8 +41,7 @@ def results(taught):
 @pytest.fixture
 def pixels(tmp_path):
     images = load_split(DATASET, "test", tmp_path)
-    views = torch.from_numpy(images.images).permute(0, 3, 1, 2)
-    return CIFAR_STATISTICS.normalise(views), torch.from_numpy(images.labels), images
+    return inputs(images), torch.from_numpy(images.labels), images
 
 
 def model(taught, cell):
@@ -83,16 +81,18 @@ def test_overlap_of_teachers_is_that_of_their_maps(taught, flags, results, pixel
     with torch.no_grad():
         target = sum(net(images) for net in pair).argmax(1)
     maps = [class_activation_map(net, images, target=target) for net in pair]
-    masks = torch.stack([binarize(own, 32) for own in maps])
+    masks = torch.stack([binarize(own, IMAGE_SIZE) for own in maps])
     row = rows["T1w_T2w"]
     assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=2e-3)
     pooled = intersection_over_union(masks, pooled=True)
     assert row["iou_pooled"] == pytest.approx(pooled, abs=2e-3)
     assert row["iou_chance"] < row["iou"]
-    objects = torch.from_numpy(data.masks)
+    objects = torch.from_numpy(data.masks)[:, ::2, ::2]
     with_object = [intersection_over_union(torch.stack([own, objects])) for own in masks]
     assert row["object_iou"] == pytest.approx(sum(with_object) / 2, abs=2e-3)
-    hits = [pointing_hits(own, objects).double().mean().item() for own in maps]
+    # As they are kept: in half precision neighbours tie, and the first of them counts.
+    kept = [(own / own.abs().amax(dim=(1, 2), keepdim=True)).half() for own in maps]
+    hits = [pointing_hits(own, objects).double().mean().item() for own in kept]
     assert row["pointing_game"] == pytest.approx(sum(hits) / 2, abs=5e-3)
     assert row["pointing_game_low"] <= row["pointing_game"] <= row["pointing_game_high"]
     assert is_picture(taught.folder / DATASET / "iou_T_T.png")
@@ -112,7 +112,7 @@ def test_overlap_of_other_targets(taught, flags, results, pixels, target):
         class_activation_map(model(taught, cell), images, target=chosen)
         for cell in ("T1w", "T1w_Sw")
     ]
-    masks = torch.stack([binarize(own, 32) for own in maps])
+    masks = torch.stack([binarize(own, IMAGE_SIZE) for own in maps])
     assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=4e-3)
     assert row["iou_T1_S"] == row["iou"]
 

@@ -32,7 +32,8 @@ def same(a, b):
 
 
 def test_a_net_that_draws_numbers_resumes_to_the_same_bits(bench, tmp_path, tiny_recipe):
-    flags = ("--arch", "mobilenet_v2", "--epochs", 2, "--max-train-images", 128, "--batch-size", 32)
+    flags = ("--arch", "mobilenet_v2", "--image-size", 32, "--epochs", 2)
+    flags += ("--max-train-images", 128, "--batch-size", 32)
     torch.manual_seed(1)
     whole = bench.student("Sw", *flags)
     other = Bench(tmp_path / "resumed", tiny_recipe)

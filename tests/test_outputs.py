@@ -3,16 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import DATASET, run_copy
+from conftest import DATASET, inputs, run_copy
 
 import evaluation.outputs
 from dataloader.datasets import load_split
 from dataloader.errors import UserError
 from dataloader.file_set import FileImageSet
 from dataloader.image_set import evenly_spaced
-from dataloader.loader import ViewLoader
 from dataloader.steps import Cutout
-from dataloader.views import CIFAR_STATISTICS, VIEWS, cifar_view
+from dataloader.views import CIFAR_STATISTICS, VIEWS
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
 from evaluation.forward import collect
@@ -34,12 +33,6 @@ def store(tmp_path):
     return OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
 
 
-def inputs(tmp_path, view, seed=0):
-    images = load_split(DATASET, "test", tmp_path)
-    loader = ViewLoader(images, cifar_view(view, 32), seed=seed, batch_size=100)
-    return torch.cat([CIFAR_STATISTICS.normalise(views) for _, views, _ in loader.epoch(0)])
-
-
 def test_a_model_is_run_once_and_then_read(runs, store, tmp_path):
     first = store.answers(runs("T1w"))
     again = store.answers(runs("T1w"))
@@ -58,10 +51,11 @@ def test_a_model_is_run_once_and_then_read(runs, store, tmp_path):
 def test_stored_logits_are_the_models(runs, store, tmp_path, view):
     stored = store.answers(runs("T1s"), view=view)
     _, model = load_model(runs("T1s").checkpoint("last"))
+    images = load_split(DATASET, "test", tmp_path)
     with torch.no_grad():
-        expected = model(inputs(tmp_path, view))
+        expected = model(inputs(images, view))
     torch.testing.assert_close(stored.logits, expected, atol=1e-4, rtol=1e-4)
-    assert stored.labels.tolist() == load_split(DATASET, "test", tmp_path).labels.tolist()
+    assert stored.labels.tolist() == images.labels.tolist()
 
 
 def test_all_models_see_the_same_pixels_and_another_seed_other_ones(runs, tmp_path, monkeypatch):
@@ -84,7 +78,7 @@ def test_all_models_see_the_same_pixels_and_another_seed_other_ones(runs, tmp_pa
 def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store, tmp_path):
     stored = store.maps(runs("T2w"))
     _, model = load_model(runs("T2w").checkpoint("last"))
-    images = inputs(tmp_path, "test")
+    images = inputs(load_split(DATASET, "test", tmp_path))
     target = torch.arange(len(images)) % 10
     for choice in (target, "class_sum"):
         expected = class_activation_map(model, images, target=choice)

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import DATASET, Bench, run_copy
+from conftest import DATASET, IMAGE_SIZE, Bench, inputs, run_copy
 from PIL import Image
 
 import evaluation.outputs
 from dataloader.datasets import load_split
 from dataloader.holdout import split_holdout
-from dataloader.loader import ViewLoader
-from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.checkpoint import load_model
 from evaluation import calculate_agreement, calculate_ece, calculate_iou
 from evaluation.options import MeasureOptions
@@ -88,12 +86,10 @@ def test_long_tailed_columns_come_from_the_runs_own_list(bench, tmp_path):
 def test_a_strong_view_is_as_strong_as_in_the_run(bench):
     run = bench.student("Ss+s0.5", "--epochs", 1, "--strength", 0.5)
     images = load_split(DATASET, "test", None)
-    loader = ViewLoader(images, cifar_view("strong", 32, strength=0.5), seed=0, batch_size=500)
-    (_, views, _), *_ = loader.epoch(0)
     with torch.no_grad():
-        expected = load_model(run.checkpoint("last"))[1](CIFAR_STATISTICS.normalise(views))
+        expected = load_model(run.checkpoint("last"))[1](inputs(images, "strong", strength=0.5))
     found = store_of().answers(run, view="strong").logits
-    torch.testing.assert_close(found[: len(expected)], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_teachers_are_asked_about_the_students_images(bench):
@@ -114,9 +110,7 @@ def test_agreement_and_overlap_under_any_view_of_any_split(runs, tmp_path):
     flags = [*where(tmp_path / "runs"), "--split", "train", "--view", "strong"]
     flags += ["--cells", "T1w_T2w_Sw", "--name", "there"]
     images = load_split(DATASET, "train", tmp_path)
-    loader = ViewLoader(images, cifar_view("strong", 32), seed=0, batch_size=1000)
-    (_, views, labels), *_ = loader.epoch(0)
-    pixels = CIFAR_STATISTICS.normalise(views)
+    pixels, labels = inputs(images, "strong"), torch.from_numpy(images.labels)
     nets = [load_model(runs(cell).checkpoint("last"))[1] for cell in ("T1w", "T2w")]
     with torch.no_grad():
         logits = [net(pixels) for net in nets]
@@ -126,7 +120,7 @@ def test_agreement_and_overlap_under_any_view_of_any_split(runs, tmp_path):
     calculate_iou.main([*flags, "--name", "overlap", "--target", "label"])
     (row,) = rows(tmp_path / "runs", "overlap")
     maps = [class_activation_map(net, pixels, target=labels) for net in nets]
-    masks = torch.stack([binarize(own, 32) for own in maps])
+    masks = torch.stack([binarize(own, IMAGE_SIZE) for own in maps])
     assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=4e-3)
     assert "object_iou" not in row  # the view moved the objects
 

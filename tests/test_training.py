@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 import yaml
-from conftest import DATASET, Bench
+from conftest import DATASET, IMAGE_SIZE, Bench, inputs
 
 import train_student
 import train_teacher
@@ -82,15 +82,13 @@ def test_a_student_run_leaves_everything_that_the_readme_names(with_teachers):
 def test_validation_figures_are_those_of_the_checkpoint(with_teachers):
     """The recorded fidelity, by running both checkpoints again on the test images."""
     from dataloader.datasets import load_split
-    from dataloader.views import CIFAR_STATISTICS
 
     run = with_teachers.student("T1w_Sw")
     images = load_split("synthetic_imb10", "test", run.path)
-    pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2)
-    inputs = CIFAR_STATISTICS.normalise(pixels)
+    given = inputs(images)
     with torch.no_grad():
-        student = load_model(run.checkpoint("last"))[1](inputs).argmax(1)
-        teacher = load_model(with_teachers.run("T1w", 1).checkpoint("last"))[1](inputs).argmax(1)
+        student = load_model(run.checkpoint("last"))[1](given).argmax(1)
+        teacher = load_model(with_teachers.run("T1w", 1).checkpoint("last"))[1](given).argmax(1)
     recorded = records(run)[-1]["validation"]
     labels = torch.from_numpy(images.labels)
     assert recorded["top1"] == pytest.approx((student == labels).double().mean().item(), abs=0.004)
@@ -228,14 +226,15 @@ class TestErrors:
 
     def test_teacher_of_other_classes(self, with_teachers, capsys):
         path = with_teachers.run("T1w", 1).checkpoint("last")
-        save(path, Header("resnet8", 7, 32, 3), {"model": build_model("resnet8", 7).state_dict()})
+        other = build_model("resnet8", 7)
+        save(path, Header("resnet8", 7, IMAGE_SIZE, 3), {"model": other.state_dict()})
         error = self.fails(train_student.main, with_teachers.flags("T1w_Sw"), capsys)
         assert "has 7 classes, synthetic_imb10 has 10" in error
 
     def test_teacher_of_another_image_size(self, with_teachers, capsys):
         argv = with_teachers.flags("T1w_Sw", "--image-size", 40)
         error = self.fails(train_student.main, argv, capsys)
-        assert "trained at 32 pixels, the student's --image-size is 40" in error
+        assert f"trained at {IMAGE_SIZE} pixels, the student's --image-size is 40" in error
 
     def test_teacher_that_changed_meanwhile(self, with_teachers, capsys):
         run = with_teachers.student("T1w_Sw")
