@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import DATASET, Bench
+from conftest import DATASET, Bench, inputs
 from test_bad_images import photographs
 
 from dataloader.datasets import load_split
-from dataloader.views import CIFAR_STATISTICS
 from engine.checkpoint import load_model
 from engine.sums import EpochSums
 from evaluation import calculate_agreement, calculate_ece, report
@@ -43,7 +42,7 @@ def test_every_table_with_accuracy_has_the_groups(taught, tmp_path, capsys):
     train, test = (load_split(DATASET, split, tmp_path) for split in ("train", "test"))
     counts = np.bincount(train.labels)
     few = torch.from_numpy((counts < 20)[test.labels])
-    images = CIFAR_STATISTICS.normalise(torch.from_numpy(test.images).permute(0, 3, 1, 2))
+    images = inputs(test)
     labels = torch.from_numpy(test.labels)
     with torch.no_grad():
         student, teacher = (
