@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,7 +167,14 @@ def _load_cifar100(data_path: Path, split: str, list_path: Path | None) -> Image
 
 
 def _load_synthetic(data_path: Path, split: str, list_path: Path | None) -> Images | None:
-    return None if split == "validation" else load_synthetic(split)
+    return None if split == "validation" else _rendered(split)
+
+
+@functools.cache
+def _rendered(split: str) -> Images:
+    """Once in a process, which may train and measure many nets: rendering takes as long as asking
+    one of them."""
+    return load_synthetic(split)
 
 
 def _synthetic_class_names(data_path: Path) -> tuple[str, ...]:
