@@ -173,7 +173,7 @@ def _load_synthetic(data_path: Path, split: str, list_path: Path | None) -> Imag
 @functools.cache
 def _rendered(split: str) -> Images:
     """Once in a process, which may train and measure many nets: rendering takes as long as asking
-    one of them."""
+    one of them. All share the arrays, which nobody writes to."""
     return load_synthetic(split)
 
 

@@ -105,14 +105,15 @@ class ReportFigures:
             yield Drawn("reliability", caption, reliability_lines_figure(diagrams))
 
     def _attention(self) -> Iterator[Drawn]:
-        overlaps = Measure(self.grid, self.store, OverlapOptions(group="T_S"))
+        options = OverlapOptions(group="T_S")
+        overlaps = Measure(self.grid, self.store, options)
         for letter, view in VIEW_LETTERS.items():
             if (run := self._of_most_teachers(letter, overlaps)) is not None:
                 caption = (
                     f"{run.cell}, seed {run.seed}: maps of the class that the teachers' ensemble "
-                    "predicts, the brighter the more; outline: the mask, above 0.4 of the range; "
-                    f"right: how many masks hold a pixel. {DRAWN_IMAGES} test images drawn at "
-                    "random with seed 0."
+                    "predicts, the brighter the more; outline: the mask, above "
+                    f"{options.threshold} of the range; right: how many masks hold a pixel. "
+                    f"{DRAWN_IMAGES} test images drawn at random with seed 0."
                 )
                 yield Drawn(f"attention_{view}", caption, overlaps.overlay(run))
 
@@ -177,8 +178,8 @@ def _count(n: int, what: str) -> str:
 
 
 def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
-    """Of the finished students that were trained under several strengths of the strong view, as
-    variants of one plain cell."""
+    """Top-1 and fidelity in %, gap in points, at the last epoch, of the finished students that were
+    trained under several strengths of the strong view, as variants of one plain cell."""
     curves: dict[str, dict[float, dict[str, list[float]]]] = {}
     for run in runs:
         if not (isinstance(run.cell, StudentCell) and run.cell.variant and run.is_finished()):
@@ -197,7 +198,7 @@ def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
 
 
 def learning_curves(students: Sequence[RunDirectory]) -> LearningCurves:
-    """Validation top-1 by epoch of the runs of each number of teachers and view."""
+    """Validation top-1, in [0, 1], by epoch of the runs of each number of teachers and view."""
     curves: dict[tuple[int, str], list[list[float]]] = {}
     for run in sorted(students, key=lambda run: (len(run.cell.teachers), run.cell.letter)):
         curves.setdefault((len(run.cell.teachers), run.cell.letter), []).append(

@@ -87,7 +87,7 @@ def test_overlap_of_teachers_is_that_of_their_maps(taught, flags, results, pixel
     pooled = intersection_over_union(masks, pooled=True)
     assert row["iou_pooled"] == pytest.approx(pooled, abs=2e-3)
     assert row["iou_chance"] < row["iou"]
-    objects = torch.from_numpy(data.masks)[:, ::2, ::2]
+    objects = torch.from_numpy(data.masks)[:, ::2, ::2]  # at IMAGE_SIZE
     with_object = [intersection_over_union(torch.stack([own, objects])) for own in masks]
     assert row["object_iou"] == pytest.approx(sum(with_object) / 2, abs=2e-3)
     # As they are kept: in half precision neighbours tie, and the first of them counts.

@@ -112,14 +112,15 @@ def test_labels_of_another_shape_are_refused():
 
 @pytest.mark.parametrize("teachers", [0, 1, 3])
 def test_a_step_waits_for_no_value(teachers):
-    """Tensors without values: whatever asks for one, as a synchronisation does, fails on them."""
+    """Tensors without values: whatever asks for one, as a synchronisation does, fails on them; the
+    means at the end of the epoch do, which shows that a step that asked would be found."""
     meta = torch.device("meta")
     student = torch.empty(4, 3, device=meta, requires_grad=True)
     others = torch.empty(teachers, 4, 3, device=meta) if teachers else None
     sums = EpochSums([f"T{k}w" for k in range(teachers)], meta)
     terms = {"loss": student.sum()}
     sums.update(terms, student, torch.empty(4, dtype=torch.long, device=meta), others)
-    with pytest.raises(NotImplementedError):  # torch's word for a value that is not there
+    with pytest.raises(NotImplementedError):  # what torch raises at a tensor without values
         sums.means()
 
 

@@ -12,6 +12,7 @@ from conftest import DATASET, IMAGE_SIZE, Bench, inputs
 
 import train_student
 import train_teacher
+from dataloader.datasets import load_split
 from dataloader.errors import DivergedError, UserError, run_program
 from dataloader.files import sha256
 from dataloader.views import CIFAR_STATISTICS
@@ -79,16 +80,14 @@ def test_a_student_run_leaves_everything_that_the_readme_names(with_teachers):
     assert "epoch 3/3" in run.log.read_text()
 
 
-def test_validation_figures_are_those_of_the_checkpoint(with_teachers):
+def test_validation_figures_are_those_of_the_checkpoint(taught):
     """The recorded fidelity, by running both checkpoints again on the test images."""
-    from dataloader.datasets import load_split
-
-    run = with_teachers.student("T1w_Sw")
-    images = load_split("synthetic_imb10", "test", run.path)
+    run = taught.run("T1w_Sw", 1)
+    images = load_split(DATASET, "test", run.path)
     given = inputs(images)
     with torch.no_grad():
         student = load_model(run.checkpoint("last"))[1](given).argmax(1)
-        teacher = load_model(with_teachers.run("T1w", 1).checkpoint("last"))[1](given).argmax(1)
+        teacher = load_model(taught.run("T1w", 1).checkpoint("last"))[1](given).argmax(1)
     recorded = records(run)[-1]["validation"]
     labels = torch.from_numpy(images.labels)
     assert recorded["top1"] == pytest.approx((student == labels).double().mean().item(), abs=0.004)
