@@ -23,9 +23,6 @@ from engine.turns import train_each
 if TYPE_CHECKING:
     from engine.processes import Ranks
 
-if TYPE_CHECKING:
-    from engine.processes import Ranks
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the students that the flags describe, but for those whose runs are finished."""

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 
 from Affinity.calculate_affinity import AffinityOptions, measure
 from dataloader.errors import run_program

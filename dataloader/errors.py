@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 GO_ON = "the same command goes on from the last finished epoch"
@@ -59,7 +58,6 @@ def run_program(
     """
     try:
         with _terminable():
-            _check_checkout(program)
             program(argv)
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -108,17 +106,6 @@ def signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
     for number in came[:1]:
         signal.raise_signal(number)
-
-
-def _check_checkout(program: Callable[[Sequence[str] | None], None]) -> None:
-    """UserError when the program's file is of another checkout than the packages it imports."""
-    here = Path(__file__).resolve().parent.parent
-    file = Path(program.__code__.co_filename).resolve()
-    if here not in file.parents:
-        raise UserError(
-            f"{file} would run with the packages of {here}: install its own checkout into this "
-            "Python with pip install -e"
-        )
 
 
 def one_line(error: Exception) -> str:

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 from dataloader.errors import UserError, run_program
 from dataloader.files import write_text
 from engine.cells import Cell, grid_order, parse_cell

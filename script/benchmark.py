@@ -11,8 +11,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import torch
-from timing import medians, timed
 
 from dataloader.errors import OneLineParser, run_program
 from dataloader.files import write_json, write_text
@@ -38,6 +40,7 @@ from metrics.information import mutual_information, predictive_entropy_per_sampl
 from metrics.overlap import binarize, intersection_over_union
 from metrics.set_overlap import set_overlap
 from models.registry import build_model
+from script.timing import medians, timed
 
 IMAGES, CLASSES, SIDE = 10_000, 100, 32
 

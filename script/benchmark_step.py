@@ -16,11 +16,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 import torch.nn.functional as F
-from benchmark_students import BATCH, SIDE, asked, task
-from timing import Action, BenchmarkParser, medians
 from torch.utils.flop_counter import FlopCounterMode
 
 from dataloader.errors import run_program
@@ -34,6 +36,8 @@ from engine.progress import Progress
 from engine.sums import EpochSums
 from engine.teachers import Teachers
 from models.registry import build_model
+from script.benchmark_students import BATCH, SIDE, asked, task
+from script.timing import Action, BenchmarkParser, medians
 
 CLASSES, WIDE = 100, 224
 CELL = parse_cell("T1w_T2w_Sw")

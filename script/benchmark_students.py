@@ -12,9 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
-from timing import BenchmarkParser, medians
 
 from dataloader.errors import run_program
 from dataloader.image_set import ImageSet
@@ -30,6 +33,7 @@ from engine.teachers import Teachers
 from losses.objective import distilled, labels_only
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
+from script.timing import BenchmarkParser, medians
 
 BATCH, SIDE, CLASSES = 128, 32, 10
 

@@ -11,22 +11,13 @@ OLDEST_PYTHON = (3, 11)
 
 
 def requirements(path: Path) -> Iterator[str]:
-    """The lines of a requirements file, those that it includes with -r or as -e . among them."""
+    """The lines of a requirements file, those that it includes with -r among them."""
     lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
     for line in filter(None, lines):
         if line.startswith("-r"):
             yield from requirements(path.parent / line[2:].strip())
-        elif line.startswith("-e"):
-            yield from _dependencies(path.parent / line[2:].strip() / "pyproject.toml")
         else:
             yield line
-
-
-def _dependencies(path: Path) -> list[str]:
-    """What the project at `path` depends on. The scripts find the project itself where they are."""
-    import tomllib  # since Python 3.11
-
-    return tomllib.loads(path.read_text())["project"]["dependencies"]
 
 
 def is_satisfied(line: str) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
+from dataloader.errors import OneLineParser, run_program
+from dataloader.files import staged
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewDataset
 from dataloader.synthetic import load_synthetic
@@ -24,12 +28,15 @@ COLUMNS = (  # view and strength
     *[("strong", 1)] * 4,
 )
 IMAGES = 5
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """One row an image; repeated columns are further epochs of the same view."""
+    target = _parser().parse_args(argv).output
     images = load_synthetic("train")
-    figure, axes = plt.subplots(IMAGES, len(COLUMNS), figsize=(1.2 * len(COLUMNS), 1.3 * IMAGES))
+    figure = Figure(figsize=(1.2 * len(COLUMNS), 1.3 * IMAGES))
+    axes = figure.subplots(IMAGES, len(COLUMNS))
     for index, row in enumerate(axes):
         for column, axis in enumerate(row):
             axis.imshow(pixels(images, index, column), interpolation="nearest")
@@ -37,8 +44,8 @@ def main() -> None:
     for axis, (name, strength) in zip(axes[0], COLUMNS, strict=True):
         axis.set_title(name if strength == 1 else f"{name}, {strength}")
     figure.tight_layout(pad=0.3)
-    target = Path(__file__).parent.parent / "docs" / "views.png"
-    figure.savefig(target, dpi=100)
+    with staged(target) as partial:
+        figure.savefig(partial, dpi=100)
     print(target)
 
 
@@ -51,5 +58,13 @@ def pixels(images: ImageSet, index: int, epoch: int) -> np.ndarray:
     return dataset[(epoch, index)][1].permute(1, 2, 0).numpy()
 
 
+def _parser() -> OneLineParser:
+    parser = OneLineParser(description=__doc__)
+    parser.add_argument(
+        "--output", type=Path, default=DOCS / "views.png", help="the picture (%(default)s)"
+    )
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, if_interrupted="run the command again"))

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 from Affinity import calculate_affinity
 from Affinity.calculate_affinity import AffinityOptions
 from dataloader.errors import UserError, run_program

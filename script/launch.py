@@ -20,6 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 from dataloader.errors import DivergedError, OneLineParser, UserError, run_program
 from engine.config import Config, StudentConfig, TeacherConfig
 from engine.flags import resolve

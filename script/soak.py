@@ -15,6 +15,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import torch
 
 from engine.checkpoint import load_model
