@@ -36,7 +36,7 @@ def distil(configs: Sequence[StudentConfig], ranks: Ranks) -> None:
     from engine.fit import Fit
     from engine.learner import new_learner
     from engine.loop import Task
-    from engine.memory import enough_memory
+    from engine.memory import enough_memory_for
     from engine.teachers import load_teachers
     from engine.training import train
     from losses.objective import distilled, labels_only
@@ -53,9 +53,9 @@ def distil(configs: Sequence[StudentConfig], ranks: Ranks) -> None:
 
     data = load_data(configs[0], ranks)
     compute = Compute.of(configs[0], data.statistics, ranks)
-    with enough_memory(len(configs)):
+    with enough_memory_for(len(configs)):
         teachers = load_teachers(configs, data.num_classes, compute)
-        train([fit(config) for config in configs], data, teachers, compute)
+        train([fit(compute.settled(config)) for config in configs], data, teachers, compute)
 
 
 if __name__ == "__main__":

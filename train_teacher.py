@@ -34,7 +34,7 @@ def teach(configs: Sequence[TeacherConfig], ranks: Ranks) -> None:
     from engine.fit import Fit
     from engine.learner import new_learner
     from engine.loop import Task
-    from engine.memory import enough_memory
+    from engine.memory import enough_memory_for
     from engine.teachers import Teachers
     from engine.training import train
     from losses.objective import labels_only
@@ -45,8 +45,8 @@ def teach(configs: Sequence[TeacherConfig], ranks: Ranks) -> None:
 
     data = load_data(configs[0], ranks)
     compute = Compute.of(configs[0], data.statistics, ranks)
-    with enough_memory(len(configs)):
-        train([fit(config) for config in configs], data, Teachers(), compute)
+    with enough_memory_for(len(configs)):
+        train([fit(compute.settled(config)) for config in configs], data, Teachers(), compute)
 
 
 if __name__ == "__main__":

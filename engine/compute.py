@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -15,8 +16,11 @@ from torch import nn
 
 from dataloader.errors import UserError
 from dataloader.views import Statistics
-from engine.config import TrainConfig
+from engine.config import Config, TrainConfig
 from engine.processes import ALONE, Ranks
+
+AMP_TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TENSOR_CORES = (7, 0)  # the first GPUs (V100) that are faster in fp16 throughout
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,32 @@ class Compute:
 
     @classmethod
     def of(cls, config: TrainConfig, statistics: Statistics, ranks: Ranks = ALONE) -> Compute:
-        """Where and how the models of `config` run; sets PyTorch's own switches for it."""
+        """Where and how the models of `config` are trained; sets PyTorch's own switches for it,
+        chooses the precision where it is left open (`--amp auto`), and says so."""
         device = own_device(config.device, ranks)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-            set_gpu_arithmetic(deterministic=config.deterministic == "yes")
-        elif config.amp == "bf16" and ranks.is_main and _emulates_bf16():
-            warning = "bf16 is many times slower than float32 on this processor: add --amp none"
-            print(warning, file=sys.stderr)
-        return cls(device, config.amp, statistics, ranks)
+        set_arithmetic(device, tf32=True, deterministic=config.deterministic == "yes")
+        amp = _agreed(fastest_amp(device), ranks) if config.amp == "auto" else config.amp
+        if ranks.is_main and config.amp == "auto":
+            precision = "float32" if amp == "none" else amp
+            print(f"precision: {precision}, chosen for {name_of(device)} (--amp auto)", flush=True)
+        elif ranks.is_main and amp != "none" and not computes_in(amp, device):
+            print(
+                f"{amp} is many times slower than float32 on {name_of(device)}: --amp none starts "
+                "a run in float32",
+                file=sys.stderr,
+            )
+        return cls(device, amp, statistics, ranks)
+
+    @classmethod
+    def measuring(cls, device_name: str, statistics: Statistics) -> Compute:
+        """Where finished models are asked: in real float32, whatever they were trained in."""
+        device = pick_device(device_name)
+        set_arithmetic(device, tf32=False, deterministic=True)
+        return cls(device, "none", statistics)
+
+    def settled(self, config: Config) -> Config:
+        """`config` with the precision that was chosen: the run goes on in it."""
+        return dataclasses.replace(config, amp=self.amp)
 
     def record(self) -> dict[str, Any]:
         """How it computes, for environment.json."""
@@ -47,6 +68,7 @@ class Compute:
             "processes": self.ranks.size,
             "amp": self.amp,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "fused_sgd": self.device.type == "cuda",
@@ -58,32 +80,64 @@ class Compute:
 
     def inputs(self, views: torch.Tensor) -> torch.Tensor:
         """uint8 views (B, 3, H, W) as normalised float32 inputs on the device."""
-        views = views.to(self.device, non_blocking=True)
+        views = self.send(views)
         return self._normalise(views).contiguous(memory_format=torch.channels_last)
 
-    def labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels (B,) on the device."""
-        return labels.to(self.device, non_blocking=True)
+    def send(self, values: torch.Tensor) -> torch.Tensor:
+        """A tensor on the device. From pinned memory the copy to a GPU waits for nothing."""
+        if self.device.type == "cuda" and values.device.type == "cpu" and not values.is_pinned():
+            values = values.pin_memory()
+        return values.to(self.device, non_blocking=True)
 
     def autocast(self) -> AbstractContextManager:
-        """The precision of forward passes: float32, or bfloat16 where that is safe."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp == "bf16")
+        """The precision of forward passes: float32, or half of it where that is safe."""
+        return torch.autocast(self.device.type, AMP_TYPES[self.amp], enabled=self.amp != "none")
 
     @cached_property
     def _normalise(self) -> Callable[[torch.Tensor], torch.Tensor]:
         return self.statistics.normaliser(self.device)
 
 
-def _emulates_bf16() -> bool:
-    """Under AVX2 alone an epoch of a ResNet-20 did not end in 15 minutes; float32 took 82 s."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+def fastest_amp(device: torch.device) -> str:
+    """The precision that is fastest on `device` by its own word: bf16, else fp16 on a GPU, else
+    none (float32)."""
+    halves = ("bf16", "fp16") if device.type == "cuda" else ("bf16",)
+    return next((amp for amp in halves if computes_in(amp, device)), "none")
 
 
-def set_gpu_arithmetic(*, deterministic: bool) -> None:
-    """TF32 for what is left in float32, and the fastest convolution of those tried on the first
-    batch; or, `deterministic`, the same bits in every run, a warning naming what has no such
-    algorithm."""
-    torch.set_float32_matmul_precision("high")
+def computes_in(amp: str, device: torch.device) -> bool:
+    """Whether the hardware has such arithmetic. Emulated it is slower than float32: under AVX2
+    alone an epoch of a ResNet-20 did not end in 15 minutes in bf16, and took 82 s in float32."""
+    if device.type == "cuda" and amp == "bf16":
+        return torch.cuda.is_bf16_supported(including_emulation=False)  # of the current GPU
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= TENSOR_CORES
+    onednn = torch.ops.mkldnn
+    says_yes = {"bf16": onednn._is_mkldnn_bf16_supported, "fp16": onednn._is_mkldnn_fp16_supported}
+    return torch.backends.mkldnn.is_available() and bool(says_yes[amp]())
+
+
+def _agreed(amp: str, ranks: Ranks) -> str:
+    """What all processes of a run would choose; none where they differ, as their machines may."""
+    votes = ranks.sum(torch.tensor([amp == each for each in AMP_TYPES], dtype=torch.long))
+    return amp if ranks.size == int(votes.max()) else "none"
+
+
+def name_of(device: torch.device) -> str:
+    """What the hardware calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "this processor"
+
+
+def set_arithmetic(device: torch.device, *, tf32: bool, deterministic: bool) -> None:
+    """How a GPU computes in float32: `tf32` with 10 bits of the fraction, which is enough to train
+    with, else all 23. And by the fastest convolution of those tried on the first batch, or,
+    `deterministic`, with the same bits in every run, a warning naming what has no such algorithm.
+    """
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if deterministic:
@@ -96,19 +150,27 @@ def own_device(name: str, ranks: Ranks) -> torch.device:
     device = pick_device(name)
     if device.type != "cuda" or ranks.size == 1:
         return device
-    if device.index is not None:
+    if ":" in name:
         raise UserError(f"--device {name} is one GPU for {ranks.size} processes: use cuda")
     return pick_device(f"cuda:{ranks.local}")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`, `auto` being the GPU where there is one; UserError without it."""
+    """The device called `name`, a GPU with its number; `auto` is the GPU where there is one.
+    UserError for what is not there, or is of a kind that the project does not run on."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name}: use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: {torch.cuda.device_count()} GPUs are visible")
-    return device
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        why = "sums are taken in float64, which it lacks; " if name.startswith("mps") else ""
+        raise UserError(f"--device {name}: {why}use auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    number, visible = device.index or 0, torch.cuda.device_count()
+    if number >= visible:
+        reason = f"{visible} GPUs are visible" if torch.version.cuda else "this PyTorch is for CPUs"
+        raise UserError(f"--device {name}: {reason}: use auto, cpu or a GPU that is there")
+    return torch.device("cuda", number)

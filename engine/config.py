@@ -22,6 +22,7 @@ from engine.schedule import SCHEDULES
 NO_YES = ("no", "yes")
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
+AMP = ("auto", "none", "bf16", "fp16")
 FIRST_STUDENT_STREAM = 1000
 
 
@@ -111,7 +112,11 @@ class TrainConfig(Settings):
     decay: float = option(0.1, "factor at each milestone", above=0, at_most=1)
     warmup_epochs: int = option(8, "epochs of linear warm-up, 0 for none", at_least=0)
 
-    amp: str = option("none", "mixed precision", choices=("none", "bf16"))
+    amp: str = option(
+        "auto",
+        "mixed precision; auto: bf16 where the hardware has it, fp16 on older GPUs, else none",
+        choices=AMP,
+    )
     sync_batchnorm: str = option(
         "no", "BatchNorm over the batch of all processes, on GPUs", choices=NO_YES
     )
@@ -221,12 +226,13 @@ def to_yaml(config: TrainConfig) -> str:
 def changed_settings(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
     """The settings that make `config` another experiment than the `saved` one, as sentences."""
     fields = [f for f in dataclasses.fields(config) if not f.metadata["operational"]]
-    # A run older than a setting was made with what is now that setting's default.
+    # A run older than a setting was made with what is now that setting's default. "auto" asks
+    # for nothing: the run goes on with what was chosen when it began.
     pairs = {f.name: (saved.get(f.name, f.default), getattr(config, f.name)) for f in fields}
     return [
         f"{flag_of(name)} was {before}, now {now}"
         for name, (before, now) in pairs.items()
-        if _plain(before) != _plain(now)
+        if _plain(before) != _plain(now) and now != "auto"
     ]
 
 

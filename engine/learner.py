@@ -21,7 +21,8 @@ from metrics.attention_source import source_of
 
 class Learner:
     """A model, SGD, and the learning rate of each epoch. `parallel` is the model as it is trained:
-    its gradients are those of all processes."""
+    its gradients are those of all processes. `scales_loss`: for fp16, whose smallest numbers are
+    too large for many gradients; a step whose gradients overflow is left out."""
 
     def __init__(
         self,
@@ -33,11 +34,14 @@ class Learner:
         factors: Sequence[float],
         stream: int = 0,
         ranks: Ranks = ALONE,
+        scales_loss: bool = False,
     ) -> None:
         self.model, self.parallel = model, ranks.parallel(model)
         self._key, self._steps = [stream, ranks.rank, 0], 0
         self.rates = [lr * factor for factor in factors]
-        self._fused = True if next(model.parameters()).device.type == "cuda" else None
+        device = next(model.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(device, enabled=scales_loss)
+        self._fused = True if device == "cuda" else None
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             lr=lr,
@@ -67,17 +71,21 @@ class Learner:
     def step(self, loss: torch.Tensor) -> None:
         """One step of SGD down the gradient of `loss`."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimiser state."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Weights, optimiser state, and with loss scaling the scale's."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return state | ({"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         for group in self.optimizer.param_groups:
             group["fused"] = self._fused  # this device's, not that of the state
 
@@ -116,6 +124,7 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
         factors=factors,
         stream=config.stream,
         ranks=compute.ranks,
+        scales_loss=compute.amp == "fp16",
     )
 
 

@@ -29,8 +29,12 @@ class Task:
     teacher_names: Sequence[str] = ()
 
     def heard(self, teachers: Teachers, logits: torch.Tensor | None) -> torch.Tensor | None:
-        """Of all teachers' (K, B, C) logits those of this task's own; None without a teacher."""
-        return logits[teachers.rows(self.teacher_names)] if self.teacher_names else None
+        """Of all teachers' (K, B, C) logits those of this task's own; None without a teacher. An
+        index of a list would be a copy to the GPU, and a wait, at every step."""
+        rows = teachers.rows(self.teacher_names)
+        if logits is None or not rows:
+            return None
+        return logits if rows == [*range(len(logits))] else torch.stack([logits[k] for k in rows])
 
     def terms(
         self, logits: torch.Tensor, heard: torch.Tensor | None, labels: torch.Tensor
@@ -57,7 +61,7 @@ def train_epoch(
         if whole == 0:
             continue  # none of its images can be read
         share = compute.ranks.size * len(labels) / whole  # undoes the mean over the processes
-        images, labels = compute.inputs(views), compute.labels(labels)
+        images, labels = compute.inputs(views), compute.send(labels)
         with compute.autocast():
             answers = teachers.logits(images, teaching=True)
         for task, added in zip(tasks, sums, strict=True):
@@ -86,12 +90,13 @@ def evaluate(
 ) -> list[EpochSums]:
     """What each model answers in eval mode; the teachers' `answers` (K, N, C) are looked up by
     index. shot_groups: (C,) group of each class, of a long-tailed set."""
-    sums = [EpochSums(task.teacher_names, compute.device, shot_groups) for task in tasks]
+    groups = None if shot_groups is None else compute.send(shot_groups)
+    sums = [EpochSums(task.teacher_names, compute.device, groups) for task in tasks]
     for task in tasks:
         task.learner.model.eval()
     for index, views, labels in batches:
-        images, labels = compute.inputs(views), compute.labels(labels)
-        known = None if answers is None else answers[:, index].to(compute.device)
+        images, labels = compute.inputs(views), compute.send(labels)
+        known = None if answers is None else compute.send(answers[:, index])
         for task, added in zip(tasks, sums, strict=True):
             heard = task.heard(teachers, known)
             with compute.autocast():

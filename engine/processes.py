@@ -68,12 +68,15 @@ class Ranks:
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model, of one process; else one whose gradients become the mean over the processes'
-        and whose weights and buffers start as those of process 0."""
+        and whose weights and buffers start as those of process 0. What buffers become is not sent
+        before each step: `take_buffers` does so once an epoch."""
         if self.size == 1:
             return model
         device = next(model.parameters()).device
         devices = [device] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
+        return nn.parallel.DistributedDataParallel(
+            model, devices, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
 
     def take_buffers(self, model: nn.Module) -> None:
         """Make the model's buffers (BatchNorm's statistics) those of process 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,27 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
     if not _is_of(learner.optimizer, saved):
         raise UserError(f"{path} holds the state of another optimiser: {ADVICE}")
     _check_momenta(learner.optimizer, saved["state"], path)
+    _check_loss_scale(learner.scaler, state.get("scaler", {}), path)
     with blamed_on(f"{path} "):
         load_weights(learner.model, state["model"])
     learner.load_state_dict(state)
     return best_epoch
+
+
+def _check_loss_scale(scaler: torch.amp.GradScaler, saved: Any, path: Path) -> None:
+    """UserError unless it is this scaler's state, which is nothing without loss scaling."""
+    own = scaler.state_dict()
+    fits = (
+        isinstance(saved, dict)
+        and saved.keys() == own.keys()
+        and all(
+            type(value) is type(own[name]) and math.isfinite(value) and value >= 0
+            for name, value in saved.items()
+        )
+        and saved.get("scale") != 0
+    )
+    if not fits:
+        raise UserError(f"{path} holds no loss scale of this precision: {ADVICE}")
 
 
 def _is_of(optimizer: torch.optim.Optimizer, saved: Any) -> bool:

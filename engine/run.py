@@ -6,6 +6,7 @@ instant.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -107,6 +108,13 @@ class RunDirectory:
                 f"one a name of its own, --cell {config.cell}+<variant>, or replace that one with "
                 "--resume never"
             )
+
+    def as_begun(self, config: Config) -> Config:
+        """`config` in the precision in which the run has epochs already, where `config` leaves it
+        open."""
+        if config.amp != "auto" or config.resume == "never" or not self.has_epoch():
+            return config
+        return dataclasses.replace(config, amp=self.saved_settings().get("amp", config.amp))
 
     def prepare(self, config: Config) -> None:
         """Make the directory and write its settings, clearing it first for `--resume never` and
@@ -246,13 +254,11 @@ class Runs:
 
 
 def unfinished(configs: Sequence[Config]) -> list[Config]:
-    """Those of `configs` with something left to do; of the others it is said that they are
-    finished. UserError when a directory holds a run made with other settings."""
-    return [
-        config
-        for config in configs
-        if not Runs.beside(config).of_config(config).has_finished(config)
-    ]
+    """Those of `configs` with something left to do, in the precision that they began with; of the
+    others it is said that they are finished. UserError when a directory holds a run made with other
+    settings."""
+    runs = [(Runs.beside(config).of_config(config), config) for config in configs]
+    return [run.as_begun(config) for run, config in runs if not run.has_finished(config)]
 
 
 def _seed_of(folder: Path) -> re.Match[str] | None:

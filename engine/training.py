@@ -16,7 +16,7 @@ from engine.compute import Compute
 from engine.data import RunData
 from engine.fit import Fit, Record
 from engine.loop import answers_of, evaluate, train_epoch
-from engine.memory import enough_memory
+from engine.memory import enough_memory_for
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
 from engine.teachers import Teachers
@@ -146,7 +146,7 @@ def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compu
     with ExitStack() as closing:
         closing.enter_context(_stopping(running, compute.ranks))
         closing.enter_context(living_workers())
-        closing.enter_context(enough_memory(len(fits)))
+        closing.enter_context(enough_memory_for(len(fits)))
         for fit in fits:
             fit.start(teachers, data.train.view.description, compute)
         course = Course(data, teachers, compute, _progress(fits, data, compute))

@@ -25,6 +25,7 @@ from dataloader.loader import Batch, living_workers
 from engine.checkpoint import load_model
 from engine.compute import Compute, pick_device
 from engine.environment import commit
+from engine.memory import enough_memory
 from engine.progress import Progress
 from engine.run import RunDirectory
 from engine.source import Source
@@ -37,7 +38,6 @@ from evaluation.table import Row
 from metrics.attention_source import source_of
 
 FORMAT = 3  # of the files; a change makes all outputs anew
-PRECISION = "none"  # float32, whatever the run was trained in
 # A class map takes at most 8 x 8 half-precision values, so that a model's maps fit in 256 MiB:
 # all test images of CIFAR-100, some 2,000 evenly spaced ones of ImageNet.
 MAP_BYTES = 2**28
@@ -162,7 +162,8 @@ class OutputStore:
             "view": wanted.source.view(wanted.view).description,
             "view_seed": self.options.view_seed,
             "images": self.sources.fingerprint(wanted.source, wanted.split),
-            "precision": PRECISION,
+            "precision": "float32",
+            "device": pick_device(self.options.device).type,  # its last digits are its own
         }
         if kind is AttentionMaps:
             what["maps"] = len(self._mapped(wanted))
@@ -190,11 +191,12 @@ class OutputStore:
         model = self._model(wanted)
         look = look or (wanted.split, wanted.view) == ("test", "test")
         look = look and source_of(model) is not None
-        compute = Compute(pick_device(self.options.device), PRECISION, wanted.source.statistics)
+        compute = Compute.measuring(self.options.device, wanted.source.statistics)
         loader = self.sources.loader(wanted.run, wanted.source, wanted.split, wanted.view)
         name = f"{wanted.run.path} {wanted.split} {wanted.view}"
         progress = Progress(name, total=len(loader), done=0, logs=[])
-        with living_workers(), closing(progress):
+        remedy = "a smaller --batch-size"
+        with living_workers(), closing(progress), enough_memory(f"{name} asked", remedy):
             answers, maps = collect(
                 compute.place(model),
                 _counted(loader.epoch(0), progress),

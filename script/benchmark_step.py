@@ -30,7 +30,7 @@ from dataloader.loader import Batch, ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import StudentCell, parse_cell, student_cells
-from engine.compute import Compute, pick_device, set_gpu_arithmetic
+from engine.compute import Compute, pick_device, set_arithmetic
 from engine.loop import Task, train_epoch
 from engine.progress import Progress
 from engine.sums import EpochSums
@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print every row for the device at hand."""
     options = parse(argv)
     device = pick_device(options.device)
-    if device.type == "cuda":
-        set_gpu_arithmetic(deterministic=False)
+    set_arithmetic(device, tf32=True, deterministic=False)
     print(f"{device}, {torch.get_num_threads()} threads, {options.repeats} repeats")
     print_memory(str(device))  # first: a child's peak begins at what its parent holds
     print_wide_step(device, options.batch_size, options.repeats)

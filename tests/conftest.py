@@ -90,7 +90,7 @@ def random() -> np.random.Generator:
 
 TINY = (
     f"common: {{arch: resnet8, image_size: {IMAGE_SIZE}, batch_size: 128, epochs: 3, lr: 0.1,\n"
-    "         warmup_epochs: 1, milestones: [2], workers: 0, device: cpu}\n"
+    "         warmup_epochs: 1, milestones: [2], workers: 0, device: cpu, amp: none}\n"
     "student: {temperature: 3, ce_weight: 0.6}\n"
 )
 

@@ -391,24 +391,3 @@ def test_the_state_of_another_device_is_gone_on_with():
     state["optimizer"]["param_groups"][0]["fused"] = True
     learner.load_state_dict(state)
     assert learner.optimizer.param_groups[0]["fused"] is None
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("amp", ["none", "bf16"])
-def test_a_step_does_not_wait_for_the_gpu(amp):
-    gpu = torch.device("cuda")
-    compute = Compute(gpu, amp, CIFAR_STATISTICS)
-    teachers = Teachers(("T1w",), FrozenTeachers([compute.place(plain_net(1))]))
-    learner = Learner(
-        compute.place(plain_net(2)), lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0]
-    )
-    task = Task(learner, OBJECTIVE, teachers.names)
-    learner.start_epoch(0)
-    batches = [tuple(part.pin_memory() for part in batch) for batch in loader(ALONE).epoch(0)]
-    train_epoch([task], batches[:1], teachers, compute, silent())  # what is made once
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        train_epoch([task], batches, teachers, compute, silent())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

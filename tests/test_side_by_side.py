@@ -12,7 +12,7 @@ import train_student
 import train_teacher
 from dataloader.errors import DivergedError, UserError, run_program
 from engine.checkpoint import load
-from engine.memory import enough_memory
+from engine.memory import enough_memory_for
 from engine.run import RunDirectory
 from models.frozen_teachers import FrozenTeachers
 
@@ -166,13 +166,41 @@ def test_a_student_that_diverges_stops_alone_and_is_named(bench, taught, capsys)
 )
 def test_out_of_memory_names_what_helps(count, remedy):
     message = f"{count} trained side by side: use {remedy}"
-    with pytest.raises(UserError, match=message), enough_memory(count):
+    with pytest.raises(UserError, match=message), enough_memory_for(count):
         torch.empty(1 << 60)
 
 
-def test_other_errors_keep_their_words():
-    with pytest.raises(RuntimeError, match="shape"), enough_memory(2):
-        torch.zeros(2).view(3)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory",
+        "std::bad_alloc",
+    ],
+)
+@pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError])
+def test_memory_runs_out_in_many_words(kind, words):
+    with pytest.raises(UserError, match="use --together 1"), enough_memory_for(2):
+        raise kind(words) if kind is RuntimeError else accelerator_error(words)
+
+
+def accelerator_error(words):
+    error = torch.AcceleratorError.__new__(torch.AcceleratorError)
+    error.args = (words,)
+    return error
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA error: an illegal memory access was encountered", "shape '[3]' is invalid"]
+)
+def test_other_errors_keep_their_words(words):
+    with pytest.raises(RuntimeError, match=words.split()[0]), enough_memory_for(2):
+        raise RuntimeError(words)
 
 
 def test_killed_at_one_file_operation_after_the_other(bench, taught, monkeypatch):

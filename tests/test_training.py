@@ -15,10 +15,7 @@ import train_teacher
 from dataloader.datasets import load_split
 from dataloader.errors import DivergedError, UserError, run_program
 from dataloader.files import sha256
-from dataloader.views import CIFAR_STATISTICS
 from engine.checkpoint import Header, load, load_model, save
-from engine.compute import Compute
-from engine.config import TeacherConfig
 from engine.run import RunDirectory
 from models.registry import build_model
 
@@ -178,15 +175,6 @@ def test_mixed_precision_on_the_cpu(bench):
     assert records(run)[0]["train"]["loss"] < 3
 
 
-@pytest.mark.parametrize(("capability", "amp", "told"), [
-    ("AVX2", "bf16", True), ("AVX2", "none", False), ("AVX512", "bf16", False)
-])  # fmt: skip
-def test_a_processor_without_bf16_is_told(monkeypatch, capsys, capability, amp, told):
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
-    Compute.of(TeacherConfig(device="cpu", amp=amp), CIFAR_STATISTICS)
-    assert ("add --amp none" in capsys.readouterr().err) == told
-
-
 def test_tensorboard_gets_the_epochs_where_it_is_installed(bench):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -288,16 +276,6 @@ class TestErrors:
     def test_bad_values(self, bench, capsys, flags, message):
         assert message in self.fails(train_student.main, bench.flags("Sw", *flags), capsys)
         assert not bench.run("Sw", 1).path.exists()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("amp", ["none", "bf16"])
-def test_a_student_on_the_gpu(with_teachers, amp):
-    run = with_teachers.student("T1w_T2s_Ss", "--device", "cuda", "--amp", amp, "--workers", 2)
-    last = records(run)[-1]
-    assert last["train"]["loss"] < records(run)[0]["train"]["loss"]
-    assert weights(run)["fc.weight"].device.type == "cpu"
 
 
 def test_a_run_says_how_long_it_waited_for_images(bench, capsys):
