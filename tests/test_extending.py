@@ -62,3 +62,17 @@ def test_a_third_view_works_everywhere(house):
     assert [row["view"] for row in rows] == ["weak", "strong", "medium"]
     assert all((results / f"{name}.png").is_file() for name in ("ece", "iou_T_S", "affinity"))
     assert "T1m_Sm" in house("evaluation/report.py")
+
+
+def test_a_notebook_elsewhere_uses_the_checkout(tmp_path):
+    code = example("From a notebook, or another project").replace(
+        "/path/to/the/checkout", f"{ROOT}"
+    )
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=inherited, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    agreement, ece = map(float, done.stdout.split())
+    assert 0 < agreement < 1
+    assert 0 < ece < 1
