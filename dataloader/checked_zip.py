@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.errors import DamagedError
+from dataloader.files import regular
 
 MAGIC = b"PK\x03\x04"
 
@@ -19,7 +20,7 @@ def check_zip(path: Path) -> None:
     what was written, or its members would take more room than the file: neither torch.save nor
     np.savez compresses, and what is not compressed cannot unfold into gigabytes."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(regular(path)) as file:
             _refuse_compressed(path, file)
             damaged = file.testzip()
     except FileNotFoundError:
@@ -41,7 +42,7 @@ def read_npz(
     sizes are compared before anything is allocated, and nothing is unpickled.
     """
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(regular(path)) as file:
             _refuse_compressed(path, file)
             names = set(file.namelist())
             wanted = [name for name in arrays if name not in optional or f"{name}.npy" in names]

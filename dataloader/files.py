@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import json
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dataloader.errors import DamagedError, UserError
 
@@ -90,19 +92,45 @@ def append_line(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {error}") from error
 
 
+def regular(path: Path) -> Path:
+    """`path`, which every reader asks for before it opens it. UserError when something other than a
+    file, or a link to one, is there: a pipe is waited for, a device never ends. OSError when
+    nothing is."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe, socket or device"
+        raise UserError(f"{path} is a {kind}: give a file")
+    return path
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding of a text that begins so: editors of Windows put a mark first, also to UTF-8."""
+    is_utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_utf16 else "utf-8-sig"
+
+
 def read_text(path: Path, *, most_bytes: int = MOST_TEXT_BYTES) -> str:
-    """The UTF-8 text of a file. DamagedError when it is none or longer than `most_bytes`, of which
-    no more is read; OSError when it cannot be read."""
-    with path.open("rb") as file:
+    """The UTF-8 text of a file, without its byte order mark. DamagedError when it is none or longer
+    than `most_bytes`, of which no more is read; else as `regular`."""
+    with regular(path).open("rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise DamagedError(f"{path} has over {most_bytes} bytes, more than such a file can need")
     try:
-        return content.decode()
+        return content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         raise DamagedError(
             f"{path} is no UTF-8 text ({error.reason}, byte {error.start})"
         ) from None
+
+
+def open_text(path: Path) -> TextIO:
+    """A text of any length, to be read by its lines, as `read_text` has it; bytes that are no UTF-8
+    become what os.fsencode makes these bytes of, for a list may name files by them."""
+    with regular(path).open("rb") as file:
+        encoding = encoding_of(file.read(3))
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    return path.open(encoding=encoding, errors=errors)
 
 
 def read_json(path: Path) -> Any:
@@ -119,6 +147,6 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of the file's bytes."""
-    with path.open("rb") as file:
+    """Hexadecimal SHA-256 of the file's bytes; UserError, OSError as `regular`."""
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

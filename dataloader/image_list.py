@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.errors import UserError, shown
+from dataloader.files import open_text
 from dataloader.image_file import read_rgb
 from dataloader.image_set import ImageSet
+from dataloader.spelling import Speller
 
 LONGEST_LINE = 8192  # a path has at most 4,096
 LONGEST_LABEL = 9  # digits
@@ -24,7 +26,7 @@ def list_entries(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]
     """(line number, path, label) of each line, read as asked for; UserError as `read_list`."""
     is_empty = True
     try:
-        with path.open(encoding="utf-8") as lines:
+        with open_text(path) as lines:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), ""), start=1):
                 if len(line) == LONGEST_LINE:
                     raise UserError(f"{path}, line {number} is too long to be `path label`")
@@ -34,7 +36,7 @@ def list_entries(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]
     except OSError as error:
         raise UserError(f"cannot read the image list {path}: {error}") from None
     except UnicodeDecodeError as error:
-        reason = f"no UTF-8 text ({error.reason})"
+        reason = f"no text ({error.reason})"
         raise UserError(f"cannot read the image list {path}: {reason}") from None
     if is_empty:
         raise UserError(f"the image list {path} is empty: give `path label` a line")
@@ -43,7 +45,8 @@ def list_entries(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]
 def load_listed(list_path: Path, data_path: Path, class_names: tuple[str, ...]) -> ImageSet:
     """The listed images, paths relative to `data_path`, all of one size."""
     entries = read_list(list_path, len(class_names))
-    images = [np.asarray(read_rgb(data_path / name)) for name, _ in entries]
+    spelled = Speller(data_path).spelled
+    images = [np.asarray(read_rgb(data_path / spelled(name))) for name, _ in entries]
     odd = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
     if odd is not None:
         raise UserError(f"{entries[odd][0]} in {list_path} differs in size from the first image")
@@ -53,7 +56,8 @@ def load_listed(list_path: Path, data_path: Path, class_names: tuple[str, ...]) 
 
 def _entry(line: str, where: str, num_classes: int) -> tuple[str, int]:
     name, _, label = line.strip().rpartition(" ")
-    if not name or not label.isdecimal() or "\0" in name:
+    is_number = label.isascii() and label.isdigit()
+    if not name or not is_number or "\0" in name:
         raise UserError(f"{where}: {shown(line.strip())} is not `path label`")
     if len(label) > LONGEST_LABEL or int(label) >= num_classes:
         raise UserError(f"{where}: label {label:.20} is out of range 0 to {num_classes - 1}")

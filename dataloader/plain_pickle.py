@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.errors import UserError, one_line, shown
+from dataloader.files import regular
 
 MAX_BYTES = 256 * 2**20  # CIFAR-100's largest file, train, has 148 MiB
 MAX_INSTRUCTIONS = 1_000_000  # it has 300,000
@@ -185,7 +186,7 @@ def read_pickle(path: Path) -> dict[str | bytes, Any]:
         if path.stat().st_size > MAX_BYTES:
             raise _RefusedError("too large")
         with (
-            path.open("rb") as file,
+            regular(path).open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as bytes_,
         ):
             content = _followed(bytes_)

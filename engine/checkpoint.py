@@ -15,7 +15,7 @@ from torch import nn
 
 from dataloader.checked_zip import MAGIC, check_zip
 from dataloader.errors import DamagedError, UserError
-from dataloader.files import write_bytes
+from dataloader.files import regular, write_bytes
 from models.pretrained import load_weights, start_from
 from models.registry import build_model
 
@@ -94,7 +94,7 @@ def _read(path: Path) -> object:
     the zip file is checked first, and torch's words are kept to ourselves.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             is_zip = file.read(len(MAGIC)) == MAGIC
         if is_zip:
             check_zip(path)
@@ -105,7 +105,7 @@ def _read(path: Path) -> object:
         raise UserError(f"no weights at {path}") from None
     except DamagedError as error:
         raise UserError(f"{error}: put it back from a copy, or train it anew") from None
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception:  # a damaged file can raise nearly anything
         raise UserError(

@@ -7,7 +7,6 @@ instant.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.errors import DamagedError, UserError
-from dataloader.files import write_text
+from dataloader.files import read_json, write_text
 from engine.cells import Cell, TeacherCell, parse_cell
 from engine.config import Config, StudentConfig, TeacherConfig, changed_settings, to_yaml
 from engine.records import read_environment, read_epochs, read_metrics, write_epochs
@@ -85,7 +84,7 @@ class RunDirectory:
     def is_finished(self) -> bool:
         """Whether the run reached its last epoch: metrics.json is there and whole."""
         try:
-            return "last" in json.loads(self.metrics.read_text())
+            return "last" in read_json(self.metrics)
         except (OSError, ValueError, TypeError, RecursionError):
             return False
 

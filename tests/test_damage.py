@@ -285,7 +285,7 @@ class TestImages:
 
     def test_a_pipe_is_not_waited_for(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.png")
-        with pytest.raises(UserError, match="it is no file"):
+        with pytest.raises(UserError, match="is a pipe, socket or device"):
             read_rgb(tmp_path / "pipe.png")
 
 

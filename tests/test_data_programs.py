@@ -1,9 +1,11 @@
 """The data programs' first and last moments: light to start, one line when stopped."""
 
-import os
+import gzip
 import signal
 import subprocess
 import sys
+import tarfile
+import time
 
 import pytest
 from test_archive import REPOSITORY
@@ -22,19 +24,28 @@ def test_nothing_slow_is_imported_before_an_interrupt_can_be_told(program):
     assert done.stdout == "False False\n"
 
 
-def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, ctrl_c):
-    """The archive is a pipe, so that the program waits for it until it is stopped.
+def slow_archive(path):
+    """An archive of few bytes whose unpacking takes seconds."""
+    zeros = gzip.compress(bytes(2**25), 1)
+    with path.open("wb") as file:
+        for name in ("train", "test", "meta"):
+            member = tarfile.TarInfo(f"cifar-100-python/{name}")
+            member.size = 8 * 2**25
+            file.write(gzip.compress(member.tobuf(), 1) + 8 * zeros)
 
-    The pipe's end wakes a program that got the signal just before it began to read.
-    """
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, ctrl_c):
+    """It comes while the archive is unpacked."""
     source, data = tmp_path / "cifar.tar.gz", tmp_path / "data"
-    os.mkfifo(source)
+    slow_archive(source)
     command = [sys.executable, "dataloader/dealWith_cifar_dataset.py", "--source", source]
     program = subprocess.Popen(
         [*command, "--data-path", data], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
     )
-    with source.open("wb"):  # once the program has opened it too
-        program.send_signal(signal.SIGINT)
+    while not (data.is_dir() and list(data.iterdir())):
+        assert program.poll() is None
+        time.sleep(0.01)
+    program.send_signal(signal.SIGINT)
     _, error = program.communicate(timeout=60)
     assert program.returncode == 130
     assert error == "interrupted: run the command again, it goes on\n"
