@@ -63,9 +63,9 @@ class FileImageSet:
     def image(self, index: int) -> Image.Image:
         """The image at `index` as an RGB Pillow image.
 
-        As torchvision's loader has it: Pillow's convert("RGB") of whatever the file holds (grey,
-        CMYK, a PNG named .JPEG), its EXIF orientation not applied. UserError when it is missing,
-        truncated or corrupt.
+        As torchvision's loader has it, whatever the file holds (grey, CMYK, a PNG named .JPEG), but
+        for levels of more than 8 bits (`read_rgb`); its EXIF orientation is not applied. UserError
+        when it is missing, truncated or corrupt.
         """
         return read_rgb(self.path(index))
 
@@ -100,4 +100,4 @@ def pack(entries: Iterable[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray, np
 
 def spans_of(ends: np.ndarray) -> np.ndarray:
     """(N, 2) starts and ends of neighbours that end at `ends` (N,)."""
-    return np.column_stack((np.concatenate(([0], ends[:-1])), ends)).astype(np.int64)
+    return np.column_stack((np.concatenate(([0], ends))[:-1], ends)).astype(np.int64)
