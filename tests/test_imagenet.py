@@ -1,4 +1,3 @@
-import os
 import pickle
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from dataloader import imagenet
+from dataloader.datasets import load_split
 from dataloader.errors import UserError, run_program
 from dataloader.file_set import FileImageSet
 from dataloader.files import staged
@@ -127,10 +127,9 @@ class TestFolders:
         root = tmp_path / "my data ü"
         for name in ("a b 7.jpeg", "été 猫.jpeg"):
             save(root / "train" / "großer hund" / name)
-        for _ in range(2):  # scanned, then cached
-            images = load_imagenet(root, "train")
-            assert [images.path(i).name for i in range(2)] == ["a b 7.jpeg", "été 猫.jpeg"]
-            assert images.image(1).size == (12, 8)
+        images = load_imagenet(root, "train")
+        assert [images.path(i).name for i in range(2)] == ["a b 7.jpeg", "été 猫.jpeg"]
+        assert images.image(1).size == (12, 8)
         lines = listed_text(images)
         (root / "list.txt").write_text(lines, encoding="utf-8")
         again = load_image_list(root, root / "list.txt", images.class_names)
@@ -203,6 +202,83 @@ class TestFlatVal:
 
     def test_nothing_labels_it(self, flat_root):
         with pytest.raises(UserError, match=r"nothing labels .*val.txt .*ILSVRC2012_devkit_t12"):
+            load_imagenet(flat_root, "test")
+
+    def test_marks_of_windows_are_no_part_of_a_text(self, flat_root):
+        lines = "".join(f"{name} {label}\r\n" for name, label in FLAT_LABEL_OF.items())
+        for encoding in ("utf-8-sig", "utf-16"):
+            (flat_root / "val.txt").write_bytes(lines.encode(encoding))
+            assert by_name(load_imagenet(flat_root, "test")) == FLAT_LABEL_OF
+        (flat_root / "val.txt").unlink()
+        truth = make_devkit(flat_root) / "ILSVRC2012_validation_ground_truth.txt"
+        truth.write_bytes(truth.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+        assert by_name(load_imagenet(flat_root, "test")) == FLAT_LABEL_OF
+
+    def test_a_name_with_two_labels(self, flat_root):
+        lines = [f"{name} {label}\n" for name, label in FLAT_LABEL_OF.items()]
+        (flat_root / "val.txt").write_text("".join([*lines, lines[0]]))
+        assert by_name(load_imagenet(flat_root, "test")) == FLAT_LABEL_OF
+        (flat_root / "val.txt").write_text("".join([*lines, f"{FLAT[0]} 1\n"]))
+        with pytest.raises(UserError, match=rf"'{FLAT[0]}' twice, with different labels"):
+            load_imagenet(flat_root, "test")
+
+
+class TestKagglesTable:
+    def table(self, **changes):
+        """Rows as Kaggle has them: a class before each box, the rows in no order."""
+        boxes = {
+            name.removesuffix(".JPEG"): f"{WNIDS[label]} 85 1 499 272 {WNIDS[label]} 1 1 9 9 "
+            for name, label in FLAT_LABEL_OF.items()
+        }
+        rows = [f"{image},{boxes}\n" for image, boxes in reversed({**boxes, **changes}.items())]
+        return "ImageId,PredictionString\n" + "".join(rows)
+
+    @pytest.mark.parametrize("place", [".", "val"])
+    def test_labels_the_flat_folder(self, flat_root, place):
+        table = flat_root / place / "LOC_val_solution.csv"
+        for content in (
+            self.table().encode(),
+            self.table().replace("\n", "\r\n").encode("utf-8-sig"),
+        ):
+            table.write_bytes(content)
+            assert by_name(load_imagenet(flat_root, "test")) == FLAT_LABEL_OF
+
+    def test_is_found_where_kaggles_archive_has_it(self, tmp_path):
+        root = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+        make_train(root)
+        make_flat_val(root)
+        with pytest.raises(UserError, match=f"looked for .*{tmp_path}/LOC_val_solution.csv"):
+            load_imagenet(root, "test")
+        (tmp_path / "LOC_val_solution.csv").write_text(self.table())
+        assert by_name(load_imagenet(root, "test")) == FLAT_LABEL_OF
+        (tmp_path / "link").symlink_to(root)
+        assert by_name(load_imagenet(tmp_path / "link", "test")) == FLAT_LABEL_OF
+        with pytest.raises(UserError, match=f"Kaggle's folders: let --data-path name {root}"):
+            load_imagenet(tmp_path, "test")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda text: "", "line 1: not Kaggle's table"),
+            (lambda text: text.partition("\n")[2], "line 1: not Kaggle's table"),
+            (lambda text: text.replace(" 85", ",85", 1), "line 2: not Kaggle's table"),
+            (
+                lambda text: text.replace(WNIDS[1], WNIDS[2], 1),
+                "line 2: .* does not name one class",
+            ),
+            (
+                lambda text: text.replace(WNIDS[1], "n09999999"),
+                "n09999999 is not a folder of train/",
+            ),
+            (lambda text: text.replace(FLAT[0][:-5], "other"), "differ: .* is in only one of them"),
+            (lambda text: text + f"{FLAT[0][:-5]},{WNIDS[1]} 1 1 9 9\n", "twice, with different"),
+            (lambda text: text.replace(f",{WNIDS[1]}", ",\0", 1), "line 2: "),
+            (lambda text: text + "x" * 200_000, "cannot use .*field larger than"),
+        ],
+    )
+    def test_others_are_refused(self, flat_root, change, message):
+        (flat_root / "LOC_val_solution.csv").write_text(change(self.table()))
+        with pytest.raises(UserError, match=message):
             load_imagenet(flat_root, "test")
 
 
@@ -288,86 +364,17 @@ class TestLongTailedLists:
         with pytest.raises(UserError, match=message):
             load_imagenet_lt(root, split)
 
+    def test_another_list_to_test_on(self, root):
+        """As the published code validates on the list of ImageNet-LT, all of training images."""
+        (root / "ImageNet_LT_val.txt").write_text(self.line)
+        for dataset in ("ImageNet", "ImageNet_LT"):
+            images = load_split(dataset, "test", root, test_list=root / "ImageNet_LT_val.txt")
+            assert paths_of(images) == [self.line.split()[0]]
+        whole = load_split("ImageNet", "train", root, test_list=root / "ImageNet_LT_val.txt")
+        assert len(whole) == 9
+
     def test_validation_is_optional(self, root):
         assert load_imagenet_lt(root, "validation") is None
-
-
-class TestCache:
-    @pytest.fixture
-    def scans(self, monkeypatch):
-        """Class folders listed so far."""
-        seen = []
-        listing = imagenet._image_names
-        monkeypatch.setattr(imagenet, "_image_names", lambda f: seen.append(f) or listing(f))
-        return seen
-
-    def is_cached(self, root, scans):
-        scans.clear()
-        load_imagenet(root, "train")
-        return not scans
-
-    def test_second_load_does_not_list_the_class_folders(self, root, scans):
-        first = load_imagenet(root, "train")
-        assert (root / ".image_index_train.npz").is_file()
-        assert self.is_cached(root, scans)
-        second = load_imagenet(root, "train")
-        assert paths_of(first) == paths_of(second)
-        assert first.labels.tolist() == second.labels.tolist()
-
-    def test_a_moved_tree_keeps_it(self, root, scans):
-        load_imagenet(root, "train")
-        moved = root.rename(root.with_name("moved"))
-        assert self.is_cached(moved, scans)
-        assert load_imagenet(moved, "train").image(0).size == (12, 8)
-
-    def test_a_new_file_is_seen(self, root):
-        load_imagenet(root, "train")
-        folder = root / "train" / WNIDS[1]
-        before = folder.stat().st_mtime_ns
-        save(folder / "new.png")
-        os.utime(folder, ns=(before, before + 1))  # file systems differ in resolution
-        assert "new.png" in by_name(load_imagenet(root, "train"))
-
-    def test_a_new_folder_is_seen(self, root):
-        load_imagenet(root, "train")
-        save(root / "train" / "n00000001" / "first.png")
-        train = load_imagenet(root, "train")
-        assert train.class_names == ("n00000001", *WNIDS)
-        assert by_name(train)["first.png"] == 0
-
-    @pytest.mark.parametrize("damage", ["empty", "garbage", "cut", "pickle", "short"])
-    def test_a_damaged_one_is_made_again(self, root, scans, damage):
-        expected = paths_of(load_imagenet(root, "train"))
-        cache = root / ".image_index_train.npz"
-        with np.load(cache) as file:
-            arrays = dict(file)
-        content = {
-            "empty": b"",
-            "garbage": b"\x93NUMPY nonsense" * 9,
-            "cut": cache.read_bytes()[:-200],
-            "pickle": pickle.dumps(arrays),
-        }
-        if damage == "short":
-            np.savez(cache, **{**arrays, "text": arrays["text"][:-3]})
-        else:
-            cache.write_bytes(content[damage])
-        assert paths_of(load_imagenet(root, "train")) == expected
-        assert self.is_cached(root, scans)
-
-    def test_a_root_that_cannot_be_written(self, root, scans, monkeypatch, capsys):
-        def refuse(*args, **kwargs):
-            raise PermissionError(13, "Permission denied")
-
-        with monkeypatch.context() as patch:  # chmod does not stop root
-            patch.setattr("dataloader.files.tempfile.TemporaryDirectory", refuse)
-            assert len(load_imagenet(root, "train")) == 9
-        message = capsys.readouterr().err
-        assert message.count("\n") == 1 and "not kept" in message
-        assert not (root / ".image_index_train.npz").exists()
-
-    def test_leaves_nothing_else_behind(self, root):
-        load_imagenet(root, "train")
-        assert sorted(p.name for p in root.iterdir()) == [".image_index_train.npz", "train", "val"]
 
 
 class TestImages:
