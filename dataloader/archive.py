@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from dataloader.errors import UserError, one_line
+from dataloader.files import regular
 from dataloader.plain_pickle import MAX_BYTES
 
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"
+ARCHIVES = (ARCHIVE, f"{FOLDER}.tar")  # the second is what some browsers make of the first
 ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 MEMBER_MD5 = {
     "train": "16019d7e3df5f24257cddd939b257f8d",
@@ -26,27 +30,28 @@ MEMBER_MD5 = {
 }
 MAX_ARCHIVE_BYTES = 2**30  # unpacked; the published one has 178 MiB
 MAX_MEMBERS = 100  # it has 5
+GZIP_MAGIC = b"\x1f\x8b"
 MAX_READ = 2**20  # at once: tarfile reads a name or a pax record whole, however long it says it is
 
 
 def md5_of(path: Path) -> str:
-    """MD5 of the file at `path`, in hexadecimal. Raises OSError if it cannot be read."""
+    """MD5 of the file at `path`, in hexadecimal. UserError, OSError as `regular`."""
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
 
 
 def extract_archive(archive: Path, folder: Path) -> None:
-    """Write the members train, test and meta of the .tar.gz file `archive` into a new `folder`.
+    """Write the members train, test and meta of `archive`, .tar.gz or .tar, into a new `folder`.
 
-    Raises UserError if the archive is corrupt, lacks one of them or holds an unsafe member;
-    OSError if the disk fails.
+    Raises UserError if the archive is no file, corrupt, lacks one of them or holds an unsafe
+    member; OSError if the disk fails.
     """
     folder.mkdir()
     try:
-        with _BoundedGzip(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        with _bounded(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for count, member in enumerate(tar, start=1):
                 _check_member(archive, member, count)
                 _write_member(tar, member, folder)
@@ -61,8 +66,15 @@ def extract_archive(archive: Path, folder: Path) -> None:
     require_members(folder, named=archive)
 
 
-class _BoundedGzip(gzip.GzipFile):
-    """A .gz file that unfolds to so many bytes at once, and in all, and no more."""
+def _bounded(archive: Path) -> BinaryIO:
+    """What is packed in `archive`, or `archive` itself where nothing packs it."""
+    with regular(archive).open("rb") as file:
+        is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    return _BoundedGzip(archive) if is_packed else _BoundedFile(archive)
+
+
+class _Bounded:
+    """A file that gives so many bytes at once, and in all, and no more."""
 
     def read(self, size: int | None = -1) -> bytes:
         """At most `size` bytes; UserError when that is too many, or too far into the file."""
@@ -73,10 +85,18 @@ class _BoundedGzip(gzip.GzipFile):
         return super().read(size)
 
 
+class _BoundedGzip(_Bounded, gzip.GzipFile):
+    """A .gz file, unfolded."""
+
+
+class _BoundedFile(_Bounded, io.FileIO):
+    """A file as it is."""
+
+
 def _corrupt(archive: Path, error: Exception) -> UserError:
     return UserError(
-        f"{archive}: not a .tar.gz file, or a truncated or corrupt one ({one_line(error):.200}); "
-        "get it again"
+        f"{archive}: not a .tar.gz or .tar file, or a truncated or corrupt one "
+        f"({one_line(error):.200}); get it again"
     )
 
 

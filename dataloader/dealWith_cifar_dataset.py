@@ -33,8 +33,8 @@ def _parser() -> OneLineParser:
     parser.add_argument(
         "--source",
         type=Path,
-        help=f"{ARCHIVE}, or the folder extracted from it (default: look for either in "
-        "the data path, in its folder CIFAR100 and in the current folder)",
+        help=f"{ARCHIVE}, the .tar in it or the folder extracted from it (default: look for them "
+        "in the data path, in its folder CIFAR100 and in the current folder)",
     )
     parser.add_argument(
         "--data-path", type=Path, default=Path("data"), help="data root (default: data)"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dataloader.archive import (
     ARCHIVE,
     ARCHIVE_MD5,
+    ARCHIVES,
     FOLDER,
     MEMBER_MD5,
     copy_members,
@@ -69,7 +70,7 @@ def _find_source(source: Path | None, data_path: Path) -> Path | None:
             raise UserError(f"--source {source} does not exist; give {ARCHIVE} or {FOLDER}")
         return source
     places = (data_path, data_path / IMAGE_FOLDER, Path())
-    candidates = (place / name for place in places for name in (ARCHIVE, FOLDER))
+    candidates = (place / name for place in places for name in (*ARCHIVES, FOLDER))
     return next((path for path in candidates if path.exists()), None)
 
 
@@ -100,7 +101,7 @@ def _install(source: Path, target: Path) -> None:
 
 def _report_checksums(source: Path, target: Path) -> None:
     published = {target / name: md5 for name, md5 in MEMBER_MD5.items()}
-    if source.is_file():
+    if source.suffix == ".gz":  # of the unpacked archive no sum is published, nor is one needed
         published = {source: ARCHIVE_MD5, **published}
     different = []
     for path, expected in published.items():

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -187,6 +189,40 @@ def test_archive_is_found_without_a_flag(tmp_path, monkeypatch, folder):
     write_tar(Path(folder) / f"{FOLDER}.tar.gz", members())
     assert run_program(main, []) == 0
     assert len(load_cifar100(Path("data"), "test")) == 4
+
+
+def write_plain_tar(path: Path, contents: dict[str, bytes]) -> Path:
+    packed = write_tar(path.with_name("packed"), contents)
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    return path
+
+
+def test_an_archive_that_a_browser_has_unpacked(tmp_path, data, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_plain_tar(tmp_path / f"{FOLDER}.tar", members())
+    assert run_program(main, []) == 0
+    assert len(load_cifar100(data, "test")) == 4
+    assert capsys.readouterr().out.count("MD5 ") == 3  # the packed archive's is not asked for
+
+
+def test_a_plain_archive_is_known_by_its_content(tmp_path, data, archive):
+    assert prepare(write_plain_tar(tmp_path / "misnamed.tar.gz", members()), data) == 0
+    shutil.rmtree(data)
+    assert prepare(archive.rename(tmp_path / "misnamed.tar"), data) == 0
+
+
+def test_damaged_plain_archives_are_refused(tmp_path, refused):
+    whole = write_plain_tar(tmp_path / "whole.tar", members()).read_bytes()
+    cut = tmp_path / "cut.tar"
+    for size in [0, 1, 100, 700, len(whole) // 2]:
+        cut.write_bytes(whole[:size])
+        refused(cut, str(cut))
+    name = special("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=2**31)
+    cut.write_bytes(name.tobuf(tarfile.GNU_FORMAT) + bytes(2**21))
+    refused(cut, "it holds a name or a record of")
+    cut.write_bytes(special(f"{FOLDER}/train", size=2**40).tobuf(tarfile.GNU_FORMAT))
+    refused(cut, "has 1099511627776 bytes")
 
 
 def test_images_equal_the_arrays_and_are_listed_in_order(archive, data):
