@@ -33,6 +33,7 @@ from dataloader.steps import (
 )
 
 CROP_ATTEMPTS = 10
+LONGEST = 8  # times the shorter side, of what is resized at once: memory for it is bounded
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, the last two exclusive
 
@@ -85,10 +86,22 @@ def _middle_box(ratio: tuple[float, float], width: int, height: int) -> Box:
 
 
 def resize(step: Resize, size: int, image: Image.Image) -> Image.Image:
-    """The shorter side to its length, the other in proportion, rounded down."""
+    """The shorter side to its length, the other in proportion, rounded down.
+
+    Of an image longer than LONGEST, whose ends the crop that follows would cut off, the middle.
+    """
+    image = _middle(image, LONGEST * min(image.size))
     shorter, short = min(image.size), round(size * step.side)
     width, height = (short * side // shorter for side in image.size)
     return image.resize((width, height), INTERPOLATIONS[step.interpolation])
+
+
+def _middle(image: Image.Image, longest: int) -> Image.Image:
+    """The image, without as much at both ends of a side as leaves `longest` pixels, or one more."""
+    left, top = (max(side - longest, 0) // 2 for side in image.size)
+    if not left and not top:
+        return image
+    return image.crop((left, top, image.width - left, image.height - top))
 
 
 def center_crop(step: CenterCrop, size: int, image: Image.Image) -> Image.Image:

@@ -282,3 +282,36 @@ def test_normalised_by_hand():
     assert normal[0, 0].item() == pytest.approx(-0.4914 / 0.2023, rel=1e-5)
     assert normal[1, 2].item() == pytest.approx((1 - 0.4465) / 0.2010, rel=1e-5)
     assert views_[1, 0].item() == 255  # the input is not written on
+
+
+class TestElongatedImages:
+    """Resized whole, one of 1 x 4,000 pixels took a gigabyte, a longer one ended the program."""
+
+    def noise(self, width, height):
+        random = np.random.default_rng(0)
+        return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+    def whole(self, image, size):
+        """The test view's plain rule, as torchvision has it."""
+        steps = [v2.Resize(size * 256 // 224), v2.CenterCrop(size)]
+        return v2.Compose([*steps, v2.PILToTensor()])(image)
+
+    @pytest.mark.parametrize("sides", [(24, 192), (192, 24), (9, 72), (31, 245), (7, 50), (1, 8)])
+    def test_up_to_eight_times_as_long_as_wide_nothing_changes(self, sides):
+        image = self.noise(*sides)
+        assert torch.equal(imagenet_view("test", 56)(image), self.whole(image, 56))
+
+    @pytest.mark.parametrize("sides", [(24, 193), (24, 900), (901, 24), (3, 500)])
+    def test_beyond_the_middle_is_seen_all_the_same(self, sides):
+        image = self.noise(*sides)
+        difference = imagenet_view("test", 56)(image).int() - self.whole(image, 56).int()
+        assert difference.abs().float().mean() < 4  # of noise: a shift by less than a pixel of it
+
+    @pytest.mark.parametrize("view", FAMILIES)
+    @pytest.mark.parametrize("name", VIEW_NAMES)
+    @pytest.mark.parametrize("sides", [(1, 1), (2, 3), (3, 1), (1, 60_000), (2**25, 1)])
+    def test_views_of_any_sides(self, view, name, sides):
+        pixels = drawn(view(name, 32), Image.new("RGB", sides, (9, 90, 200)), 0)
+        assert pixels.shape == (3, 32, 32)
+        if name in ("base", "test"):
+            assert (pixels == torch.tensor([9, 90, 200], dtype=torch.uint8).view(3, 1, 1)).all()
