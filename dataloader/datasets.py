@@ -29,7 +29,7 @@ from dataloader.views import (
     imagenet_view,
 )
 
-IMBALANCE_RATIOS = (10, 50, 100)
+TAILS = {"": None, "_imb10": 10, "_imb50": 50, "_imb100": 100}  # of a name: what a tail divides by
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,24 @@ def parse_dataset(name: str, views: str | None = None) -> DatasetName:
     With `views` (of VIEW_FAMILIES) any name that is safe as a folder's is that of images of the
     user's own, but for the names of the built-in sets.
     """
-    match = re.fullmatch(r"(.+?)(?:_imb(\d+))?", name)
-    base, imbalance = (match[1], match[2] and int(match[2])) if match else (name, None)
-    if imbalance not in (None, *IMBALANCE_RATIOS) or (views is None and base not in _families()):
+    base, tail = _taken_apart(name)
+    if tail not in TAILS or (views is None and base not in _families()):
         known = ", ".join(_families())
-        tails = ", ".join(f"_imb{ratio}" for ratio in IMBALANCE_RATIOS)
+        tails = ", ".join(filter(None, TAILS))
         raise UserError(
             f"unknown data set {name!r}: use {known}, a name for images of your own with --views "
             f"{' or '.join(VIEW_FAMILIES)}, or one of them with {tails}"
         )
     if views is not None:
         _check_own_name(base)
-    return DatasetName(base, imbalance, views)
+    return DatasetName(base, TAILS[tail], views)
+
+
+def _taken_apart(name: str) -> tuple[str, str]:
+    """The name before its tail, and the tail. `_imb` is meant as one with anything but a letter
+    after it: `_imb010`, `_IMB10` or other scripts' digits do not make a set aside."""
+    match = re.fullmatch(r"(.+?)(_imb(?![a-z]).*|)", name, re.IGNORECASE)
+    return (match[1], match[2]) if match else (name, "")
 
 
 def _check_own_name(name: str) -> None:
@@ -109,27 +115,33 @@ def load_split(
     *,
     views: str | None = None,
     train_list: Path | None = None,
+    test_list: Path | None = None,
     list_path: Path | None = None,
     most: int = 0,
 ) -> Images | None:
     """The "train", "validation" or "test" split of data set `name`, below the folder `data_path`.
 
     A long-tailed set is the balanced one's training split cut down; its test split stays
-    balanced. `views` is as in `parse_dataset`; `train_list` replaces the training split by the
-    images of a list file; `list_path` is the folder of ImageNet-LT's lists; `most` leaves so many
-    evenly spaced images of what is stored, before a tail is cut (0: all). None for a validation
-    split that the set does not have.
+    balanced. `views` is as in `parse_dataset`; `train_list` and `test_list` replace the training
+    and the test split by the images of a list file; `list_path` is the folder of ImageNet-LT's
+    lists; `most` leaves so many evenly spaced images of what is stored, before a tail is cut (0:
+    all). None for a validation split that the set does not have. UserError where there is but one
+    class.
     """
     dataset = parse_dataset(name, views)
     family = dataset.family
-    is_listed = split == "train" and train_list is not None
-    if is_listed:
-        images = family.load_list(train_list, data_path, family.class_names(data_path))
-    else:
+    chosen = {"train": train_list, "test": test_list}.get(split)
+    if chosen is None:
         images = family.load(data_path, split, list_path)
-    if images is not None and most:
+    else:
+        images = family.load_list(chosen, data_path, family.class_names(data_path))
+    if images is None:
+        return None
+    if images.num_classes < 2:
+        raise UserError(f"{data_path / 'train'} has one class folder: two are needed at least")
+    if most:
         images = images.subset(evenly_spaced(len(images), most))
-    if split == "train" and not is_listed and dataset.imbalance is not None:
+    if split == "train" and chosen is None and dataset.imbalance is not None:
         return _long_tailed(images, dataset.imbalance)
     return images
 
@@ -152,14 +164,7 @@ def _families() -> dict[str, Family]:
 
 def _own_family(views: str) -> Family:
     view = VIEW_FAMILIES[views]
-    return Family(_load_own, imagenet_class_names, _load_imagenet_list, view, statistics=None)
-
-
-def _load_own(data_path: Path, split: str, list_path: Path | None) -> Images | None:
-    images = _load_imagenet(data_path, split, list_path)
-    if images is not None and images.num_classes < 2:
-        raise UserError(f"{data_path / 'train'} has one class folder: two are needed at least")
-    return images
+    return Family(_load_imagenet, imagenet_class_names, _load_imagenet_list, view, statistics=None)
 
 
 def _load_cifar100(data_path: Path, split: str, list_path: Path | None) -> Images | None:

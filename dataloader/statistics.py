@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataloader.errors import UserError
-from dataloader.files import write_json
+from dataloader.files import read_json, write_json
 from dataloader.image_set import Images, evenly_spaced
 from dataloader.views import Statistics
 
@@ -66,9 +65,15 @@ def _of_levels(shares: np.ndarray) -> Statistics:
 
 def _read_cache(cache: Path, fingerprint: str) -> Statistics | None:
     try:
-        kept = json.loads(cache.read_text())
+        kept = read_json(cache)
         mean, std = (tuple(map(float, kept[name])) for name in ("mean", "std"))
-        is_current = kept["images"] == fingerprint and len(mean) == len(std) == 3
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: made again
+        is_current = kept["images"] == fingerprint
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):  # none, or damaged
         return None
-    return Statistics(mean, std) if is_current else None
+    return Statistics(mean, std) if is_current and _are_possible(mean, std) else None
+
+
+def _are_possible(mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
+    """Whether levels between 0 and 1, three channels of them, can have these. A NaN cannot."""
+    are_three = len(mean) == len(std) == 3
+    return are_three and all(0 <= m <= 1 for m in mean) and all(0 < s <= 0.5 for s in std)

@@ -66,6 +66,7 @@ class TrainConfig(Settings):
 
     data_path: str = option("data", "folder with the data sets", operational=True)
     train_list: str | None = option(None, "list file (`path label` a line) of training images")
+    test_list: str | None = option(None, "list file of images to test on instead of the data's")
     list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the data's")
     views: str | None = option(
         None,

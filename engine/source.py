@@ -20,6 +20,7 @@ class Source:
     dataset: str
     data_path: str
     train_list: str | None
+    test_list: str | None
     list_path: str | None
     views: str | None
     mean: tuple[float, ...]
@@ -39,8 +40,8 @@ class Source:
     def which(self) -> tuple[Any, ...]:
         """What decides on the images, whatever is then seen of them."""
         return (
-            self.dataset, self.data_path, self.train_list, self.list_path, self.views,
-            self.max_train_images, self.max_test_images, self.holdout_fraction,
+            self.dataset, self.data_path, self.train_list, self.test_list, self.list_path,
+            self.views, self.max_train_images, self.max_test_images, self.holdout_fraction,
         )  # fmt: skip
 
     @property
@@ -79,6 +80,7 @@ class Source:
             Path(self.data_path),
             views=self.views,
             train_list=Path(self.train_list) if self.train_list else None,
+            test_list=Path(self.test_list) if self.test_list else None,
             list_path=Path(self.list_path) if self.list_path else None,
             most=self.max_train_images if split == "train" else self.max_test_images,
         )

@@ -35,6 +35,7 @@ class MeasureOptions(Settings):
         None, "folder with the data sets (or DATA), if not the run's", operational=True
     )
     train_list: str | None = option(None, "list file of training images, if not the run's")
+    test_list: str | None = option(None, "list file of test images, if not the run's")
     list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the run's")
     holdout_fraction: float | None = option(
         None, "share held out of the training set, if not the run's", at_least=0, below=1

@@ -83,6 +83,6 @@ class Sources:
 
 
 _OVERRIDES = {
-    "data_path", "train_list", "list_path", "holdout_fraction", "image_size", "on_bad_image",
-    "workers",
+    "data_path", "train_list", "test_list", "list_path", "holdout_fraction", "image_size",
+    "on_bad_image", "workers",
 }  # fmt: skip

@@ -76,15 +76,6 @@ class TestImages:
             ]
         assert own(tmp_path, "validation") is None
 
-    def test_the_list_of_files_is_made_anew_for_other_endings(self, tmp_path, monkeypatch):
-        tree(tmp_path)
-        monkeypatch.setattr("dataloader.imagenet.EXTENSIONS", (".png",))
-        folder = tmp_path / "train" / "class0"
-        Image.new("RGB", (4, 4)).save(folder / "late.webp")
-        assert len(own(tmp_path, "train")) == 12
-        monkeypatch.undo()
-        assert len(own(tmp_path, "train")) == 13
-
 
 class TestNames:
     @pytest.mark.parametrize("name", ["birds", "folder", "my.set-2_b", "4birds"])
@@ -108,6 +99,21 @@ class TestNames:
     def test_other_tails_are_not_there(self):
         with pytest.raises(UserError, match="one of them with _imb10, _imb50, _imb100"):
             parse_dataset("birds_imb7", views="cifar")
+
+    @pytest.mark.parametrize(
+        "tail",
+        ["010", "", "١٠", "１０", "²", "10.0", "-10", "10_imb50", " 10", "1e1", "+10", "10 "],
+    )
+    @pytest.mark.parametrize("name", ["birds", "CIFAR100"])
+    def test_what_looks_like_a_tail_is_one_or_refused(self, name, tail):
+        views = "cifar" if name == "birds" else None
+        for spelled in (f"{name}_imb{tail}", f"{name}_IMB{tail or 10}"):
+            with pytest.raises(UserError, match="one of them with _imb10, _imb50, _imb100"):
+                parse_dataset(spelled, views)
+
+    def test_a_word_is_no_tail(self):
+        assert parse_dataset("my_imbalanced", views="cifar").imbalance is None
+        assert parse_dataset("my_imbalanced_imb10", views="cifar").base == "my_imbalanced"
 
 
 class TestTail:
@@ -186,6 +192,27 @@ class TestStatistics:
         first = measured_statistics(own(tmp_path, "train"), cache)
         cache.write_text(damage)
         assert measured_statistics(own(tmp_path, "train"), cache) == first
+
+    @pytest.mark.parametrize(
+        ("mean", "std"),
+        [
+            ([0.5, 0.5, float("nan")], [0.2] * 3),
+            ([0.5, 0.5, 1.5], [0.2] * 3),
+            ([0.5] * 3, [0.2, 0.2, 0.0]),
+            ([0.5] * 3, [0.2, 0.2, -0.1]),
+            ([0.5] * 3, [0.2, 0.2, 0.9]),
+            ([0.5] * 3, [0.2, 0.2, float("inf")]),
+            ([0.5] * 3, [0.2, 0.2, 10**400]),
+            ([0.5] * 4, [0.2] * 4),
+        ],
+    )
+    def test_an_impossible_record_is_made_again(self, tmp_path, mean, std):
+        cache = tree(tmp_path) / "kept.json"
+        first = measured_statistics(own(tmp_path, "train"), cache)
+        kept = json.loads(cache.read_text())
+        cache.write_text(json.dumps({**kept, "mean": mean, "std": std}))
+        assert measured_statistics(own(tmp_path, "train"), cache) == first
+        assert json.loads(cache.read_text()) == kept
 
     def test_images_that_cannot_be_read_are_left_out(self, tmp_path):
         tree(tmp_path)

@@ -62,6 +62,24 @@ def test_a_runs_own_training_list_is_what_it_is_measured_on(bench, tmp_path):
     assert len(store_of(train_list=str(shorter)).answers(run, split="train").labels) == 12
 
 
+def test_a_test_list_is_what_a_run_selects_and_is_measured_on(bench, tmp_path):
+    flags = ["--epochs", 1, "--data-path", tmp_path]
+    run = bench.teacher("T1w", *flags, "--test-list", listed(tmp_path, 30))
+    best = json.loads(run.metrics.read_text())["best"]["test"]
+    answers = store_of().answers(run)
+    assert len(answers.labels) == 30
+    assert best["top1"] == pytest.approx(
+        (answers.logits.argmax(1) == answers.labels).float().mean()
+    )
+    assert len(store_of().answers(run, split="train").labels) > 30
+    shorter = listed(tmp_path, 12)
+    assert len(store_of(test_list=str(shorter)).answers(run).labels) == 12
+    assert len(store_of(test_list=str(shorter), max_images=5).answers(run).labels) == 5
+    calculate_ece.main([*where(bench.folder), "--cells", "T1w", "--test-list", str(shorter)])
+    share = rows(bench.folder, "ece")[0]["top1"] * 12
+    assert share == pytest.approx(round(share))
+
+
 def test_what_a_run_held_out_is_not_its_training_set(bench, tmp_path):
     run = bench.teacher("T1w", "--epochs", 1, "--holdout-fraction", 0.2)
     labels = load_split(DATASET, "train", tmp_path).labels
