@@ -87,13 +87,20 @@ def _listing(folder: Path) -> _Listing:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
     except OSError as error:
         raise UserError(
             f"cannot read the folder {folder}: {error.strerror}; "
             "let --data-path name the folder that holds train/ and val/"
         ) from None
     return sorted(folders), sorted(files)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_image(name: str) -> bool:
@@ -116,8 +123,8 @@ def _tell(folder: Path, left_out: Counter[str]) -> None:
     counts = [f"{count} {ending}" for ending, count in left_out.most_common(ENDINGS_TOLD)]
     others = left_out.total() - sum(count for _, count in left_out.most_common(ENDINGS_TOLD))
     if others:
-        counts.append(f"{others} others")
-    _say_once(f"left out of {folder}, {left_out.total()} files: {', '.join(counts)}")
+        counts.append(f"{others} of other endings")
+    _say_once(f"files left out of {folder}: {left_out.total()} ({', '.join(counts)})")
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.bounds import Bounds
-from dataloader.errors import UserError
+from dataloader.errors import UserError, shown
 from dataloader.file_set import FileImageSet
 from dataloader.files import staged
 from dataloader.imagenet import LT_LISTS, load_imagenet
@@ -99,6 +99,14 @@ def _chosen(
 
 
 def _write(path: Path, images: FileImageSet) -> None:
-    lines = [f"{images.relative_path(i)} {label}\n" for i, label in enumerate(images.labels)]
+    lines = [f"{_on_a_line(images.relative_path(i))} {c}\n" for i, c in enumerate(images.labels)]
     with staged(path) as partial:
         partial.write_bytes(os.fsencode("".join(lines)))
+
+
+def _on_a_line(name: str) -> str:
+    if "\n" in name or "\r" in name:
+        raise UserError(
+            f"{shown(name)} has a line break in its name, no list can hold it: rename it"
+        )
+    return name

@@ -66,6 +66,13 @@ def test_a_link_to_a_folder_around_it_is_refused(tmp_path, links):
         paths(tmp_path)
 
 
+def test_a_link_to_itself_is_no_folder(tmp_path, capsys):
+    save(tmp_path, "auk/1.png", "wren/1.png")
+    (tmp_path / "train" / "auk" / "loop").symlink_to("loop")
+    assert paths(tmp_path) == ["train/auk/1.png", "train/wren/1.png"]
+    assert "train: 1 (1 without ending)" in capsys.readouterr().err
+
+
 def test_what_is_left_out_is_said_once(tmp_path, capsys):
     save(
         tmp_path, "auk/1.png", "auk/2.heic", "auk/in/3.HEIC", "auk/notes", "wren/1.png", "wren/a.\n"
@@ -74,9 +81,9 @@ def test_what_is_left_out_is_said_once(tmp_path, capsys):
     for _ in range(2):
         assert paths(tmp_path) == ["train/auk/1.png", "train/wren/1.png"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"left out of {tmp_path / 'train'}, 7 files: 2 .heic, ")
+    assert line.startswith(f"files left out of {tmp_path / 'train'}: 7 (2 .heic, ")
     assert "1 .png outside the class folders" in line
-    assert line.endswith(", 1 others")  # the sixth kind
+    assert line.endswith(", 1 of other endings)")  # the sixth kind
 
 
 def test_nothing_is_said_of_images_alone(tmp_path, capsys):

@@ -557,6 +557,14 @@ class TestTool:
         assert self.run(root, *flags) == 2
         assert capsys.readouterr().err.startswith(f"error: {message}")
 
+    @pytest.mark.parametrize("mark", ["\n", "\r"])
+    def test_a_name_that_no_list_can_hold(self, root, capsys, mark):
+        save(root / "val" / WNIDS[0] / f"a{mark}b.png")
+        assert self.run(root) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "has a line break in its name" in line
+        assert not list(root.glob("ImageNet_LT/*_test.txt"))
+
     def test_is_a_command(self, root):
         script = Path(imagenet.__file__).with_name("make_long_tail_list.py")
         command = [sys.executable, script, "--data-path", root / "none"]

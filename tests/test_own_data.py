@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,36 @@ def test_wrong_trees_and_names_are_told_in_one_line(tmp_path, capsys):
     for split in ("train", "val"):
         (tmp_path / "one_class" / split / "class1").rename(tmp_path / f"one_{split}")
     assert "one class folder: two are needed" in told(*views, root="one_class")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("dataset", ["birds", "birds_imb10", "ImageNet", "ImageNet_LT"])
+def test_no_image_to_train_on_is_told_in_one_line(tmp_path, capsys, tiny_recipe, dataset):
+    data = tree(tmp_path / "data")
+    flags = ["--dataset", dataset, "--cell", "T1w", "--data-path", str(data)]
+    flags += ["--output-dir", str(tmp_path / "runs"), "--recipe", str(tiny_recipe)]
+    if "birds" in dataset:
+        flags += ["--views", "cifar", "--mean", *[".5"] * 3, "--std", *[".5"] * 3]
+
+    def told(*more):
+        assert run_program(train_teacher.main, [*flags, *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    listing = data / "ImageNet_LT_train.txt"
+    for content in ("", "\ufeff", "\r\n \n"):
+        listing.write_text(content, encoding="utf-8")
+        assert f"the image list {listing} is empty" in told("--train-list", str(listing))
+        assert f"the image list {listing} is empty" in told("--test-list", str(listing))
+    listing.write_text("train/class0/none.png 0\n")
+    assert "there is no image" in told("--train-list", str(listing))
+    if dataset != "ImageNet_LT":
+        for path in data.glob("train/*/*.png"):
+            path.unlink()
+        assert "class0 holds no images" in told()
+    for path in (data / "train").iterdir():
+        shutil.rmtree(path)
+    assert "holds no class folders" in told()
     assert not (tmp_path / "runs").exists()
 
 
