@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from dataloader.printing import forgiving_streams
+
 GO_ON = "the same command goes on from the last finished epoch"
 
 
@@ -54,8 +56,28 @@ def run_program(
     """Run `program(argv)` and return its exit code, the user's errors being one line on stderr.
 
     The operating system's errors (full disk, no permission) count as the user's; anything else is
-    a bug and keeps its traceback. SIGTERM ends it as Ctrl-C does.
+    a bug and keeps its traceback. SIGTERM ends it as Ctrl-C does. What it prints to a reader who is
+    gone is lost and it goes on; so it does where the output's disk is full, which is then told.
     """
+    with forgiving_streams() as output:
+        code = _exit_code(program, argv, if_interrupted)
+        output.flush()
+        lost = output.failure
+        if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
+            print(
+                f"error: cannot write to the standard output: {lost.strerror}: the work is "
+                "done, send its output elsewhere",
+                file=sys.stderr,
+            )
+            return UserError.exit_code
+    return code
+
+
+def _exit_code(
+    program: Callable[[Sequence[str] | None], None],
+    argv: Sequence[str] | None,
+    if_interrupted: str,
+) -> int:
     try:
         with _terminable():
             program(argv)

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from dataloader.errors import DamagedError, UserError
 
 MOST_TEXT_BYTES = 64 * 2**20  # the records of 100,000 epochs take less
+NO_TEXT = "backslashreplace"  # a file's name may hold bytes that are none: they are spelled out
 
 
 @contextmanager
@@ -74,8 +75,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Replace the text file `path` at once."""
-    write_bytes(path, content.encode())
+    """Replace the UTF-8 text file `path` at once."""
+    write_bytes(path, content.encode(errors=NO_TEXT))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -84,9 +85,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add a line to a text file; UserError, with the path, on a full disk."""
+    """Add a line to a UTF-8 text file; UserError, with the path, on a full disk."""
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors=NO_TEXT) as file:
             file.write(text + "\n")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error}") from error
