@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from dataloader.views import VIEW_LETTERS
 from engine.cells import views_of
+from evaluation.drawing import Axes, Figure, own_style
 from evaluation.table import Row
 from metrics.calibration import ReliabilityBins
 
@@ -29,6 +28,7 @@ PANEL = 2.2  # inches
 DIMMEST = 0.15  # of an image's brightness, where a map is at its least
 
 
+@own_style()
 def reliability_figure(diagrams: Mapping[str, ReliabilityBins]) -> Figure:
     """A reliability diagram a model: accuracy of each bin, and below it the share of samples."""
     columns = min(6, len(diagrams))
@@ -48,18 +48,24 @@ def reliability_figure(diagrams: Mapping[str, ReliabilityBins]) -> Figure:
     return figure
 
 
+@own_style()
 def overlap_figure(rows: Sequence[Row]) -> Figure:
-    """IoU of each row with its interval, and where chance alone would put it."""
+    """IoU of each row with its interval, and where chance alone would put it, if that is known."""
     figure = Figure(figsize=(max(5.0, 0.5 * len(rows) + 2), 4.2), layout="constrained")
     axes = figure.add_subplot()
     _bars(axes, rows, "iou")
-    for x, row in enumerate(rows):
-        axes.plot([x - 0.4, x + 0.4], [row["iou_chance"]] * 2, "k--", label="" if x else "chance")
+    known = [(x, row["iou_chance"]) for x, row in enumerate(rows) if row["iou_chance"] is not None]
+    for x, chance in known:
+        axes.plot(
+            [x - 0.4, x + 0.4], [chance] * 2, "k--", label="chance" if x == known[0][0] else ""
+        )
     axes.set_ylabel("IoU of attention masks")
-    axes.legend()
+    if known:
+        axes.legend()
     return figure
 
 
+@own_style()
 def fidelity_figure(rows: Sequence[Row]) -> Figure:
     """Fidelity of each student to its ensemble, with its interval."""
     figure = Figure(figsize=(max(5.0, 0.5 * len(rows) + 2), 4.2), layout="constrained")
@@ -69,12 +75,13 @@ def fidelity_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+@own_style()
 def affinity_figure(rows: Sequence[Row]) -> Figure:
-    """Affinity against accuracy: a point for each model and view."""
+    """Affinity against accuracy: a point for each model and view whose affinity is defined."""
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for view, marker in _by_view(MARKERS).items():
-        points = [row for row in rows if row["view"] == view]
+        points = [row for row in rows if row["view"] == view and row["affinity"] is not None]
         colours = [_colour(row["cell"]) for row in points]
         x, y = [row["top1_test"] for row in points], [row["affinity"] for row in points]
         axes.scatter(x, y, c=colours, marker=marker)
@@ -100,6 +107,7 @@ class AttentionRow:
     masks: Sequence[Tensor]
 
 
+@own_style()
 def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figure:
     """Image, then the same as bright as each model's map, with the outline of its mask, then all
     masks added."""

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from dataloader.views import VIEW_LETTERS
 from engine.cells import StudentCell
+from evaluation.drawing import Axes, Figure, MaxNLocator, own_style
 from evaluation.grid_values import GridValues, PerImage
 from evaluation.table import Row
 from metrics.calibration import ReliabilityBins
@@ -48,13 +46,15 @@ class CellFigures:
         return self._each(cell, lambda key: 100 * self._mean(self.values.top1[key]))
 
     def gap(self, cell: StudentCell) -> list[float]:
-        """Training minus test top-1."""
+        """Training minus test top-1; empty where it is not known."""
+        if not self.values.known(self.values.train_top1, cell):
+            return []
         train = self._each(cell, lambda key: 100 * self.values.train_top1[key])
         return [a - b for a, b in zip(train, self.top1(cell), strict=True)]
 
     def fidelity(self, cell: StudentCell) -> list[float]:
         """To the ensemble of its teachers; empty where it is not known."""
-        if any((cell, seed) not in self.values.fidelity for seed in self.values.seeds_of([cell])):
+        if not self.values.known(self.values.fidelity, cell):
             return []
         return self._each(cell, lambda key: 100 * self._mean(self.values.fidelity[key]))
 
@@ -73,6 +73,7 @@ class CellFigures:
         return kept.mean(torch.full((1, images), 1 / images, dtype=torch.float64)).item()
 
 
+@own_style()
 def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
     """Fidelity, gap and top-1 against fidelity and IoU: a point a cell, mean over its seeds. Above
     each panel the rank correlation that the claims are judged by, out of their `rows`."""
@@ -100,6 +101,7 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
     return figure
 
 
+@own_style()
 def strong_views_figure(values: GridValues) -> Figure:
     """The paper's main figure: IoU, fidelity, gap and top-1 against how many of the teachers were
     trained on the strong view. A line for each number of teachers and view of the student: the
@@ -125,6 +127,7 @@ def strong_views_figure(values: GridValues) -> Figure:
     return figure
 
 
+@own_style()
 def agreement_figure(names: Sequence[str], predictions: Sequence[torch.Tensor]) -> Figure:
     """Agreement of every two models, in percent of the test images; rows and columns alike."""
     stacked = torch.stack(list(predictions))
@@ -143,6 +146,7 @@ def agreement_figure(names: Sequence[str], predictions: Sequence[torch.Tensor]) 
     return figure
 
 
+@own_style()
 def strength_figure(curves: StrengthCurves) -> Figure:
     """Top-1, gap and fidelity against the strength of the strong view: mean and standard deviation
     over seeds, a line for each plain cell."""
@@ -163,6 +167,7 @@ def strength_figure(curves: StrengthCurves) -> Figure:
     return figure
 
 
+@own_style()
 def learning_figure(curves: LearningCurves) -> Figure:
     """Validation top-1 of each epoch, a line for each number of teachers and view of the student,
     the mean over its runs."""
@@ -181,6 +186,7 @@ def learning_figure(curves: LearningCurves) -> Figure:
     return figure
 
 
+@own_style()
 def reliability_lines_figure(
     diagrams: Mapping[str, Mapping[int, ReliabilityBins]],
 ) -> Figure:

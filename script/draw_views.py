@@ -10,14 +10,14 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from dataloader.errors import OneLineParser, run_program
-from dataloader.files import staged
+from dataloader.files import write_bytes
 from dataloader.image_set import ImageSet
 from dataloader.loader import ViewDataset
 from dataloader.synthetic import load_synthetic
 from dataloader.views import cifar_view
+from evaluation.drawing import Figure, own_style, rendered
 
 COLUMNS = (  # view and strength
     ("original", 1),
@@ -31,6 +31,7 @@ IMAGES = 5
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
+@own_style()
 def main(argv: Sequence[str] | None = None) -> None:
     """One row an image; repeated columns are further epochs of the same view."""
     target = _parser().parse_args(argv).output
@@ -44,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for axis, (name, strength) in zip(axes[0], COLUMNS, strict=True):
         axis.set_title(name if strength == 1 else f"{name}, {strength}")
     figure.tight_layout(pad=0.3)
-    with staged(target) as partial:
-        figure.savefig(partial, dpi=100)
+    write_bytes(target, rendered(figure, "png", dpi=100))
     print(target)
 
 
@@ -61,7 +61,7 @@ def pixels(images: ImageSet, index: int, epoch: int) -> np.ndarray:
 def _parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__)
     parser.add_argument(
-        "--output", type=Path, default=DOCS / "views.png", help="the picture (%(default)s)"
+        "--output", type=Path, default=DOCS / "views.png", help="the PNG file (%(default)s)"
     )
     return parser
 
