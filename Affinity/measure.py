@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Callable
+
 import torch
 
 from Affinity.affinity import affinity, diversity
 from Affinity.calculate_affinity import AffinityOptions
-from dataloader.errors import UserError
 from dataloader.views import VIEW_LETTERS
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
 from evaluation.grid import open_grid
 from evaluation.outputs import OutputStore
+from evaluation.partial import named, of_each
 from evaluation.results import publish
 from evaluation.table import Row
 from metrics.bootstrap import bootstrap_ratio
@@ -27,7 +31,10 @@ COLUMNS = (
 def publish_affinity(options: AffinityOptions) -> None:
     """Print and write a row for each model and view, and draw affinity against accuracy."""
     _, store, runs = open_grid(options)
-    rows = [row(run, view, store) for run in runs for view in VIEW_LETTERS.values()]
+    of_runs = of_each(
+        runs, lambda run: [row(run, view, store) for view in VIEW_LETTERS.values()], named
+    )
+    rows = list(itertools.chain.from_iterable(of_runs))
     most = "" if options.max_images is None else f"{options.max_images} evenly spaced "
     publish(
         options.folder / options.name,
@@ -44,15 +51,25 @@ def publish_affinity(options: AffinityOptions) -> None:
 
 
 def row(run: RunDirectory, view: str, store: OutputStore) -> Row:
-    """Affinity (to the base and to the test view) and diversity of `view` for one model."""
+    """Affinity (to the base and to the test view) and diversity of `view` for one model: None, with
+    a word on stderr, where what it would be divided by is 0."""
     correct = {
         name: store.answers(run, view=name).correct.double() for name in (view, "base", "test")
     }
     top1 = {name: values.mean().item() for name, values in correct.items()}
-    if 0 in (top1["base"], top1["test"]):
-        raise UserError(f"{run.path}: no image is right, so affinity is undefined: train longer")
-    low, high = bootstrap_ratio(correct[view], correct["base"])
+    low, high = bootstrap_ratio(correct[view], correct["base"]) if top1["base"] else (None, None)
     losses = {name: _training_loss(run, name, store) for name in (view, "base")}
+    ratios = {
+        "affinity": _ratio(affinity, top1[view], top1["base"]),
+        "affinity_to_test": _ratio(affinity, top1[view], top1["test"]),
+        "diversity": _ratio(diversity, losses[view], losses["base"]),
+    }
+    if undefined := [name for name, value in ratios.items() if value is None]:
+        print(
+            f"undefined: {' and '.join(undefined)} of {named(run)} under the {view} view: what it "
+            "divides by is 0",
+            file=sys.stderr,
+        )
     return {
         "cell": str(run.cell),
         "seed": run.seed,
@@ -60,14 +77,20 @@ def row(run: RunDirectory, view: str, store: OutputStore) -> Row:
         "top1_view": top1[view],
         "top1_base": top1["base"],
         "top1_test": top1["test"],
-        "affinity": affinity(top1[view], top1["base"]),
+        "affinity": ratios["affinity"],
         "affinity_low": low,
         "affinity_high": high,
-        "affinity_to_test": affinity(top1[view], top1["test"]),
-        "diversity": diversity(losses[view], losses["base"]),
+        "affinity_to_test": ratios["affinity_to_test"],
+        "diversity": ratios["diversity"],
         **_by_shots(run, view, correct[view], store),
         **store.stamp(run),
     }
+
+
+def _ratio(
+    measure: Callable[[float, float], float], augmented: float, reference: float
+) -> float | None:
+    return measure(augmented, reference) if reference else None
 
 
 def _by_shots(run: RunDirectory, view: str, correct: torch.Tensor, store: OutputStore) -> Row:

@@ -131,8 +131,10 @@ def _parser(
 
 
 class _TupleAction(argparse.Action):
+    """Values add up over all places where the flag is given."""
+
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        setattr(namespace, self.dest, tuple(values))
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), *values))
 
 
 def _shown(default: Any) -> str:

@@ -14,6 +14,7 @@ from evaluation.figures import fidelity_figure
 from evaluation.grid import Grid, open_grid
 from evaluation.kept import Answers
 from evaluation.outputs import OutputStore
+from evaluation.partial import named, of_each
 from evaluation.results import publish
 from evaluation.table import Row
 from metrics.agreement import (
@@ -51,7 +52,10 @@ Model = tuple[Answers, ...]  # one model's answers, or those of an ensemble's me
 def publish_agreement(options: AgreementOptions) -> None:
     """Print and write a row for each pair of each student cell."""
     grid, store, runs = open_grid(options)
-    rows = [row for run in grid.with_teachers(runs) for row in Pairs(grid, store, run).rows()]
+    of_runs = of_each(
+        grid.with_teachers(runs), lambda run: list(Pairs(grid, store, run).rows()), named
+    )
+    rows = list(itertools.chain.from_iterable(of_runs))
     plain = (options.split, options.view) == ("test", "test")
     suffix = "" if plain else f"_{options.split}_{options.view}"
     publish(

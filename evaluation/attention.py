@@ -8,17 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dataloader.errors import UserError
 from engine.cells import TeacherCell
 from engine.run import RunDirectory
 from evaluation.calculate_iou import OverlapOptions
+from evaluation.drawing import Figure
 from evaluation.figures import AttentionRow, attention_figure, overlap_figure
 from evaluation.grid import Grid, open_grid
 from evaluation.kept import AttentionMaps
 from evaluation.outputs import OutputStore
+from evaluation.partial import named, of_each
 from evaluation.recent_masks import RecentMasks
 from evaluation.results import publish
 from evaluation.table import Row
@@ -28,22 +29,26 @@ from metrics.overlap import binarize, intersection_over_union_per_image, pointin
 from metrics.packed_masks import PackedMasks
 from metrics.set_overlap import masks_overlap
 
+MOST_CONSTANT = 0.05  # share of the maps without a word
 DRAWN_IMAGES = 6  # at random, by a seed: nobody chose them
 # The table's; the files hold an interval and a chance floor for each pair too.
 COLUMNS = (
-    "cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled",
+    "cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled", "constant_maps",
     *(f"iou_T{k}_S" for k in range(1, 10)), "object_iou", "pointing_game",
 )  # fmt: skip
 
 
 def publish_overlap(options: OverlapOptions) -> None:
     """Print and write the overlap of each group, and draw it."""
+    if options.maps == 0:
+        raise UserError("--maps 0 keeps no attention maps, and they are what is compared here")
     grid, store, runs = open_grid(options)
     measure = Measure(grid, store, options)
     students = measure.with_maps(grid.with_teachers(runs))
     rows = measure.teachers_rows(students) if options.group == "T_T" else measure.rows(students)
     if not rows:
         raise UserError(f"no cell of {' '.join(options.cells)} has the models that this compares")
+    tell_constant_maps(rows)
     publish(
         options.folder / (options.name or f"iou_{options.group}"),
         rows,
@@ -51,7 +56,8 @@ def publish_overlap(options: OverlapOptions) -> None:
         {"": overlap_figure(rows), **measure.overlays(students)},
         f"{options.images}; target class: {options.target}; threshold {options.threshold} of each "
         "map's range;\nchance: each model's mask from another image; iou: mean over images with "
-        "its 95% bootstrap interval;\niou_pooled: total intersection / total union of the set",
+        "its 95% bootstrap interval;\niou_pooled: total intersection / total union of the set; "
+        "constant_maps: share of the maps that prefer no place",
         store.summary(),
     )
 
@@ -66,21 +72,26 @@ class Measure:
 
     def with_maps(self, students: Sequence[RunDirectory]) -> list[RunDirectory]:
         """The students whose models all have maps; the others are named on stderr."""
-        return [run for run in students if self._says_that_all_have_maps(run)]
+        known = of_each(students, lambda run: (run, self._says_that_all_have_maps(run)), named)
+        return [run for run, all_have_maps in known if all_have_maps]
 
     def teachers_rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each set of two or more teachers that some student has."""
         groups = dict.fromkeys(run.cell.teachers for run in students if len(run.cell.teachers) > 1)
-        return [self._teachers_row(cells) for cells in groups]
+        return of_each(groups, self._teachers_row, _joined)
 
     def rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each student: with all its teachers, then with each."""
-        return [self._student_row(run) for run in students]
+        return of_each(students, self._student_row, named)
 
     def overlays(self, students: Sequence[RunDirectory]) -> dict[str, Figure]:
         """For the first and last student: images with every map and mask."""
-        ends = {str(run.cell): run for run in (*students[:1], *students[-1:])}
-        return {f"_maps_{name}": self.overlay(run) for name, run in ends.items()}
+        ends = {str(run.cell): run for run in (*students[:1], *students[-1:])}.values()
+        drawn = of_each(
+            ends, lambda run: (f"_maps_{run.cell}", self.overlay(run)),
+            lambda run: f"the picture of {named(run)}", needed=False,
+        )  # fmt: skip
+        return dict(drawn)
 
     def overlay(self, run: RunDirectory) -> Figure:
         """A few images with the maps and masks of a student and its teachers; of these alone where
@@ -119,7 +130,8 @@ class Measure:
         runs = self.grid.teachers(cells)
         kept = [self._maps_of(run, runs[-1]) for run in runs]
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
-        row = {"cell": "_".join(map(str, cells)), "seed": 0} | self._overlap("iou", maps, size)
+        row = {"cell": _joined(cells), "seed": 0} | self._overlap("iou", maps, size)
+        row |= self._constant(maps, size)
         return row | self._object(maps, kept[0], runs[-1]) | self.store.stamp(*runs)
 
     def _student_row(self, run: RunDirectory) -> Row:
@@ -129,6 +141,7 @@ class Measure:
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
         for cell, own in zip(run.cell.teachers, maps, strict=False):
             row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
+        row |= self._constant(maps, size)
         return row | self._object(maps[-1:], kept[0], run) | self.store.stamp(*runs)
 
     def _maps_of(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps | None:
@@ -147,8 +160,13 @@ class Measure:
         return row | {
             f"{name}_chance": found.chance,
             f"{name}_pooled": found.pooled,
-            f"{name}_corrected": found.corrected.mean().item(),
+            f"{name}_corrected": None if found.chance is None else found.corrected.mean().item(),
         }
+
+    def _constant(self, maps: Sequence[torch.Tensor], size: int) -> Row:
+        """The share of all maps that prefer no place, whose masks are empty."""
+        empty = [self.masks.of(own, size).area == 0 for own in maps]
+        return {"constant_maps": torch.stack(empty).double().mean().item()}
 
     def _object(self, maps: Sequence[torch.Tensor], kept: AttentionMaps, like: RunDirectory) -> Row:
         """Overlap with the true object, mean over the models, where the data set knows it."""
@@ -182,6 +200,17 @@ class Measure:
         return Image.fromarray(seen.permute(1, 2, 0).numpy())
 
 
+def tell_constant_maps(rows: Sequence[Row]) -> None:
+    """On stderr, of which rows so many maps are constant that the overlap may be about them."""
+    for row in rows:
+        if row["constant_maps"] > MOST_CONSTANT:
+            print(
+                f"constant maps: {row['constant_maps']:.0%} of {row['cell']} seed {row['seed']}: "
+                "an image on which all are so counts as full overlap",
+                file=sys.stderr,
+            )
+
+
 def drawn_images(count: int) -> torch.Tensor:
     """Positions of the images that are drawn, of `count` whose maps are kept, in order."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
@@ -199,6 +228,10 @@ def target_of(
     if name == "predicted":
         return own.logits.argmax(1)
     return ensemble_logits(torch.stack([teacher.logits for teacher in teachers])).argmax(1)
+
+
+def _joined(cells: Sequence[TeacherCell]) -> str:
+    return "_".join(map(str, cells))
 
 
 def object_masks(masks: np.ndarray, size: int) -> torch.Tensor:

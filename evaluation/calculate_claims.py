@@ -14,7 +14,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
-from dataloader.errors import run_program
+from dataloader.errors import UserError, run_program
 from engine.config import option
 from evaluation.options import MeasureOptions, parse_options
 
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(options: ClaimsOptions) -> None:
     """The same, for a caller that has the options."""
+    if options.name:
+        raise UserError("--name is of a table: the claims' files are in a folder, report")
     from evaluation.claims_report import publish_claims  # torch only when there is work to do
 
     publish_claims(options)

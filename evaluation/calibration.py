@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from engine.run import RunDirectory
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.figures import reliability_figure
 from evaluation.grid import open_grid
 from evaluation.kept import Answers
+from evaluation.partial import named, of_each
 from evaluation.results import publish
 from evaluation.table import Row
 from metrics.bootstrap import bootstrap_calibration_gap, means_with_intervals
 from metrics.calibration import (
+    ReliabilityBins,
     calibration_gap,
     equal_mass_sums,
     equal_width_sums,
@@ -32,13 +35,18 @@ COLUMNS = (
 def publish_calibration(options: CalibrationOptions) -> None:
     """Print and write the table, and draw the reliability diagrams."""
     _, store, runs = open_grid(options)
-    rows, diagrams = [], {}
-    for run in runs:
+
+    def of_run(run: RunDirectory) -> tuple[Row, ReliabilityBins]:
         answers = store.answers(run, split=options.split, view=options.view)
         measured = calibration(answers, options.bins, store.sources.shot_groups(run))
-        rows.append({"cell": str(run.cell), "seed": run.seed, **measured, **store.stamp(run)})
-        sums = equal_width_sums(_columns(answers), options.bins)
-        diagrams.setdefault(str(run.cell), reliability(sums))
+        row = {"cell": str(run.cell), "seed": run.seed, **measured, **store.stamp(run)}
+        return row, reliability(equal_width_sums(_columns(answers), options.bins))
+
+    measured = of_each(runs, of_run, named)
+    rows = [row for row, _ in measured]
+    diagrams: dict[str, ReliabilityBins] = {}
+    for row, bins in measured:
+        diagrams.setdefault(row["cell"], bins)
     publish(
         options.folder / options.name,
         rows,

@@ -41,9 +41,18 @@ class Claim:
 
 def judged(grid: GridValues) -> list[Row]:
     """A row for each claim that the grid's cells allow: estimate, interval, n and verdict."""
-    weights = resample_weights(grid.images, resamples=RESAMPLES, seed=0)
+    weights = _weights(grid)
     evenly = torch.full((1, grid.images), 1 / grid.images, dtype=torch.float64)
     return [_row(claim, grid.images, evenly, weights) for claim in claims(grid)]
+
+
+def _weights(grid: GridValues) -> Tensor:
+    """(R, n) of the resamples that hold an image of those whose maps are kept: of no images there
+    is no mean."""
+    weights = resample_weights(grid.images, resamples=RESAMPLES, seed=0)
+    for index in {tuple(own.index.tolist()) for own in grid.plain.values()}:
+        weights = weights[weights[:, list(index)].sum(dim=1) > 0]
+    return weights
 
 
 def verdict(estimate: Estimate) -> str:
@@ -99,13 +108,14 @@ def _correlations(grid: GridValues) -> Iterator[Claim]:
     def overlap(cell: StudentCell, seed: int, weights: Tensor) -> Tensor:
         return grid.corrected[cell.teachers].mean(weights)
 
-    taught = [cell for cell in grid.cells if any(key[0] == cell for key in grid.fidelity)]
+    taught = [cell for cell in grid.cells if grid.known(grid.fidelity, cell)]
+    graded = [cell for cell in taught if grid.known(grid.train_top1, cell)]
     seen = [cell for cell in taught if cell.teachers in grid.corrected]
     cases = (
         ("2", "lower overlap goes with lower fidelity", "IoU above chance and fidelity",
          overlap, fidelity, 1, seen),
         ("3a", "lower fidelity goes with a smaller generalisation gap", "fidelity and gap",
-         fidelity, gap, 1, taught),
+         fidelity, gap, 1, graded),
         ("3b", "lower fidelity goes with higher accuracy", "fidelity and top-1",
          fidelity, top1, -1, taught),
         ("3c", "lower overlap goes with higher accuracy", "IoU above chance and top-1",

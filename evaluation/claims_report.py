@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from dataloader.errors import UserError
 from dataloader.files import write_bytes, write_text
+from engine.cells import teacher_cells
+from engine.run import RunDirectory
 from evaluation.calculate_claims import ClaimsOptions
 from evaluation.claims import judged
 from evaluation.controls import Controls
-from evaluation.grid import open_grid
+from evaluation.drawing import Figure, rendered
+from evaluation.grid import Grid, open_grid
 from evaluation.grid_values import read_grid_values
+from evaluation.outputs import OutputStore
+from evaluation.partial import named, of_each
 from evaluation.report_figures import Drawn, ReportFigures
 from evaluation.table import Row, format_table, write_table
 
@@ -28,7 +31,7 @@ RULE = (
 
 def publish_claims(options: ClaimsOptions) -> None:
     """Print the rows; write report/claims.md, .csv, .json, the controls and the figures."""
-    grid, store, runs = open_grid(options)
+    grid, store, runs = answering(*open_grid(options))
     values = read_grid_values(grid, store, runs)
     rows = judged(values) if values else []
     if values is None or not rows:
@@ -36,8 +39,6 @@ def publish_claims(options: ClaimsOptions) -> None:
             f"{options.folder}: no claim can be asked of these cells: train weak and strong "
             "students of the same teachers first (bash script/cifar100.sh)"
         )
-    print(format_table(rows, COLUMNS))
-    print(RULE)
     control_rows = Controls(grid, store, runs).rows()
     folder = options.folder / "report"
     paths = write_table(folder / "claims", rows) + write_table(folder / "controls", control_rows)
@@ -45,7 +46,26 @@ def publish_claims(options: ClaimsOptions) -> None:
     for own in drawn:
         paths += _save(folder / own.name, own.figure)
     write_text(folder / "claims.md", markdown(rows, control_rows, drawn, options.dataset))
+    print(format_table(rows, COLUMNS))
+    print(RULE)
     print("results:", ", ".join(map(str, [folder / "claims.md", *paths])))
+
+
+def answering(
+    grid: Grid, store: OutputStore, runs: Sequence[RunDirectory]
+) -> tuple[Grid, OutputStore, list[RunDirectory]]:
+    """The same, of the students that answer their test images and the teachers that answer the
+    first one's: what is damaged, or whose images are gone, is named on stderr and left out."""
+
+    def asked(run: RunDirectory, like: RunDirectory) -> RunDirectory:
+        store.answers(run, like=like)
+        return run
+
+    students = of_each(runs, lambda run: asked(run, run), named)
+    teachers = [run for run in map(grid.runs.of_teacher, teacher_cells()) if run.is_finished()]
+    able = of_each(teachers, lambda run: asked(run, students[0]), named, needed=False)
+    gone = frozenset(run.path for run in teachers if run not in able)
+    return replace(grid, left_out=gone), store, students
 
 
 def markdown(
@@ -88,7 +108,5 @@ def markdown(
 def _save(stem: Path, figure: Figure) -> list[Path]:
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
     for path in paths:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=path.suffix[1:], dpi=150)
-        write_bytes(path, buffer.getvalue())
+        write_bytes(path, rendered(figure, path.suffix[1:], dpi=150))
     return paths

@@ -27,6 +27,7 @@ from evaluation.grid import Grid
 from evaluation.grid_values import GRID_STUDENTS, THRESHOLD
 from evaluation.kept import Answers, AttentionMaps
 from evaluation.outputs import OutputStore
+from evaluation.partial import of_each
 from evaluation.table import Row
 from metrics.agreement import cohen_kappa, error_consistency
 from metrics.attention import (
@@ -57,7 +58,16 @@ class Controls:
 
     def rows(self) -> list[Row]:
         """A row for each control, view and figure."""
-        return [*self._same_cell(), *self._same_view(), *self._unrelated(), *self._shifted()]
+        parts = {
+            "seeds": self._same_cell,
+            "teachers of one view": self._same_view,
+            "teachers never heard": self._unrelated,
+            "shifted classifiers": self._shifted,
+        }
+        rows = of_each(
+            parts, lambda name: list(parts[name]()), "the control of {}".format, needed=False
+        )
+        return list(itertools.chain.from_iterable(rows))
 
     def _same_cell(self) -> Iterator[Row]:
         """The noise floor: the most that fidelity could be, were a seed all that differs."""
@@ -106,7 +116,7 @@ class Controls:
     def _teachers(self, letter: str) -> list[RunDirectory]:
         cells = [cell for cell in teacher_cells() if cell.letter == letter]
         runs = [self.grid.runs.of_teacher(cell) for cell in cells]
-        return [run for run in runs if run.is_finished()]
+        return [run for run in runs if self.grid.is_there(run)]
 
     def _answers(self, run: RunDirectory) -> Answers:
         return self.store.answers(run, like=self.runs[0])
@@ -133,7 +143,7 @@ class Controls:
         found = masks_overlap(masks)
         return {
             "IoU": found.per_image.mean().item(),
-            "IoU above chance": found.corrected.mean().item(),
+            "IoU above chance": _mean_of(found.corrected),
             "rank correlation of the maps": rank_correlation_per_image(*maps).mean().item(),
             "mask area": torch.stack([own.area for own in masks]).mean().item(),
         }
@@ -147,7 +157,7 @@ class Controls:
             maps = [own.select(target_of(target, own, kept)) for own in kept]
             found = set_overlap(maps, size, threshold=THRESHOLD)
             values[f"IoU, target {target}"] = found.per_image.mean().item()
-            values[f"IoU above chance, target {target}"] = found.corrected.mean().item()
+            values[f"IoU above chance, target {target}"] = _mean_of(found.corrected)
         return values
 
     def _own_overlap(self, run: RunDirectory) -> Values:
@@ -186,16 +196,27 @@ def _one_vector(weight: Tensor) -> Tensor:
     return draw / draw.norm() * weight.norm(dim=1).mean()
 
 
+def _mean_of(corrected: Tensor | None) -> float:
+    return math.nan if corrected is None else corrected.mean().item()
+
+
+def _known(values: Sequence[Values]) -> dict[str, list[float]]:
+    """Each figure's values, those that are known: not a kappa of models that always say the same,
+    not an overlap without a chance."""
+    names = dict.fromkeys(name for own in values for name in own)
+    columns = {
+        name: [own[name] for own in values if not math.isnan(own.get(name, math.nan))]
+        for name in names
+    }
+    return {name: column for name, column in columns.items() if column}
+
+
 def _means(values: Sequence[Values]) -> Values:
-    return {name: statistics.fmean(own[name] for own in values) for name in values[0]}
+    return {name: statistics.fmean(column) for name, column in _known(values).items()}
 
 
 def _spread(control: str, view: str, values: Sequence[Values]) -> Iterator[Row]:
-    names = dict.fromkeys(name for own in values for name in own)
-    for name in names:
-        column = [own[name] for own in values if not math.isnan(own.get(name, math.nan))]
-        if not column:
-            continue  # a kappa of models that always say the same is not known
+    for name, column in _known(values).items():
         yield {
             "control": control,
             "view": view,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dataloader.errors import UserError
 from engine.cells import TEACHER_NUMBERS, Cell, TeacherCell, expand, grid_order
+from engine.compute import pick_device
 from engine.run import RunDirectory, Runs
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
@@ -23,9 +26,14 @@ NAMED_CELLS = 3  # of those that are missing; more are counted
 
 @dataclass(frozen=True)
 class Grid:
-    """A data set's runs, as a measurement sees them."""
+    """A data set's runs, as a measurement sees them, which may have to do without some."""
 
     runs: Runs
+    left_out: frozenset[Path] = frozenset()
+
+    def is_there(self, run: RunDirectory) -> bool:
+        """Whether the run is finished and not left out."""
+        return run.is_finished() and run.path not in self.left_out
 
     def finished(self, cells: Sequence[Cell], seeds: Sequence[int] = ()) -> list[RunDirectory]:
         """The finished runs of `cells`, students of all `seeds` (none: all there are).
@@ -48,6 +56,8 @@ class Grid:
         """The finished runs of teachers; UserError names the first that is not there."""
         runs = [self.runs.of_teacher(cell) for cell in cells]
         for run in runs:
+            if run.path in self.left_out:
+                raise UserError(f"teacher {run.cell} is left out ({run.path})")
             if not run.is_finished():
                 script = self._script(run.cell)
                 raise UserError(
@@ -98,8 +108,12 @@ class Grid:
 
 def open_grid(options: MeasureOptions) -> tuple[Grid, OutputStore, list[RunDirectory]]:
     """The grid, the store of its outputs and the finished runs that the options ask for."""
+    pick_device(options.device)  # once, instead of for each run
     grid = Grid(Runs(options.folder.parent, options.dataset))
-    return grid, OutputStore(options), grid.finished(expand(options.cells), options.seeds)
+    runs = grid.finished(expand(options.cells), options.seeds)
+    if not os.access(options.folder, os.W_OK | os.X_OK):
+        raise UserError(f"{options.folder} may not be written to, and results are kept there")
+    return grid, OutputStore(options), runs
 
 
 def _named(cells: Sequence[Cell]) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dataloader.errors import UserError, one_line
 from engine.cells import StudentCell, TeacherCell, student_cells, teacher_cells
+from engine.records import Record
 from engine.run import RunDirectory
 from evaluation.attention import target_of
 from evaluation.grid import Grid
 from evaluation.kept import Answers
 from evaluation.outputs import OutputStore
+from evaluation.partial import named
 from evaluation.recent_masks import RecentMasks
+from evaluation.table import is_number
 from metrics.agreement import ensemble_logits
 from metrics.set_overlap import masks_overlap
 
@@ -43,7 +48,7 @@ class PerImage:
 class GridValues:
     """top1, fidelity (to the ensemble): 0 or 1 for each image of a student of a seed; training
     top1, a fraction, of the same; corrected, plain: IoU of a set of teachers, above chance and as
-    it is."""
+    it is. Of what is not known there is no entry."""
 
     images: int
     top1: Mapping[SeededStudent, PerImage]
@@ -56,6 +61,10 @@ class GridValues:
         """The seeds that have every one of `cells`."""
         seeds = [{seed for cell, seed in self.top1 if cell == wanted} for wanted in cells]
         return sorted(set.intersection(*seeds)) if seeds else []
+
+    def known(self, values: Mapping[SeededStudent, object], cell: StudentCell) -> bool:
+        """Whether `values` has every seed of the cell."""
+        return all((cell, seed) in values for seed in self.seeds_of([cell]))
 
     @property
     def cells(self) -> list[StudentCell]:
@@ -79,13 +88,23 @@ def read_grid_values(
         if not torch.equal(answers.labels, first.labels):
             continue
         top1[key] = _all_images(answers.correct)
-        last = run.read_metrics()["last"]
-        train_top1[key] = last["test"]["top1"] + last["gap_points"] / 100
+        last = last_figures(run)
+        if is_number(last.get("gap_points")):  # of adopted weights nobody knows it
+            train_top1[key] = last["test"]["top1"] + last["gap_points"] / 100
         ensemble = _ensemble(grid, store, run)
         if ensemble is not None:
             fidelity[key] = _all_images(answers.predictions == ensemble)
     corrected, plain = _overlaps(grid, store, students)
     return GridValues(len(first.labels), top1, train_top1, fidelity, corrected, plain)
+
+
+def last_figures(run: RunDirectory) -> Record:
+    """Those of a run's last epoch; none, with a word on stderr, where its record is damaged."""
+    try:
+        return run.read_metrics()["last"]
+    except (UserError, OSError) as error:
+        print(f"without its training record: {named(run)}: {one_line(error)}", file=sys.stderr)
+        return {}
 
 
 def _ensemble(grid: Grid, store: OutputStore, run: RunDirectory) -> Tensor | None:
@@ -122,13 +141,14 @@ def _overlaps(
         maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
         found = masks_overlap([masks.of(own, size) for own in maps])
         places = torch.searchsorted(store.answers(students[0]).index, kept[0].index)
-        corrected[teachers] = PerImage(found.corrected, places)
+        if found.corrected is not None:
+            corrected[teachers] = PerImage(found.corrected, places)
         plain[teachers] = PerImage(found.per_image, places)
     return corrected, plain
 
 
 def _there(grid: Grid, teachers: Teachers) -> bool:
-    return all(grid.runs.of_teacher(teacher).is_finished() for teacher in teachers)
+    return all(grid.is_there(grid.runs.of_teacher(teacher)) for teacher in teachers)
 
 
 def _all_images(values: Tensor) -> PerImage:

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dataloader.errors import UserError, shown
 from dataloader.views import VIEW_NAMES
+from engine.cells import parse_cell
 from engine.config import ON_BAD_IMAGE, WHICH_CHECKPOINT, Settings, option
 from engine.flags import parse
 
 SPLITS = ("test", "train")
+TAKEN = "results"  # the report's own table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,14 @@ class MeasureOptions(Settings):
     )  # fmt: skip
     name: str = option("", "of the result files beside the runs", operational=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_place(self.dataset, self.output_dir)
+        if self.name or type(self).name:
+            check_name("--name", self.name)
+            if self.name == TAKEN or _is_cell(self.name):
+                raise UserError(f"--name {self.name} is taken: name the result files otherwise")
+
     @property
     def folder(self) -> Path:
         """Where the data set's runs and results are."""
@@ -89,6 +101,30 @@ class ViewedOptions(MeasureOptions):
         """The images, as a table's note says it."""
         most = "" if self.max_images is None else f"{self.max_images} evenly spaced "
         return f"{most}{self.split} images, {self.view} view"
+
+
+def check_place(dataset: str, output_dir: str) -> None:
+    """UserError unless the data set's results have a folder below that of the runs."""
+    check_name("--dataset", dataset)
+    if not output_dir:
+        raise UserError("--output-dir is empty: name the folder that holds the runs")
+
+
+def check_name(flag: str, name: str) -> None:
+    """UserError unless what the flag gives can be a file's name, and no path to elsewhere."""
+    if not re.fullmatch(r"\w[\w.+=-]{0,99}", name):
+        raise UserError(
+            f"{flag} {shown(name)} names files: use letters, digits and . _ + = -, first a letter "
+            "or a digit, at most 100"
+        )
+
+
+def _is_cell(name: str) -> bool:
+    try:
+        parse_cell(name)
+    except UserError:
+        return False
+    return True
 
 
 Options = TypeVar("Options", bound=MeasureOptions)

@@ -94,12 +94,10 @@ class OutputStore:
         view: str = "test",
         like: RunDirectory | None = None,
     ) -> AttentionMaps | None:
-        """Where it looks on evenly spaced images of these; None where its net has no maps.
-
-        UserError where none are kept (`--maps 0`).
-        """
+        """Where it looks on evenly spaced images of these; None where its net has no maps, or none
+        are to be kept (`--maps 0`)."""
         if self.options.maps == 0:
-            raise UserError("--maps 0 keeps no attention maps, and they are what is compared here")
+            return None
         wanted = Wanted(run, self.sources.of(like or run), split, view)
         kept = self._kept(wanted, AttentionMaps)
         if kept is None and source_of(self._model(wanted)):
@@ -156,6 +154,11 @@ class OutputStore:
         """All that outputs are a function of: the checkpoint, what the view does and its seed, the
         images and labels, the precision, and the format of the file; of maps their number too."""
         checkpoint = wanted.run.checkpoint(self.options.checkpoint)
+        if not checkpoint.is_file():
+            raise UserError(
+                f"{checkpoint} is gone: put it back from a copy, or train the cell anew with "
+                "--resume never"
+            )
         what = {
             "format": FORMAT,
             "checkpoint": self.hashes.of(checkpoint),
@@ -181,7 +184,15 @@ class OutputStore:
         return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
 
     def _model(self, wanted: Wanted) -> nn.Module:
-        return load_model(wanted.run.checkpoint(self.options.checkpoint))[1]
+        path = wanted.run.checkpoint(self.options.checkpoint)
+        header, model = load_model(path)
+        classes = self.sources.images(wanted.source, wanted.split).num_classes
+        if header.num_classes != classes:
+            raise UserError(
+                f"{path} knows {header.num_classes} classes, the images are of {classes}: "
+                "--data-path names those that it was trained on"
+            )
+        return model
 
     def _forward(
         self, wanted: Wanted, *, look: bool = False
@@ -205,7 +216,7 @@ class OutputStore:
                 mapped=self._mapped(wanted) if look else torch.empty(0, dtype=torch.long),
                 keep_logits=self._keeps_logits(wanted),
             )
-        if not torch.isfinite(answers.nll_nats + answers.entropy_nats).all():
+        if not _all_finite(answers, maps):
             checkpoint = wanted.run.checkpoint(self.options.checkpoint)
             raise UserError(f"{checkpoint} answers with NaN or infinity: train it anew")
         self._keep(wanted, answers)
@@ -225,6 +236,12 @@ class OutputStore:
     def _keeps_logits(self, wanted: Wanted) -> bool:
         images = self.sources.images(wanted.source, wanted.split)
         return 4 * len(images) * images.num_classes <= LOGIT_BYTES
+
+
+def _all_finite(answers: Answers, maps: AttentionMaps | None) -> bool:
+    looked = [] if maps is None else [maps.of_class, maps.class_sum]
+    figures = [answers.nll_nats, answers.entropy_nats, *looked]
+    return all(bool(torch.isfinite(own).all()) for own in figures)
 
 
 def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:

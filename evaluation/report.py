@@ -16,17 +16,18 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
-from dataloader.errors import UserError, run_program
+from dataloader.errors import UserError, run_program, shown
 from dataloader.files import write_text
 from engine.cells import Cell, grid_order, parse_cell
 from engine.config import Settings, option
 from engine.flags import parse
-from engine.run import Runs
+from engine.run import RunDirectory, Runs
 from evaluation.calculate_agreement import REPORTED, AgreementOptions
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.calculate_iou import OverlapOptions
 from evaluation.cells_page import cells_page
-from evaluation.options import MeasureOptions
+from evaluation.options import MeasureOptions, check_place
+from evaluation.partial import named, of_each
 from evaluation.provenance import CheckpointHashes, updated
 from evaluation.seeds import over_seeds, with_spread
 from evaluation.table import Row, format_table, read_rows, write_table
@@ -59,6 +60,7 @@ MEASUREMENTS: dict[str, MeasureOptions] = {
     "iou_T_S": OverlapOptions(group="T_S", name="iou_T_S"),
     "affinity": MeasureOptions(name="affinity"),
 }
+BY = {"agreement": ("cell", "pair"), "affinity": ("cell", "view")}  # what names a row, if not cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,10 @@ class ReportOptions(Settings):
 
     dataset: str = option("CIFAR100", "data set of the runs (or DATASET)")
     output_dir: str = option("runs", "folder that holds the runs")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_place(self.dataset, self.output_dir)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,17 +88,26 @@ def publish(options: ReportOptions) -> None:
     for run in begun:
         if not run.is_finished():
             print(f"in progress, left out: {run.path}", file=sys.stderr)
-    finished = [run.read_metrics() for run in begun if run.is_finished()]
-    if not finished:
+    done = [run for run in begun if run.is_finished()]
+    if not done:
         raise UserError(f"no run in {runs.folder} is finished yet")
+    finished = of_each(done, figures_of, named)
     rows = with_measures(grid_rows(finished), Tables(runs.folder))
-    print(format_table([_printed(row) for row in rows], _columns(rows)))
     selected_on = " and ".join(sorted({metrics["selected_on"] for metrics in finished}))
-    print(legend(selected_on))
     page = runs.folder / "report" / "cells.md"
     write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset, selected_on))
     paths = [*write_table(runs.folder / "results", rows), page]
+    print(format_table([_printed(row) for row in rows], _columns(rows)))
+    print(legend(selected_on))
     print("results:", ", ".join(map(str, paths)))
+
+
+def figures_of(run: RunDirectory) -> dict[str, Any]:
+    """A finished run's figures; UserError where they are damaged or another cell's."""
+    metrics = run.read_metrics()
+    if metrics["cell"] != str(run.cell):
+        raise UserError(f"{run.metrics} is of {shown(metrics['cell'])}")
+    return metrics
 
 
 def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
@@ -110,17 +125,28 @@ class Tables:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._hashes = folder, CheckpointHashes()
+        self._read: dict[str, list[Row]] = {}
 
     def rows(self, options: MeasureOptions) -> list[Row]:
         """The rows of a measurement, of the 1T and 2T script's file and of the 3T script's."""
         name = options.name
-        tables = [read_rows(self.folder / f"{stem}.json") for stem in (name, f"{name}_3T")]
-        rows = updated(*tables)
+        rows = updated(self._table(name), self._table(f"{name}_3T", like=name))
         return [
             row
             for row in rows
             if row.get("asked", options.asked) == options.asked and self._holds(name, row)
         ]
+
+    def _table(self, stem: str, like: str | None = None) -> list[Row]:
+        """The rows of a file, read once; `like` is the measurement that it is of."""
+        if stem not in self._read:
+            path = self.folder / f"{stem}.json"
+            try:
+                self._read[stem] = read_rows(path, BY.get(like or stem, ("cell",)))
+            except OSError as error:
+                print(f"left out: {path}: {error.strerror}", file=sys.stderr)
+                self._read[stem] = []
+        return self._read[stem]
 
     def _holds(self, name: str, row: Row) -> bool:
         reason = self._hashes.changed(row, self.folder)
@@ -163,7 +189,7 @@ def _figures(metrics: dict[str, Any]) -> Row:
         "top1_last": 100 * test["top1"],
         "top1_best": 100 * best["test"]["top1"],
         **{f"top1_{name}": _percent(test, f"top1_{name}") for name in SHOT_GROUPS},
-        "gap_points": last["gap_points"],
+        "gap_points": last.get("gap_points"),
         "fidelity_ensemble": _percent(test, "fidelity_ensemble"),
         **{f"fidelity_{name}": _percent(test, f"fidelity_ensemble_{name}") for name in SHOT_GROUPS},
         **{name: value for name, value in test.items() if name.endswith("_nats")},
@@ -193,8 +219,10 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
         **_mean(tables["ece"], name, "ece", "ece"),
         **_mean(among, teachers, "iou", "iou_teachers"),
         **_mean(among, teachers, "iou_chance", "iou_teachers_chance"),
+        **_mean(among, teachers, "constant_maps", "iou_teachers_constant_maps"),
         **_mean(with_student, name, "iou", "iou_student"),
         **_mean(with_student, name, "iou_chance", "iou_student_chance"),
+        **_mean(with_student, name, "constant_maps", "iou_student_constant_maps"),
         **_mean(own_view, name, "affinity", "affinity"),
         **_mean(own_view, name, "diversity", "diversity"),
     }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
+from dataloader.errors import UserError
 from dataloader.views import VIEW_LETTERS
 from engine.cells import StudentCell, teacher_cells
 from engine.run import RunDirectory
 from evaluation.attention import DRAWN_IMAGES, Measure
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.calculate_iou import OverlapOptions
+from evaluation.drawing import Figure
 from evaluation.grid import Grid
 from evaluation.grid_figures import (
     STRENGTH_PANELS,
@@ -26,10 +28,11 @@ from evaluation.grid_figures import (
     strength_figure,
     strong_views_figure,
 )
-from evaluation.grid_values import GRID_STUDENTS, GridValues
+from evaluation.grid_values import GRID_STUDENTS, GridValues, last_figures
 from evaluation.kept import Answers
 from evaluation.outputs import OutputStore
-from evaluation.table import Row
+from evaluation.partial import named, of_each
+from evaluation.table import Row, is_number
 from metrics.calibration import ReliabilityBins, equal_width_sums, reliability, sample_columns
 
 BINS = CalibrationOptions.bins
@@ -54,29 +57,36 @@ class ReportFigures:
     values: GridValues
     rows: Sequence[Row]
 
-    def drawn(self) -> Iterator[Drawn]:
-        """Each that the cells allow, the main one first."""
-        yield self._strong_views()
-        yield self._grid()
-        yield from self._strength()
-        yield self._learning()
-        yield from self._reliability()
-        yield from self._attention()
-        yield self._agreement()
+    def drawn(self) -> list[Drawn]:
+        """Each that the cells allow, the main one first; what cannot be drawn is named on stderr
+        and left out."""
+        parts = {
+            "strong views": self._strong_views,
+            "the grid": self._grid,
+            "strength": self._strength,
+            "learning": self._learning,
+            "reliability": self._reliability,
+            "attention": self._attention,
+            "agreement": self._agreement,
+        }
+        drawn = of_each(
+            parts, lambda name: list(parts[name]()), "the figure of {}".format, needed=False
+        )
+        return list(itertools.chain.from_iterable(drawn))
 
-    def _strong_views(self) -> Drawn:
+    def _strong_views(self) -> Iterator[Drawn]:
         caption = (
             "Mean over the cells; bars: standard deviation over seeds of that mean; IoU: of the "
             f"teachers, whatever student; {self._n}."
         )
-        return Drawn("strong_views", caption, strong_views_figure(self.values))
+        yield Drawn("strong_views", caption, strong_views_figure(self.values))
 
-    def _grid(self) -> Drawn:
+    def _grid(self) -> Iterator[Drawn]:
         caption = (
             "A point a student cell, mean over seeds; filled: strong students; rho: rank "
             f"correlation within a number of teachers, with its 95% interval; {self._n}."
         )
-        return Drawn("grid", caption, grid_figure(self.values, self.rows))
+        yield Drawn("grid", caption, grid_figure(self.values, self.rows))
 
     def _strength(self) -> Iterator[Drawn]:
         if curves := strength_curves(self.grid.runs.all()):
@@ -87,13 +97,19 @@ class ReportFigures:
             )
             yield Drawn("strength", caption, strength_figure(curves))
 
-    def _learning(self) -> Drawn:
-        followed = self._students[0].read_metrics()["selected_on"]
+    def _learning(self) -> Iterator[Drawn]:
+        records = of_each(
+            self._students, followed, lambda run: f"the learning curve of {named(run)}",
+            needed=False,
+        )  # fmt: skip
+        trained = [record for record in records if record.top1]
+        if not trained:
+            return
         caption = (
-            f"Top-1 on the {followed} images after each epoch, mean over cells and seeds; "
-            f"{_count(self._seeds, 'seed')}."
+            f"Top-1 on the {trained[0].selected_on} images after each epoch, mean over cells and "
+            f"seeds; {_count(self._seeds, 'seed')}."
         )
-        return Drawn("learning", caption, learning_figure(learning_curves(self._students)))
+        yield Drawn("learning", caption, learning_figure(learning_curves(trained)))
 
     def _reliability(self) -> Iterator[Drawn]:
         if diagrams := self._diagrams():
@@ -117,11 +133,11 @@ class ReportFigures:
                 )
                 yield Drawn(f"attention_{view}", caption, overlaps.overlay(run))
 
-    def _agreement(self) -> Drawn:
+    def _agreement(self) -> Iterator[Drawn]:
         """All teachers, and the students of one seed."""
         least = min(run.seed for run in self._students)
         teachers = [self.grid.runs.of_teacher(cell) for cell in teacher_cells()]
-        models = [run for run in teachers if run.is_finished()]
+        models = [run for run in teachers if self.grid.is_there(run)]
         models += [run for run in self._students if run.seed == least]
         caption = (
             "Share of test images that two models put into the same class; rows and columns in "
@@ -129,7 +145,7 @@ class ReportFigures:
         )
         predictions = [self._answers(run).predictions for run in models]
         figure = agreement_figure([str(run.cell) for run in models], predictions)
-        return Drawn("agreement_matrix", caption, figure)
+        yield Drawn("agreement_matrix", caption, figure)
 
     @property
     def _students(self) -> list[RunDirectory]:
@@ -184,30 +200,42 @@ def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
     for run in runs:
         if not (isinstance(run.cell, StudentCell) and run.cell.variant and run.is_finished()):
             continue
-        strength = run.saved_settings().get("strength")
-        if strength is None:
+        strength, last = run.saved_settings().get("strength"), last_figures(run)
+        if strength is None or not last:
             continue
         plain = "_".join(part.split("+")[0] for part in str(run.cell).split("_"))
-        last = run.read_metrics()["last"]
         at = curves.setdefault(plain, {}).setdefault(strength, {n: [] for n in STRENGTH_PANELS})
         at["top1"].append(100 * last["test"]["top1"])
-        at["gap"].append(last["gap_points"])
+        if is_number(last.get("gap_points")):
+            at["gap"].append(last["gap_points"])
         if "fidelity_ensemble" in last["test"]:
             at["fidelity"].append(100 * last["test"]["fidelity_ensemble"])
     return {cell: strengths for cell, strengths in curves.items() if len(strengths) > 1}
 
 
-def learning_curves(students: Sequence[RunDirectory]) -> LearningCurves:
-    """Validation top-1, in [0, 1], by epoch of the runs of each number of teachers and view."""
+@dataclass(frozen=True)
+class Followed:
+    """A student's validation top-1, in [0, 1], after each epoch, and the images that it is of."""
+
+    cell: StudentCell
+    selected_on: str
+    top1: list[float]
+
+
+def followed(run: RunDirectory) -> Followed:
+    """A run's; UserError where its records are damaged or do not say it."""
+    metrics = run.read_metrics()
+    last = metrics["last"].get("epoch")
+    if type(last) is not int:
+        raise UserError(f"{run.metrics} does not say its last epoch")
+    epochs = run.read_epochs(until=last)
+    top1 = [record["validation"]["top1"] for record in epochs]
+    return Followed(run.cell, metrics["selected_on"], top1)
+
+
+def learning_curves(students: Sequence[Followed]) -> LearningCurves:
+    """The curves of the runs of each number of teachers and view."""
     curves: dict[tuple[int, str], list[list[float]]] = {}
-    for run in sorted(students, key=lambda run: (len(run.cell.teachers), run.cell.letter)):
-        curves.setdefault((len(run.cell.teachers), run.cell.letter), []).append(
-            _validation_top1(run)
-        )
+    for own in sorted(students, key=lambda own: (len(own.cell.teachers), own.cell.letter)):
+        curves.setdefault((len(own.cell.teachers), own.cell.letter), []).append(own.top1)
     return curves
-
-
-def _validation_top1(run: RunDirectory) -> list[float]:
-    """After each epoch."""
-    epochs = run.read_epochs(until=run.read_metrics()["last"]["epoch"])
-    return [record["validation"]["top1"] for record in epochs]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from dataloader.files import write_bytes
+from evaluation.drawing import Figure, rendered
 from evaluation.provenance import updated
 from evaluation.seeds import over_seeds, with_spread
-from evaluation.table import Row, format_table, read_rows, write_table
+from evaluation.table import Row, beside, format_table, read_rows, write_table
 
 DECIMALS = 3
 MOST_PRINTED = 100  # rows of a table; nobody reads more on a screen
@@ -25,12 +23,17 @@ def publish(
     *notes: str,
     by: Sequence[str] = ("cell",),
 ) -> None:
-    """Print the columns that some row has, and the notes; write `stem`.csv, .json and figures.
+    """Write `stem`.csv, .json and figures; then print the columns that some row has, and the notes.
 
     Of a table that is too long for a screen only the number of rows is printed. The files keep the
     rows of earlier measurements, of other cells or asked for in another way. Where a cell has
     several seeds, a second table gives mean ± standard deviation over them.
     """
+    paths = write_table(stem, updated(read_rows(beside(stem, ".json"), by), rows))
+    named = figures if isinstance(figures, Mapping) else {"": figures}
+    for suffix, figure in named.items():
+        paths.append(beside(stem, f"{suffix}.png"))
+        write_bytes(paths[-1], rendered(figure, "png", dpi=110))
     columns = [name for name in columns if any(name in row for row in rows)]
     print(_screen(rows, columns))
     gathered = over_seeds(rows, by)
@@ -39,20 +42,7 @@ def publish(
         print(_screen([_rounded(row, columns, by) for row in gathered]))
     for note in notes:
         print(note)
-    paths = write_table(stem, updated(read_rows(stem.with_suffix(".json")), rows))
-    named = figures if isinstance(figures, Mapping) else {"": figures}
-    for suffix, figure in named.items():
-        path = stem.with_name(f"{stem.name}{suffix}.png")
-        save_figure(path, figure)
-        paths.append(path)
     print("results:", ", ".join(map(str, paths)))
-
-
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write the figure as PNG, at once."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_bytes(path, buffer.getvalue())
 
 
 def _screen(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from evaluation.table import Row
+from evaluation.table import Row, is_number
 
 
 def over_seeds(rows: Sequence[Row], by: Sequence[str] = ("cell",)) -> list[Row]:
     """One row for each value of the columns `by`, in the order of their first appearance.
 
-    A number becomes its mean over seeds, with its standard deviation under `<name>_std` (None for
-    a single seed). Anything else, and `seed` itself, is left out.
+    A number becomes its mean over the seeds that have it, with its standard deviation under
+    `<name>_std` (None for a single one). Anything else, and `seed` itself, is left out.
     """
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -34,10 +34,15 @@ def with_spread(row: Row, name: str, decimals: int) -> str | None:
 
 def _spread(group: Sequence[Row], by: Sequence[str]) -> Row:
     row: Row = {}
-    for name, value in group[0].items():
-        if name == "seed" or name in by or not isinstance(value, int | float | None):
+    for name in dict.fromkeys(name for own in group for name in own):
+        found = [own.get(name) for own in group]
+        if (
+            name == "seed"
+            or name in by
+            or not all(isinstance(v, int | float | None) for v in found)
+        ):
             continue
-        values = [other[name] for other in group if other.get(name) is not None]
+        values = [value for value in found if is_number(value)]
         row[name] = statistics.fmean(values) if values else None
         row[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
     return row

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import DamagedError
+from dataloader.errors import DamagedError, shown
 from dataloader.files import read_json, write_json, write_text
 
 Row = dict[str, Any]
+
+LARGEST = 1e100  # of a number: sums of more overflow
+TEXTS = ("cell", "pair", "view", "asked", "commit")  # the columns that hold no number
 
 
 def format_table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
@@ -29,19 +33,71 @@ def write_table(stem: Path, rows: Sequence[Row]) -> list[Path]:
     writer = csv.DictWriter(text, _all_columns(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(_flat, rows))
-    paths = [stem.with_suffix(".csv"), stem.with_suffix(".json")]
+    paths = [beside(stem, ".csv"), beside(stem, ".json")]
     write_text(paths[0], text.getvalue())
     write_json(paths[1], list(rows))
     return paths
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a table's JSON file; none where there is no file or it holds anything else."""
+def beside(stem: Path, ending: str) -> Path:
+    """The file of that ending: a point in the stem's name is the name's own."""
+    return stem.with_name(stem.name + ending)
+
+
+def read_rows(path: Path, by: Sequence[str] = ("cell",)) -> list[Row]:
+    """The rows of a table's JSON file, named by the columns `by`; none where there is no file.
+
+    What is no row of such a table (edited by hand, or of another version) is named on stderr and
+    left out.
+    """
     try:
         content = read_json(path)
-    except (FileNotFoundError, DamagedError):
+    except FileNotFoundError:
         return []
-    return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
+    except DamagedError as error:
+        _leave_out(f"{error}")
+        return []
+    if not isinstance(content, list):
+        _leave_out(f"{path}: it is no list of rows")
+        return []
+    odd = {number: _oddity(row, by) for number, row in enumerate(content, start=1)}
+    for number, reason in odd.items():
+        if reason:
+            _leave_out(f"{path}, row {number}: {reason}")
+    return [row for number, row in enumerate(content, start=1) if not odd[number]]
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is finite, and means of such numbers are."""
+    return type(value) in (int, float) and abs(value) < LARGEST
+
+
+def _leave_out(what: str) -> None:
+    print(f"left out: {what}", file=sys.stderr)
+
+
+def _oddity(row: Any, by: Sequence[str]) -> str | None:
+    """Why it is no row of a table; None where it is one."""
+    if not isinstance(row, dict):
+        return f"{shown(row)} is no row"
+    for name in (*by, "seed"):
+        if name not in row:
+            return f"it has no {name}"
+    for name, value in row.items():
+        if not _fits(name, value):
+            return f"{shown(name)} is {shown(value)}"
+    return None
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether the column can hold the value."""
+    if name in TEXTS:
+        return isinstance(value, str)
+    if name == "seed":
+        return type(value) is int
+    if name == "checkpoints":
+        return isinstance(value, dict) and all(isinstance(own, str) for own in value.values())
+    return value is None or is_number(value)
 
 
 def _all_columns(rows: Sequence[Row]) -> list[str]:

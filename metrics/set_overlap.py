@@ -18,16 +18,19 @@ PIXELS_PER_BLOCK = 2**20  # resized at once: 4 MiB, which stay in a processor's 
 @dataclass(frozen=True)
 class SetOverlap:
     """per_image: (n,) IoU of the masks of each image; pooled: total intersection / total union;
-    chance: mean IoU when each model's mask is of another image."""
+    chance: mean IoU when each model's mask is of another image, None where there are fewer images
+    than models."""
 
     per_image: Tensor
     pooled: float
-    chance: float
+    chance: float | None
 
     @property
-    def corrected(self) -> Tensor:
+    def corrected(self) -> Tensor | None:
         """(n,) (IoU - chance) / (1 - chance): 0 is chance, 1 is full overlap, whatever the size
-        of the masks and the place that all photographs have in common."""
+        of the masks and the place that all photographs have in common. None without a chance."""
+        if self.chance is None:
+            return None
         return (self.per_image - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
 
 
@@ -53,13 +56,15 @@ def masks_overlap(masks: Sequence[PackedMasks]) -> SetOverlap:
     """
     order = torch.randperm(len(masks[0]), generator=torch.Generator().manual_seed(0))
     per_image = torch.empty(len(order), dtype=torch.float64)
-    intersection, union, chance = 0.0, 0.0, 0.0
+    intersection, union = 0.0, 0.0
+    chance = 0.0 if len(order) >= len(masks) else None
     for chunk in _chunks(order, masks[0].pixels, least=len(masks)):
         chosen = [own[chunk] for own in masks]
         in_all, in_any = overlap_counts(chosen)
         per_image[chunk] = overlap_ratio(in_all, in_any)
         intersection, union = intersection + in_all.sum().item(), union + in_any.sum().item()
-        chance += shuffled_overlap(chosen) * len(chunk) / len(order)
+        if chance is not None:
+            chance += shuffled_overlap(chosen) * len(chunk) / len(order)
     return SetOverlap(per_image, intersection / union if union else 1.0, chance)
 
 

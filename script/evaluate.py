@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from evaluation.calculate_claims import ClaimsOptions
 from evaluation.calculate_ece import CalibrationOptions
 from evaluation.calculate_iou import OverlapOptions
 from evaluation.options import MeasureOptions, parse_options
+from evaluation.partial import of_each
 from evaluation.report import ReportOptions
 
 Options = TypeVar("Options", bound=MeasureOptions)
@@ -38,25 +40,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.name:
         raise UserError("--name is of one measurement: here each has its own")
     teachers, students = _named(options) if options.cells else _finished(options)
-    measure(options, teachers, students)
+    of_report = ReportOptions(dataset=options.dataset, output_dir=options.output_dir)
+    try:
+        measure(options, teachers, students)
+    except UserError:
+        report.publish(of_report)  # what the runs say of themselves, then why there is no more
+        raise
     if students:
         _judge(_as(ClaimsOptions, options, students))
-    report.publish(ReportOptions(dataset=options.dataset, output_dir=options.output_dir))
+    report.publish(of_report)
 
 
 def measure(
     options: MeasureOptions, teachers: Sequence[TeacherCell], students: Sequence[StudentCell]
 ) -> None:
-    """Calibration of all, agreement and overlap of the students with their teachers, affinity."""
-    calculate_ece.measure(_as(CalibrationOptions, options, [*teachers, *students]))
+    """Calibration of all, agreement and overlap of the students with their teachers, affinity. What
+    cannot be measured is named on stderr; UserError where nothing can."""
+    asked = _measurements(options, teachers, students)
+    of_each(asked, lambda named: named[1](), lambda named: named[0])
+
+
+def _measurements(
+    options: MeasureOptions, teachers: Sequence[TeacherCell], students: Sequence[StudentCell]
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The name of each that the cells allow, and what makes it."""
+    everyone = _as(CalibrationOptions, options, [*teachers, *students])
+    yield "calibration", partial(calculate_ece.measure, everyone)
     if taught := [cell for cell in students if cell.teachers]:
-        for asked in REPORTED.values():
-            calculate_agreement.measure(_as(AgreementOptions, options, taught, **asked))
-        calculate_iou.measure(_as(OverlapOptions, options, taught, group="T_S"))
+        for name, asked in REPORTED.items():
+            of_pairs = _as(AgreementOptions, options, taught, **asked)
+            yield f"agreement ({name})", partial(calculate_agreement.measure, of_pairs)
+        with_student = _as(OverlapOptions, options, taught, group="T_S")
+        yield "overlap of teachers and student", partial(calculate_iou.measure, with_student)
     if several := [cell for cell in students if len(cell.teachers) > 1]:
-        calculate_iou.measure(_as(OverlapOptions, options, several, group="T_T"))
+        among_teachers = _as(OverlapOptions, options, several, group="T_T")
+        yield "overlap of teachers", partial(calculate_iou.measure, among_teachers)
     if teachers:
-        calculate_affinity.measure(_as(AffinityOptions, options, teachers))
+        of_views = _as(AffinityOptions, options, teachers)
+        yield "affinity", partial(calculate_affinity.measure, of_views)
 
 
 def _named(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentCell]]:
