@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import reprlib
 import signal
 import sys
@@ -63,9 +65,9 @@ def run_program(
         code = _exit_code(program, argv, if_interrupted)
         output.flush()
         lost = output.failure
-        if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
+        if code == 0 and lost not in (None, errno.EPIPE):
             print(
-                f"error: cannot write to the standard output: {lost.strerror}: the work is "
+                f"error: cannot write to the standard output: {os.strerror(lost)}: the work is "
                 "done, send its output elsewhere",
                 file=sys.stderr,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +14,11 @@ OUTPUT, ERROR = 1, 2  # of the operating system's numbers; 0 is the input
 
 class Outlet:
     """A text stream whose reader may be gone and whose disk may be full: what cannot be written is
-    lost, the first reason is kept, and the program goes on."""
+    lost, the number of the first error is kept, and the program goes on."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.failure: OSError | None = None
+        self.failure: int | None = None  # an exception would keep alive all that its callers hold
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # what its code lacks is spelled out
 
@@ -37,7 +38,7 @@ class Outlet:
         try:
             work(*values)
         except OSError as error:
-            self.failure = self.failure or error
+            self.failure = self.failure or error.errno or errno.EIO
             with suppress(OSError):  # what is left in the buffer is lost without another word
                 _lead_nowhere(self._stream.fileno())
 
