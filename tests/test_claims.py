@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 from scipy.stats import spearmanr
 
 from engine.cells import TeacherCell, parse_student, student_cells
-from evaluation.claims import judged, mixture, verdict
+from evaluation.claims import claims, judged, mixture, verdict
 from evaluation.claims_report import markdown
+from evaluation.drawing import rendered
 from evaluation.grid_figures import (
     grid_figure,
     reliability_lines_figure,
@@ -167,3 +170,35 @@ def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
     figure = strength_figure({"Ss": {1.0: at, 0.0: {**at, "top1": [30.0, 30.0]}}})
     (line,) = [own.lines[0] for own in figure.axes[0].containers]
     assert line.get_xydata().tolist() == [[0, 30], [1, 42]]
+
+
+def test_what_is_not_known_of_a_seed_leaves_out_its_cell_alone() -> None:
+    grid = made_up((1, 2), 0.05)
+    every = {claim.number for claim in claims(grid)}
+    for cell in (student_cells(1)[0], *student_cells(3)):
+        del grid.train_top1[cell, 2]
+    del grid.fidelity[student_cells(2)[0], 1]
+    evenly = torch.full((1, IMAGES), 1 / IMAGES, dtype=torch.float64)
+    found = {claim.number: claim.statistic(evenly) for claim in claims(grid)}
+    assert found.keys() == every
+    assert all(bool(value.isfinite().all()) for value in found.values())
+    assert len(grid_figure(grid, []).axes) == 4
+    grid.train_top1.clear()
+    assert every - {claim.number for claim in claims(grid)} == {"3a", "3a, view held"}
+
+
+def test_a_resample_without_an_image_that_has_maps_takes_no_part() -> None:
+    """Of 400 images one: without it there is no overlap to take the mean of."""
+    grid = made_up((1, 2), 0.05)
+    few = {
+        teachers: PerImage(own.values[:1], own.index[:1]) for teachers, own in grid.plain.items()
+    }
+    grid = dataclasses.replace(grid, plain=few, corrected=few)
+    for row in judged(grid):
+        assert all(math.isfinite(row[name]) for name in ("estimate", "low", "high"))
+
+
+def test_a_figure_over_strength_may_lack_a_panel() -> None:
+    at = {"top1": [40.0], "gap": [], "fidelity": []}
+    figure = strength_figure({"Ss": {1.0: at, 0.0: at}})
+    assert rendered(figure, "png", 50).startswith(b"\x89PNG")

@@ -302,6 +302,13 @@ def test_a_sorted_set_has_an_honest_chance_floor(monkeypatch):
     assert found.chance == pytest.approx(0.5, abs=0.15)
 
 
+def test_fewer_images_than_models_have_an_overlap_and_no_chance():
+    maps = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = set_overlap(list(maps), 8)
+    assert found.per_image.shape == (2,)
+    assert found.chance is found.corrected is None
+
+
 def test_seeds_gather_into_mean_and_spread():
     rows = [
         {"cell": "Sw", "seed": 1, "ece": 0.1, "note": "x"},
