@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from dataloader.errors import UserError
 from dataloader.loader import Batch
 from engine.compute import Compute
 from evaluation.kept import Answers, AttentionMaps, tensors_of
@@ -39,7 +40,7 @@ def collect(
     `mapped`.
 
     Logits are looked at batch by batch and kept only if asked for: those of a million images of a
-    thousand classes take 5 GB.
+    thousand classes take 5 GB. UserError where there is no batch.
     """
     answers, maps = Collected(most), []
     for index, views, labels in batches:
@@ -53,9 +54,10 @@ def collect(
         else:
             logits = model(inputs).float().cpu()
         answers.add(_answers(index, labels, logits, keep_logits))
+    collected = answers.so_far()
     side = torch.tensor(inputs.shape[-1])
     looked = AttentionMaps(*map(torch.cat, zip(*maps, strict=True)), side) if maps else None
-    return answers.so_far(), looked
+    return collected, looked
 
 
 def _answers(
@@ -91,7 +93,9 @@ class Collected:
         self._count = rows.stop
 
     def so_far(self) -> Answers:
-        """All of them."""
+        """All of them; UserError where there are none."""
+        if not self._columns:
+            raise UserError("none of the images could be read, so there is nothing to measure")
         return Answers(**{name: column[: self._count] for name, column in self._columns.items()})
 
 

@@ -150,6 +150,13 @@ def test_a_vision_transformer_teaches_learns_and_is_looked_at():
     )
 
 
+def test_where_no_image_can_be_read_one_line_says_so():
+    compute = Compute(torch.device("cpu"), "none", CIFAR_STATISTICS)
+    none = torch.empty(0, dtype=torch.long)
+    with pytest.raises(UserError, match="none of the images could be read"):
+        collect(torch.nn.Identity(), [], compute, most=3, mapped=none, keep_logits=True)
+
+
 def passes_of(runs, **options):
     store = OutputStore(MeasureOptions(dataset=DATASET, **options))
     store.answers(runs("T1w"), view="strong")
