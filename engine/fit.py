@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dataloader.errors import UserError, one_line
 from dataloader.files import sha256, write_json
 from engine import checkpoint
-from engine.checkpoint import Header
+from engine.checkpoint import Header, header_of, pretrained_path
 from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
@@ -90,9 +89,7 @@ class Fit:
         """The records, then best.pt if the epoch is the best so far, then last.pt: in this order a
         run killed between two of them repeats the epoch and writes them again."""
         self.run.write_epochs(self.history)
-        header = Header(
-            self.config.arch, num_classes, self.config.image_size, epoch=len(self.history)
-        )
+        header = self._header(num_classes)
         if is_best:
             model = {"model": self.task.learner.model.state_dict()}
             checkpoint.save(self.run.checkpoint("best"), header, model)
@@ -100,10 +97,14 @@ class Fit:
         checkpoint.save(self.run.checkpoint("last"), header, state)
         self._scalars.write(record)
 
+    def _header(self, num_classes: int) -> Header:
+        config, model = self.config, self.task.learner.model
+        return header_of(model, config.arch, num_classes, config.image_size, len(self.history))
+
     def adopt(self, num_classes: int) -> None:
         """Keep weights that were trained elsewhere, as the last and the best epoch."""
         if self._writes:
-            header = Header(self.config.arch, num_classes, self.config.image_size, epoch=0)
+            header = self._header(num_classes)
             model = {"model": self.task.learner.model.state_dict()}
             checkpoint.save(self.run.checkpoint("best"), header, model)
             state = self.task.learner.state_dict() | {"best_epoch": 0}
@@ -217,4 +218,5 @@ class Fit:
         """File and SHA-256 of the weights that it started from, if not from scratch."""
         if self.config.pretrained == "none":
             return None
-        return {"file": self.config.pretrained, "sha256": sha256(Path(self.config.pretrained))}
+        file = self.config.pretrained
+        return {"file": file, "sha256": sha256(pretrained_path(file))}

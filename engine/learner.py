@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +10,14 @@ from torch import nn
 
 from dataloader.errors import UserError
 from dataloader.random_streams import generator_put_back, seed_draws, seeded_draws
-from engine.checkpoint import build, read_pretrained
+from engine.checkpoint import build, pretrained_path, read_pretrained
 from engine.compute import Compute
 from engine.config import Config
 from engine.processes import ALONE, Ranks
 from engine.schedule import learning_rate_factors
+from metrics.attention import has_maps
 from metrics.attention_source import source_of
+from models.rehearsal import rehearsal
 
 
 class Learner:
@@ -96,17 +97,19 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
         model = build(config.arch, num_classes, config.image_size)
     start = f"trained from scratch, initial weights of stream {config.stream}"
     if config.pretrained != "none":
-        is_new = read_pretrained(model, Path(config.pretrained))
-        start = f"starts from {config.pretrained}" + ", final layer new" * is_new
-        if is_new and config.epochs == 0:
+        read = read_pretrained(model, pretrained_path(config.pretrained))
+        said = [*read.said, "final layer new"] if read.has_new_layer else read.said
+        start = ", ".join([f"starts from {config.pretrained}", *said])
+        if read.has_new_layer and config.epochs == 0:
             raise UserError(
                 f"{config.pretrained} has other classes than the {num_classes} of "
                 f"{config.dataset}: with --epochs 0 its final layer would stay untrained"
             )
     if compute.ranks.is_main:
         print(f"{config.cell}: {start}")
-        if source_of(model) is None:
-            print(f"{config.cell}: {config.arch} has no attention maps: IoU leaves it out")
+        if not has_maps(*rehearsal(model, config.image_size)):
+            size = f" at {config.image_size} pixels" if source_of(model) else ""
+            print(f"{config.cell}: {config.arch} has no attention maps{size}: IoU leaves it out")
     if config.sync_batchnorm == "yes" and compute.ranks.size > 1:
         model = synchronised(model, compute.device)
     factors = learning_rate_factors(

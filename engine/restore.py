@@ -12,6 +12,7 @@ from dataloader.errors import UserError
 from engine.checkpoint import Header, blamed_on, check_tensor
 from engine.learner import Learner
 from models.pretrained import load_weights
+from models.registry import set_transform_input
 
 ADVICE = "put it back from a copy, or start anew with --resume never"
 MAY_DIFFER = ("lr", "initial_lr", "fused", "foreach")  # set anew by each epoch, or by the device
@@ -33,6 +34,7 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
     with blamed_on(f"{path} "):
         load_weights(learner.model, state["model"])
     learner.load_state_dict(state)
+    set_transform_input(learner.model, header.transform_input)
     return best_epoch
 
 

@@ -36,6 +36,7 @@ from metrics.attention import (
     classifier_weight,
     forward_with_features,
     maps_from_features,
+    says_where,
 )
 from metrics.attention_source import ClassMaps, source_of
 from metrics.overlap import rank_correlation_per_image
@@ -166,6 +167,8 @@ class Controls:
             return {}
         images = self._inputs()
         logits, features = forward_with_features(model, images)
+        if not says_where(features):
+            return {}
         weight = classifier_weight(model)
         shifted = weight + _one_vector(weight)
         values = {}

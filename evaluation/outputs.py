@@ -22,7 +22,7 @@ from torch import nn
 from dataloader.errors import UserError
 from dataloader.image_set import Images, evenly_spaced
 from dataloader.loader import Batch, living_workers
-from engine.checkpoint import load_model
+from engine.checkpoint import blamed_on, load_model
 from engine.compute import Compute, pick_device
 from engine.environment import commit
 from engine.memory import enough_memory
@@ -35,7 +35,9 @@ from evaluation.options import MeasureOptions
 from evaluation.provenance import CheckpointHashes
 from evaluation.sources import Sources
 from evaluation.table import Row
+from metrics.attention import says_where
 from metrics.attention_source import source_of
+from models.rehearsal import rehearsal
 
 FORMAT = 3  # of the files; a change makes all outputs anew
 # A class map takes at most 8 x 8 half-precision values, so that a model's maps fit in 256 MiB:
@@ -94,15 +96,15 @@ class OutputStore:
         view: str = "test",
         like: RunDirectory | None = None,
     ) -> AttentionMaps | None:
-        """Where it looks on evenly spaced images of these; None where its net has no maps, or none
-        are to be kept (`--maps 0`)."""
+        """Where it looks on evenly spaced images of these; None where its net has no maps, or maps
+        of a single position on such images, or none are to be kept (`--maps 0`)."""
         if self.options.maps == 0:
             return None
         wanted = Wanted(run, self.sources.of(like or run), split, view)
         kept = self._kept(wanted, AttentionMaps)
         if kept is None and source_of(self._model(wanted)):
-            return self._forward(wanted, look=True)[1]
-        return kept
+            kept = self._forward(wanted, look=True)[1]
+        return kept if kept is not None and says_where(kept.class_sum) else None
 
     def images(self, like: RunDirectory, split: str) -> Images:
         """The images that models are asked about."""
@@ -184,7 +186,7 @@ class OutputStore:
         return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
 
     def _model(self, wanted: Wanted) -> nn.Module:
-        path = wanted.run.checkpoint(self.options.checkpoint)
+        path, size = wanted.run.checkpoint(self.options.checkpoint), wanted.source.image_size
         header, model = load_model(path)
         classes = self.sources.images(wanted.source, wanted.split).num_classes
         if header.num_classes != classes:
@@ -192,6 +194,9 @@ class OutputStore:
                 f"{path} knows {header.num_classes} classes, the images are of {classes}: "
                 "--data-path names those that it was trained on"
             )
+        if size != header.image_size:
+            with blamed_on(f"{path} ({header.arch}), asked about images of {size} pixels: "):
+                rehearsal(model, size)
         return model
 
     def _forward(

@@ -120,6 +120,20 @@ def select_maps(maps: Tensor, target: str | Tensor) -> Tensor:
     return maps.sum(dim=1).float()
 
 
+def has_maps(model: nn.Module, images: Tensor) -> bool:
+    """Whether the model has maps, and of such images (1, 3, H, W) ones that say where it looks; of
+    the images only the shape matters."""
+    source = source_of(model)
+    if isinstance(source, Rollout):
+        return cast(int, model.seq_length) > 2  # the class token and patches
+    return source is not None and says_where(forward_with_features(model, images)[1])
+
+
+def says_where(maps: Tensor) -> bool:
+    """Whether maps (..., h, w) have more than one position: a single one is everywhere."""
+    return maps.shape[-2:].numel() > 1
+
+
 def attention_rollout(model: VisionTransformer, images: Tensor) -> Tensor:
     """Attention from the class token to each patch. (B, 3, H, W) -> (B, h, w), h * w patches.
 

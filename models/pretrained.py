@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-Weights = Mapping[str, torch.Tensor]
+from models.anatomy import COUNTER, architecture_of, final_layer
+from models.state_dicts import Weights, listed, under_own_names
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def start_from(model: nn.Module, weights: Weights) -> bool:
-    """Copy a state_dict into `model`; returns whether its final layer was kept as new.
+@dataclass(frozen=True)
+class Start:
+    """Weights as a model takes them. has_new_layer: its final layer stays as it is, for other
+    classes; said: what was left out or renamed for it."""
 
-    The final layer stays as initialised where the class count differs. ValueError, as
-    `load_weights`, for any other key that does not fit.
+    weights: dict[str, torch.Tensor]
+    has_new_layer: bool
+    said: tuple[str, ...]
+
+
+def fitted(model: nn.Module, weights: Weights) -> Start:
+    """A state_dict from elsewhere, made to fit `model`.
+
+    What wrappers put before its names is taken off, the entries of parts that the model is built
+    without (auxiliary heads) are left out, counters that are missing stay at 0, and numbers get
+    the model's precision. The final layer stays as initialised where the class count differs.
+    ValueError, as `load_weights`, for any other key that does not fit.
     """
     own = model.state_dict()
-    final = _final_layer(model)
-    has_other_classes = any(_shape(weights, key) != _shape(own, key) for key in final)
-    kept = {key: own[key] for key in final} if has_other_classes else {}
-    load_weights(model, {**weights, **kept})
-    return has_other_classes
+    final = final_layer(model)
+    needed = [key for key in own if key not in final and not key.endswith(COUNTER)]
+    named, said = under_own_names(weights, own, needed)
+    heads = [key for key in named if getattr(model, key.split(".")[0], model) is None]
+    said += [f"left out the auxiliary {listed(heads)}"] if heads else []
+    counters = {key: own[key] for key in own if key.endswith(COUNTER)}
+    kept = counters | {key: named[key] for key in named if key not in heads}
+    has_new_layer = any(_shape(kept, key) != _shape(own, key) for key in final)
+    if has_new_layer:
+        kept |= {key: own[key] for key in final}
+    if problems := _problems(kept, own):
+        other = architecture_of(named)
+        advice = f"; it fits --arch {other}" if other else ""
+        raise ValueError(f"does not fit the architecture: {problems}{advice}")
+    precise = {key: value.to(own[key].dtype) for key, value in kept.items()}
+    return Start(precise, has_new_layer, tuple(said))
 
 
 def load_weights(model: nn.Module, weights: Weights) -> None:
-    """Copy a state_dict into `model`; ValueError names every key that is missing, unexpected or of
-    another shape."""
-    own = model.state_dict()
-    problems = [f"{key} is missing" for key in own if key not in weights]
-    problems += [f"{key} is unexpected" for key in weights if key not in own]
-    problems += [
-        f"{key} has shape {_shape(weights, key)}, needed {_shape(own, key)}"
-        for key in own
-        if key in weights and _shape(weights, key) != _shape(own, key)
+    """Copy a state_dict into `model`; ValueError names the first keys that are missing, unexpected
+    or of another shape or type."""
+    own = model.state_dict()  # and with it the versions of its parts, which a file may lack
+    if problems := _problems(weights, own):
+        raise ValueError(f"does not fit the architecture: {problems}")
+    own.update(weights)
+    model.load_state_dict(own)
+
+
+def _problems(weights: Weights, own: Weights) -> str:
+    """What does not fit, the first few of each kind; "" where all does."""
+    both = [key for key in own if key in weights]
+    kinds = [
+        [f"{key:.80} is missing" for key in own if key not in weights],
+        [f"{key:.80} is unexpected" for key in weights if key not in own],
+        [
+            f"{key:.80} has shape {_shape(weights, key)}, needed {_shape(own, key)}"
+            for key in both
+            if _shape(weights, key) != _shape(own, key)
+        ],
+        [
+            f"{key:.80} is of {weights[key].dtype}, needed floating point"
+            for key in both
+            if own[key].is_floating_point() and weights[key].dtype not in FLOATS
+        ],
     ]
-    if problems:
-        raise ValueError(f"does not fit the architecture: {'; '.join(problems)}")
-    model.load_state_dict(weights)
-
-
-def _final_layer(model: nn.Module) -> list[str]:
-    """Keys of the last linear layer, or convolution: the one with an output for each class."""
-    kinds = (nn.Linear, nn.Conv2d)
-    *_, name = (name for name, part in model.named_modules() if isinstance(part, kinds))
-    return [f"{name}.{key}" for key in model.get_submodule(name).state_dict()]
+    return "; ".join(listed(kind) for kind in kinds if kind)
 
 
 def _shape(weights: Weights, key: str) -> tuple[int, ...] | None:

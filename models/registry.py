@@ -8,22 +8,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
+import torch
 import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models
 
+from models.rehearsal import rehearsal
 from models.small_resnet import SmallResNet
 
 SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
 SMALL_DEPTHS = (8, 20, 32, 56)
 
 
-def build_model(arch: str, num_classes: int, *, image_size: int = 224) -> nn.Module:
+def build_model(
+    arch: str, num_classes: int, *, image_size: int = 224, transform_input: bool = False
+) -> nn.Module:
     """A freshly initialised `arch` of `num_classes` outputs.
 
-    Transformers with a fixed grid of patches depend on `image_size` (pixels). ValueError for an
-    unknown name, or a size that the net cannot take.
+    Transformers with a fixed grid of patches depend on `image_size` (pixels). transform_input: as
+    torchvision's attribute of that name. ValueError for an unknown name, or a size that the net
+    cannot take.
     """
     builders = _builders()
     if arch not in builders:
@@ -34,9 +40,30 @@ def build_model(arch: str, num_classes: int, *, image_size: int = 224) -> nn.Mod
             + "resnet20 and its like for small images, or a name of torchvision.models"
         )
     try:
-        return builders[arch](num_classes, image_size)
+        model = builders[arch](num_classes, image_size)
+        rehearsal(model, image_size)
     except (ValueError, RuntimeError, AssertionError) as error:  # torchvision's own words on sizes
-        raise ValueError(f"{arch} cannot be built for {image_size} pixels: {error}") from None
+        raise ValueError(
+            f"{arch} cannot be built for {image_size} pixels: {error}; take another --image-size, "
+            "or a net for small images such as resnet20 or resnet18_small_stem"
+        ) from None
+    set_transform_input(model, transform_input)
+    return model
+
+
+def set_transform_input(model: nn.Module, transforms: bool) -> bool:
+    """Let a net that can (torchvision's GoogLeNet and Inception) scale its inputs as its published
+    weights want them, or not; returns whether it does."""
+    can = hasattr(model, "transform_input")
+    if can:
+        cast(Any, model).transform_input = transforms
+    return can and transforms
+
+
+def outline(arch: str) -> nn.Module:
+    """The net for ImageNet, of shapes without numbers."""
+    with torch.device("meta"):
+        return _builders()[arch](1000, 224)
 
 
 def architectures() -> list[str]:

@@ -14,11 +14,13 @@ from metrics.attention import (
     class_activation_map,
     class_maps,
     forward_with_features,
+    has_maps,
     maps_from_features,
     roll_out,
     select_maps,
 )
 from metrics.overlap import binarize, intersection_over_union
+from models.registry import build_model
 
 
 class ChannelNet(nn.Module):
@@ -267,6 +269,18 @@ def test_a_failing_forward_leaves_no_hook_and_no_mode_behind(channel_net):
 def test_bad_targets_are_refused(channel_net, target, message):
     with pytest.raises(ValueError, match=message):
         class_activation_map(channel_net, randn(13, 2, 3, 4, 4), target=target)
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "whether"),
+    [("resnet18", 32, False), ("resnet18", 33, True), ("resnet18_small_stem", 32, True),
+     ("resnet8", 8, True), ("mobilenet_v2", 32, False), ("mobilenet_v2", 64, True),
+     ("vit_b_16", 16, False), ("vit_b_16", 32, True), ("vgg11", 224, False)],
+)  # fmt: skip
+def test_maps_of_one_position_are_none(arch, size, whether):
+    with torch.device("meta"):
+        model = build_model(arch, 10, image_size=size)
+    assert has_maps(model, torch.empty(1, 3, size, size, device="meta")) is whether
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (0, 3, 4, 4), (1, 1, 4, 4)])

@@ -5,12 +5,11 @@ import torch
 import torchvision
 from torch import nn
 
-from dataloader.errors import UserError
-from engine.checkpoint import read_pretrained
 from metrics.attention import class_maps, classifier_weight, forward_with_features
 from metrics.attention_source import Rollout, source_of
 from models.frozen_teachers import FrozenTeachers
 from models.registry import architectures, build_model
+from models.rehearsal import rehearsal
 
 
 def parameters(model):
@@ -88,59 +87,50 @@ def test_a_vision_transformer_needs_whole_patches():
         build_model("vit_b_16", 10, image_size=40)
 
 
+@pytest.mark.parametrize(
+    ("arch", "too_small", "enough"),
+    [("alexnet", 32, 64), ("vgg11", 16, 32), ("squeezenet1_1", 16, 32),
+     ("convnext_tiny", 16, 32), ("googlenet", 8, 16), ("vit_b_16", 8, 32), ("maxvit_t", 32, 224)],
+)  # fmt: skip
+def test_images_that_a_net_cannot_take_are_refused_when_it_is_built(arch, too_small, enough):
+    with torch.device("meta"):  # what is drawn would take most of the time
+        with pytest.raises(ValueError, match=f"{arch} cannot be built for {too_small} pixels: "):
+            build_model(arch, 10, image_size=too_small)
+        build_model(arch, 10, image_size=enough)
+
+
+class Counting(nn.Module):
+    """Looks at its numbers, so that shapes alone do not do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 5)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3)) if x.sum() == 0 else x
+
+
+def test_a_net_that_needs_numbers_is_rehearsed_with_some():
+    model, image = rehearsal(Counting(), 8)
+    assert (image.device.type, model(image).shape) == ("cpu", (1, 4))
+    with pytest.raises(ValueError, match="of that size"):
+        rehearsal(Counting(), 4)
+
+
+def test_a_rehearsal_leaves_the_model_as_it_was():
+    model = build_model("resnet8", 10).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    outline, image = rehearsal(model, 32)
+    assert outline(image).shape == (1, 10)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
 def test_unknown_architecture():
     with pytest.raises(ValueError, match=r"unknown architecture 'resnet19'.*resnet20"):
         build_model("resnet19", 10)
-
-
-class TestPretrained:
-    def save(self, path, model):
-        torch.save(model.state_dict(), path)
-        return path
-
-    def test_final_layer_is_replaced_where_the_classes_differ(self, tmp_path):
-        source = build_model("resnet18", 1000)
-        model = build_model("resnet18", 10)
-        fresh = model.fc.weight.clone()
-        assert read_pretrained(model, self.save(tmp_path / "w.pt", source)) is True
-        assert torch.equal(model.fc.weight, fresh)
-        assert torch.equal(model.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
-
-    def test_final_layer_is_kept_where_they_agree(self, tmp_path):
-        source, model = build_model("resnet20", 10), build_model("resnet20", 10)
-        assert read_pretrained(model, self.save(tmp_path / "w.pt", source)) is False
-        assert torch.equal(model.fc.weight, source.fc.weight)
-
-    def test_other_mismatches_are_named_key_by_key(self, tmp_path):
-        source = build_model("resnet18", 10)
-        weights = source.state_dict()
-        weights["layer9.extra"] = weights.pop("bn1.weight")
-        torch.save(weights, tmp_path / "w.pt")
-        with pytest.raises(UserError) as error:
-            read_pretrained(build_model("resnet18_small_stem", 10), tmp_path / "w.pt")
-        assert "bn1.weight is missing" in str(error.value)
-        assert "layer9.extra is unexpected" in str(error.value)
-        assert "conv1.weight has shape (64, 3, 7, 7), needed (64, 3, 3, 3)" in str(error.value)
-
-    def test_files_that_hold_no_weights(self, tmp_path):
-        model = build_model("resnet8", 10)
-        with pytest.raises(UserError, match=r"no weights at .*missing\.pt"):
-            read_pretrained(model, tmp_path / "missing.pt")
-        whole = self.save(tmp_path / "w.pt", model).read_bytes()
-        (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UserError, match="truncated or damaged"):
-            read_pretrained(model, tmp_path / "cut.pt")
-        (tmp_path / "text.pt").write_text("not weights")
-        with pytest.raises(UserError, match="truncated or no file of weights"):
-            read_pretrained(model, tmp_path / "text.pt")
-        torch.save([1, 2], tmp_path / "list.pt")
-        with pytest.raises(UserError, match="is no state_dict"):
-            read_pretrained(model, tmp_path / "list.pt")
-
-    def test_a_file_that_would_run_code_is_refused(self, tmp_path):
-        torch.save(build_model("resnet8", 10), tmp_path / "module.pt")  # a pickled class
-        with pytest.raises(UserError, match="truncated or no file of weights"):
-            read_pretrained(build_model("resnet8", 10), tmp_path / "module.pt")
 
 
 class TestFrozenTeachers:
