@@ -19,6 +19,7 @@ from models.rehearsal import rehearsal
 from models.small_resnet import SmallResNet
 
 SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
+MADE_FOR = 224  # pixels, which every net takes, and more
 SMALL_DEPTHS = (8, 20, 32, 56)
 
 
@@ -41,7 +42,8 @@ def build_model(
         )
     try:
         model = builders[arch](num_classes, image_size)
-        rehearsal(model, image_size)
+        if image_size < MADE_FOR:
+            rehearsal(model, image_size)
     except (ValueError, RuntimeError, AssertionError) as error:  # torchvision's own words on sizes
         raise ValueError(
             f"{arch} cannot be built for {image_size} pixels: {error}; take another --image-size, "

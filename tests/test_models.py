@@ -111,17 +111,18 @@ class Counting(nn.Module):
 
 
 def test_a_net_that_needs_numbers_is_rehearsed_with_some():
-    model, image = rehearsal(Counting(), 8)
+    model, image = rehearsal(Counting(), 96)
     assert (image.device.type, model(image).shape) == ("cpu", (1, 4))
     with pytest.raises(ValueError, match="of that size"):
         rehearsal(Counting(), 4)
 
 
-def test_a_rehearsal_leaves_the_model_as_it_was():
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_rehearsal_leaves_the_model_as_it_was(size):
     model = build_model("resnet8", 10).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    outline, image = rehearsal(model, 32)
+    outline, image = rehearsal(model, size)
     assert outline(image).shape == (1, 10)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert model.training

@@ -9,7 +9,7 @@ from conftest import DATASET, Bench
 import train_teacher
 from dataloader.errors import run_program
 from dataloader.files import sha256
-from engine.checkpoint import load
+from engine.checkpoint import load, load_model
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
 from models.registry import build_model
 
@@ -93,6 +93,61 @@ def test_a_net_without_maps_is_said_so_measured_and_left_out_of_the_overlap(benc
     assert [line.split()[0] for line in out.splitlines()[:2]] == ["cell", "T1w_Sw"]
     assert run_program(calculate_iou.main, [*where(bench), "--cells", "2T"]) == 2
     assert "has the models that this compares" in capsys.readouterr().err
+
+
+def test_a_net_whose_maps_have_one_position_is_treated_likewise(bench, capsys):
+    few = ("--epochs", 1, "--max-train-images", 64, "--max-test-images", 64)
+    bench.teacher("T1w", *few)
+    run = bench.teacher("T2w", "--arch", "shufflenet_v2_x0_5", *few)
+    assert "shufflenet_v2_x0_5 has no attention maps at 16 pixels" in capsys.readouterr().out
+    bench.student("T1w_T2w_Sw", *few)
+    for _ in range(2):  # computed, then as they are kept
+        assert run_program(calculate_iou.main, [*where(bench), "--cells", "2T"]) == 2
+        assert "known of the net of T2w" in capsys.readouterr().err
+        assert (run.outputs / "test-test-maps.npz").is_file()
+    flags = [
+        *where(bench),
+        "--cells",
+        "2T",
+        "--image-size",
+        "64",
+        "--max-images",
+        "32",
+    ]  # two by two positions
+    calculate_iou.main([*flags, "--group", "T_T"])
+
+
+def test_a_net_too_deep_for_its_images_is_refused_before_anything_is_written(bench, capsys):
+    flags = bench.flags("T1w", "--arch", "squeezenet1_1")
+    assert run_program(train_teacher.main, flags) == 2
+    assert "squeezenet1_1 cannot be built for 16 pixels" in capsys.readouterr().err
+    assert not bench.run("T1w", 1).path.exists()
+
+
+def test_a_net_measured_on_images_that_it_cannot_take(bench, capsys):
+    bench.teacher(
+        "T1w",
+        "--arch",
+        "squeezenet1_1",
+        "--image-size",
+        32,
+        "--max-train-images",
+        64,
+        "--max-test-images",
+        64,
+    )
+    flags = [*where(bench), "--cells", "T1w", "--image-size", "16"]
+    assert run_program(calculate_ece.main, flags) == 2
+    assert "(squeezenet1_1), asked about images of 16 pixels: its" in capsys.readouterr().err
+
+
+def test_published_inceptions_transform_their_inputs_from_the_first_epoch_on(bench, tmp_path):
+    torch.save(build_model("googlenet", 10, image_size=16).state_dict(), tmp_path / "w.pt")
+    flags = ("--arch", "googlenet", "--pretrained", tmp_path / "w.pt", "--epochs", 0)
+    run = bench.teacher("T1w", *flags)
+    assert load_model(run.checkpoint("last"))[1].transform_input
+    again = bench.teacher("T2w", *flags[:3], run.checkpoint("last"), *flags[4:])
+    assert load_model(again.checkpoint("best"))[1].transform_input
 
 
 def test_four_teachers(bench):

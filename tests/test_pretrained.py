@@ -18,6 +18,8 @@ from torch import nn
 
 from dataloader.errors import UserError
 from engine.checkpoint import Header, pretrained_path, read_pretrained, save
+from engine.learner import Learner
+from engine.restore import restore
 from models.pretrained import fitted
 from models.registry import build_model, outline, set_transform_input
 from models.state_dicts import ENTRIES
@@ -199,6 +201,13 @@ class TestPublishedInceptions:
             header = Header("googlenet", 5, 32, 1, transform_input=transforms)
             save(path, header, {"model": googlenet.state_dict()})
             read_pretrained(googlenet, path)
+            assert googlenet.transform_input is transforms
+
+    def test_a_run_begun_otherwise_is_resumed_otherwise(self, path, googlenet):
+        learner = Learner(googlenet, lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0])
+        state = learner.state_dict() | {"best_epoch": 1}
+        for transforms in (True, False):
+            restore(learner, Header("googlenet", 5, 32, 1, transforms), state, path)
             assert googlenet.transform_input is transforms
 
     def test_inception_v3_has_one_auxiliary_head(self):
