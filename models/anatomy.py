@@ -13,6 +13,7 @@ from torch import nn
 from models.registry import architectures, outline
 
 COUNTER = "num_batches_tracked"  # of BatchNorm; weights older than torch 0.4.1 lack it
+FEWEST = 16  # weights and biases of a net: AlexNet's
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -27,7 +28,9 @@ def final_layer(model: nn.Module) -> list[str]:
 def architecture_of(weights: Mapping[str, torch.Tensor]) -> str | None:
     """The architecture that has weights of these names and shapes, whatever the classes."""
     shapes = _shapes(weights)
-    first = next(iter(shapes), "")
+    if len(shapes) < FEWEST:
+        return None
+    first = next(iter(shapes))
     for _, names in groupby(architectures(), _family):
         family = list(names)
         if first in _anatomy(family[0])[0]:  # to build them all would take ten seconds
