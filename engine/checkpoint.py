@@ -100,7 +100,7 @@ def read_pretrained(model: nn.Module, path: Path) -> Start:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the file of weights in it")
-    if not path.is_file():
+    if not path.exists():
         raise UserError(
             f"no weights at {path}: the README says how to make the file; --pretrained none trains "
             "from scratch"
