@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from dataloader.errors import UserError
 
 LARGEST_INTEGER = 10**9  # no count or seed here needs more
+SMALLEST = 1e-30  # but for 0: float32, which the numbers are computed in, ends not far below
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of a number, those that it has; any number is finite, any integer at most 10^9."""
+    """Limits of a number, those that it has; any number is finite, any integer at most 10^9, any
+    number but 0 at least 1e-30 in size."""
 
     at_least: float | None = None
     above: float | None = None
@@ -25,6 +27,8 @@ class Bounds:
             raise UserError(f"{name} has more digits than any count or seed needs")
         if not math.isfinite(value):
             raise UserError(f"{name} is {value}: a finite number is needed")
+        if 0 < abs(value) < SMALLEST:
+            raise UserError(f"{name} is {value}, too small to be told from 0: at least {SMALLEST}")
         if not self._admit(value):
             raise UserError(f"{name} is {value}: {self._needed()}")
 

@@ -3,7 +3,9 @@
 `T2s` is teacher number 2 trained on the strong view; `T1s_T2w_Ss` a student on the strong view
 distilled from T1s and T2w; `Sw` and `Ss` the students without a teacher. A part may carry a
 variant, the name of another setting: `T1w_Sw+T5` is another student of the plain teacher T1w,
-`T1s+wd_Ss` a plain student of another teacher.
+`T1s+wd_Ss` a plain student of another teacher. Capitals count: of the variants `a` and `A` the
+second finds the first one's folder on a disk to which they are the same, and is refused there, for
+its settings have another name.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from dataloader.errors import UserError
+from dataloader.errors import UserError, shown
 from dataloader.views import VIEW_LETTERS
 
 TEACHER_NUMBERS = (1, 2, 3)  # of the groups; a name may have others
 LARGEST_ENSEMBLE = 4
+
+LONGEST_NAME = 200  # of a folder, which may have 255 bytes, and of tables' files
 
 _LETTER = f"([{''.join(VIEW_LETTERS)}])"
 _VARIANT = r"(?:\+([A-Za-z0-9.-]+))?"
@@ -83,24 +87,26 @@ Cell = TeacherCell | StudentCell
 
 def parse_teacher(name: str) -> TeacherCell:
     """The teacher called `name`; UserError when it is no teacher's name."""
+    _check_length(name)
     match = _TEACHER.fullmatch(name)
     if match is None:
         letters = " or ".join(VIEW_LETTERS)
         raise UserError(
-            f"unknown teacher cell {name!r}: use T<number><{letters}>, such as T1w or T2s, with a "
-            "variant T1w+name"
+            f"unknown teacher cell {shown(name)}: use T<number><{letters}>, such as T1w or T2s, "
+            "with a variant T1w+name"
         )
     return TeacherCell(int(match[1]), *match.groups()[1:])
 
 
 def parse_student(name: str) -> StudentCell:
     """The student called `name`; UserError when it is no student's name."""
+    _check_length(name)
     *teachers, last = name.split("_")
     match = _STUDENT.fullmatch(last)
     if match is None or not all(map(_TEACHER.fullmatch, teachers)):
         raise UserError(
-            f"unknown student cell {name!r}: use names such as Sw, T1w_Ss or T1s_T2w_Ss, with a "
-            "variant T1w_Ss+name"
+            f"unknown student cell {shown(name)}: use names such as Sw, T1w_Ss or T1s_T2w_Ss, "
+            "with a variant T1w_Ss+name"
         )
     cell = StudentCell(tuple(map(parse_teacher, teachers)), *match.groups())
     _check_teachers(cell)
@@ -117,7 +123,7 @@ def views_of(name: str) -> set[str]:
     several teachers'."""
     matches = [_TEACHER.fullmatch(part) or _STUDENT.fullmatch(part) for part in name.split("_")]
     if None in matches:
-        raise UserError(f"unknown cell {name!r}: use names such as T1w or T1s_T2w_Ss")
+        raise UserError(f"unknown cell {shown(name)}: use names such as T1w or T1s_T2w_Ss")
     return {VIEW_LETTERS[match.groups()[-2]] for match in matches}
 
 
@@ -154,6 +160,14 @@ def grid_order(cell: Cell) -> tuple[bool, int, str]:
 
 def _suffix(variant: str | None) -> str:
     return "" if variant is None else f"+{variant}"
+
+
+def _check_length(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise UserError(
+            f"unknown cell {shown(name)}: a name has at most {LONGEST_NAME} characters, so use "
+            "shorter variants"
+        )
 
 
 def _check_teachers(cell: StudentCell) -> None:

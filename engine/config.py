@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dataloader.bounds import Bounds
-from dataloader.errors import UserError
+from dataloader.errors import UserError, shown
 from dataloader.views import VIEW_FAMILIES
 from dataloader.workers import default_workers
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
+from engine.numbers import variable
 from engine.schedule import SCHEDULES
 
 NO_YES = ("no", "yes")
@@ -35,13 +37,24 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    names_folder: bool = False,
     operational: bool = False,
 ) -> Any:
-    """A setting, with the values that it may have. `operational` ones (where and how fast) may
-    change when a run is resumed."""
+    """A setting, with the values that it may have. One that `names_folder` leads nowhere else.
+    `operational` ones (where and how fast) may change when a run is resumed."""
     meta = {"help": help, "choices": tuple(choices), "operational": operational}
+    meta["names_folder"] = names_folder
     meta["bounds"] = Bounds(at_least, above, at_most, below)
     return field(default=default, metadata=meta)
+
+
+def _processes_here() -> int:
+    """How many processes torchrun started on this machine. Nonsense counts as 1 here, where only
+    --help may be wanted; `engine.processes` refuses it."""
+    try:
+        return variable(os.environ, "LOCAL_WORLD_SIZE", 1, at_least=1)
+    except UserError:
+        return 1
 
 
 class Settings:
@@ -49,9 +62,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
-            value = getattr(self, setting.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                check_number(setting, number)
+            check_value(setting, getattr(self, setting.name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +70,9 @@ class TrainConfig(Settings):
     """What a teacher and a student have in common."""
 
     dataset: str = option(
-        "CIFAR100", "data set: CIFAR100, CIFAR100_imb100, synthetic, ..., or a name of yours"
+        "CIFAR100",
+        "data set: CIFAR100, CIFAR100_imb100, synthetic, ..., or a name of yours",
+        names_folder=True,
     )
     cell: str = option("", "cell of the grid: T1w for a teacher, T1s_T2w_Ss for a student")
     recipe: str | None = option(None, "YAML file of settings", operational=True)
@@ -103,11 +116,11 @@ class TrainConfig(Settings):
         at_least=0,
         at_most=100_000,
     )
-    batch_size: int = option(128, "images a step", at_least=2)
+    batch_size: int = option(128, "images a step", at_least=2, at_most=1_000_000)
     drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=NO_YES)
-    lr: float = option(0.1, "base learning rate", above=0)
+    lr: float = option(0.1, "base learning rate", above=0, at_most=1000)
     momentum: float = option(0.9, "momentum of SGD", at_least=0, below=1)
-    weight_decay: float = option(0.0, "weight decay of SGD", at_least=0)
+    weight_decay: float = option(0.0, "weight decay of SGD", at_least=0, at_most=1000)
     schedule: str = option("multistep", "decay of the learning rate", choices=SCHEDULES)
     milestones: tuple[int, ...] = option((), "epochs of the multi-step decay", at_least=1)
     decay: float = option(0.1, "factor at each milestone", above=0, at_most=1)
@@ -129,7 +142,7 @@ class TrainConfig(Settings):
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
     workers: int = option(
-        default_workers(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        default_workers(_processes_here()),
         "processes that compute views",
         at_least=0,
         at_most=256,
@@ -189,7 +202,7 @@ class StudentConfig(TrainConfig):
     read_cell = staticmethod(parse_student)
 
     seed: int = option(1, "seed of initial weights, order and views", at_least=0)
-    temperature: float = option(3.0, "softens teacher and student alike", above=0)
+    temperature: float = option(3.0, "softens teacher and student alike", above=0, at_most=1000)
     ce_weight: float = option(
         0.6, "weight of the labels' cross-entropy; distillation has the rest", at_least=0, at_most=1
     )
@@ -247,7 +260,27 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def check_number(setting: dataclasses.Field, value: Any) -> None:
-    """UserError when a number is not finite or out of its setting's bounds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        setting.metadata["bounds"].check(flag_of(setting.name), value)
+def check_value(setting: dataclasses.Field, value: Any) -> None:
+    """UserError when a number, or one of several, is not finite or out of its setting's bounds, or
+    a text is none that a file could hold or, where it names one, a folder could be called."""
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, int | float) and not isinstance(item, bool):
+            setting.metadata["bounds"].check(flag_of(setting.name), item)
+        if isinstance(item, str):
+            _check_text(setting, item)
+
+
+def _check_text(setting: dataclasses.Field, text: str) -> None:
+    if "\0" in text or text.encode(errors="replace").decode() != text:
+        raise UserError(f"{flag_of(setting.name)} is {shown(text)}: use UTF-8, without NUL")
+    if setting.metadata["names_folder"]:
+        check_folder_name(flag_of(setting.name), text)
+
+
+def check_folder_name(flag: str, name: str) -> None:
+    """UserError for a name that leads elsewhere, or is no folder's on some system."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(
+            f"{flag} is {shown(name)}, which names a folder: use letters, digits, '.', '_' and "
+            "'-', first a letter or a digit"
+        )

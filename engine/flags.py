@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dataloader.errors import DamagedError, OneLineParser, UserError, shown
 from engine.cells import expand
-from engine.config import NO_YES, Settings, StudentConfig, TeacherConfig, TrainConfig, flag_of
+from engine.config import (
+    NO_YES,
+    Settings,
+    StudentConfig,
+    TeacherConfig,
+    TrainConfig,
+    check_folder_name,
+    flag_of,
+)
+from engine.numbers import read_as
 from engine.typed import kind_of, typed
 from engine.yaml_file import read_yaml
 
@@ -36,7 +45,9 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
         f"Train one {config_class.role} of the grid, or several in one process. Values come from "
         "the recipe; a flag overrides it."
     )
-    flags = _one_or_several(_parser(config_class, about), config_class, argv)
+    flags = _one_or_several(
+        _parser(config_class, about, repeated=("cell", "seed")), config_class, argv
+    )
     names = [{"cell": str(cell)} for cell in expand(flags.pop("cells"), config_class.read_cell)]
     seeds = [{"seed": seed} for seed in flags.pop("seeds", ())] or [{}]
     recipe = Path(flags.get("recipe") or _default_recipe(flags))
@@ -64,7 +75,12 @@ def _one_or_several(
         several["seeds"] = (int, "several seeds of each cell")
     for name, (kind, help) in several.items():
         parser.add_argument(
-            f"--{name}", nargs="+", type=kind, metavar=kind.__name__.upper(), help=help
+            f"--{name}",
+            nargs="+",
+            action="extend",
+            type=_reader(kind),
+            metavar=kind.__name__.upper(),
+            help=help,
         )
     flags = vars(parser.parse_args(argv))
     for name in several:
@@ -72,7 +88,7 @@ def _one_or_several(
         if one in flags and name in flags:
             parser.error(f"use --{one} or --{name}, not both")
         if one in flags:
-            flags[name] = [flags.pop(one)]
+            flags[name] = flags.pop(one)
     if "cells" not in flags:
         parser.error("--cell is needed, or --cells for several")
     return flags
@@ -96,12 +112,10 @@ def read_recipe(path: Path, config_class: type[TrainConfig]) -> dict[str, Any]:
     unknown = [shown(name) for name in sections if name not in ("common", *ROLES)]
     if unknown:
         raise UserError(f"{path}: unknown section {min(unknown)}: use common, teacher, student")
-    merged: dict[str, Any] = {}
-    for name in ("common", config_class.role):
-        section = sections.get(name) or {}
-        if not isinstance(section, dict):
+    for name, section in sections.items():
+        if not isinstance(section, dict | None):
             raise UserError(f"{path}: section {name} is no mapping of setting to value")
-        merged |= section
+    merged = (sections.get("common") or {}) | (sections.get(config_class.role) or {})
     return {key: typed(config_class, key, value, path) for key, value in merged.items()}
 
 
@@ -110,7 +124,10 @@ def _parser(
     about: str,
     *,
     defaults: dict[str, Any] | None = None,
+    repeated: Sequence[str] = (),
 ) -> OneLineParser:
+    """A flag for each setting; those `repeated` collect what each time gives, of the other single
+    values the last counts."""
     parser = OneLineParser(description=about, argument_default=argparse.SUPPRESS)
     hints = typing.get_type_hints(options_class)
     for setting in dataclasses.fields(options_class):
@@ -119,19 +136,31 @@ def _parser(
         choices = setting.metadata["choices"]
         parser.add_argument(
             flag_of(setting.name),
-            type=kind,
             nargs="*" if many else "?" if choices == NO_YES else None,
             const="yes" if choices == NO_YES else None,
             choices=choices or None,
-            action=_TupleAction if many else "store",
-            metavar=None if choices else kind.__name__.upper(),
+            action=_TupleAction if many else "append" if setting.name in repeated else "store",
             help=setting.metadata["help"] + _shown(default),
+            type=_reader(kind),
+            metavar=None if choices else kind.__name__.upper(),
         )
     return parser
 
 
+def _reader(kind: type) -> Callable[[str], Any]:
+    """How argparse reads a value of that type."""
+
+    def read(text: str) -> Any:
+        try:
+            return read_as(kind, text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
 class _TupleAction(argparse.Action):
-    """Values add up over all places where the flag is given."""
+    """Lists add up: `--milestones 3 --milestones 5` is `--milestones 3 5`."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), *values))
@@ -147,6 +176,7 @@ def _shown(default: Any) -> str:
 def _default_recipe(flags: Mapping[str, Any]) -> Path:
     """The data set's own recipe; without one, that for images of the user's own."""
     dataset = flags.get("dataset", TrainConfig.dataset)
+    check_folder_name("--dataset", dataset)
     path = RECIPE_FOLDER / f"{dataset.lower()}.yaml"
     if path.is_file():
         return path

@@ -261,7 +261,7 @@ def unfinished(configs: Sequence[Config]) -> list[Config]:
 
 
 def _seed_of(folder: Path) -> re.Match[str] | None:
-    return re.fullmatch(r"seed(0|[1-9]\d{0,17})", folder.name)
+    return re.fullmatch(r"seed(0|[1-9][0-9]{0,17})", folder.name)
 
 
 def _is_run(run: RunDirectory) -> bool:

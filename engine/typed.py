@@ -7,18 +7,20 @@ import difflib
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dataloader.errors import UserError, shown
-from engine.config import Settings, check_number
+from engine.config import NO_YES, Settings, check_value
+from engine.numbers import NEEDED, read_as
 
-LARGEST_EXPONENT = 1023  # of a float
+SWITCH = {"no": "no", "off": "no", "false": "no", "yes": "yes", "on": "yes", "true": "yes"}
 
 
 def typed(settings_class: type[Settings], key: Any, value: Any, where: Path) -> Any:
-    """The value in its field's type; UserError when the key, the type or the range is wrong."""
+    """What a file says (`read_yaml`) in its field's type; UserError when the key is none of the
+    settings', or the value none of the key's."""
     hints = _hints(settings_class)
     settings = {setting.name: setting for setting in dataclasses.fields(settings_class)}
     if key not in settings:
@@ -29,12 +31,21 @@ def typed(settings_class: type[Settings], key: Any, value: Any, where: Path) -> 
     if value is None and isinstance(hints[key], types.UnionType):
         return None
     values = value if many and isinstance(value, list) else [value]
-    if not all(_is_a(item, kind) for item in values):
-        raise UserError(f"{where}: {key} is {shown(value)}, which is not {kind.__name__}")
-    choices = settings[key].metadata["choices"]
+    try:
+        read = tuple(read_as(kind, item) for item in values)
+    except ValueError:
+        needed = NEEDED[kind] + (", or a list of such" if many else "")
+        said = "empty" if value is None else shown(value)
+        raise UserError(f"{where}: {key} is {said}: {needed}") from None
+    return read if many else _chosen(settings[key].metadata["choices"], read[0], key, where)
+
+
+def _chosen(choices: Sequence[str], value: Any, key: str, where: Path) -> Any:
+    if choices == NO_YES:
+        value = SWITCH.get(value.lower(), value)
     if choices and value not in choices:
         raise UserError(f"{where}: {key} is {shown(value)}: use {' or '.join(choices)}")
-    return tuple(map(kind, values)) if many else kind(value)
+    return value
 
 
 def known_settings(
@@ -45,11 +56,10 @@ def known_settings(
     settings = {setting.name: setting for setting in dataclasses.fields(settings_class)}
     known = {key: typed(settings_class, key, saved[key], where) for key in settings.keys() & saved}
     for name, value in known.items():
-        for number in value if isinstance(value, tuple) else (value,):
-            try:
-                check_number(settings[name], number)
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
+        try:
+            check_value(settings[name], value)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
     return known
 
 
@@ -66,11 +76,3 @@ def kind_of(hint: Any) -> tuple[type, bool]:
 def _hints(settings_class: type[Settings]) -> dict[str, Any]:
     """The fields' types: to evaluate 40 annotations takes longer than to read a file."""
     return typing.get_type_hints(settings_class)
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return False
-    if kind is float and isinstance(value, int):
-        return value.bit_length() <= LARGEST_EXPONENT
-    return isinstance(value, kind)

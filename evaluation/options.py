@@ -25,7 +25,9 @@ TAKEN = "results"  # the report's own table
 class MeasureOptions(Settings):
     """What the measurements have in common. Of `None` each run's own setting is taken."""
 
-    dataset: str = option("CIFAR100", "data set of the runs (or DATASET)", operational=True)
+    dataset: str = option(
+        "CIFAR100", "data set of the runs (or DATASET)", names_folder=True, operational=True
+    )
     output_dir: str = option("runs", "folder that holds the runs", operational=True)
     cells: tuple[str, ...] = option(
         (), "names, or the groups T, 0T, 1T, 2T, 3T (or CELLS)", operational=True

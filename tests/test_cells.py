@@ -39,14 +39,20 @@ def test_number_of_cells(teachers, count):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "S", "Sx", "T1w", "T1w_", "Sw_T1w", "T2w_T1w_Sw", "T1w_T1s_Sw", "T1ww_Sw", "T0w_Sw"],
+    [
+        *("", "S", "Sx", "T1w", "T1w_", "Sw_T1w", "T2w_T1w_Sw", "T1w_T1s_Sw", "T1ww_Sw", "T0w_Sw"),
+        *("sw", "SW", "Sw ", " Sw", "Sw\n", "T\u0661w_Sw", "T\uff11w_Sw", "Sw+\u00e9", "T1w__Sw"),
+    ],
 )
 def test_unknown_students_are_refused(name):
     with pytest.raises(UserError, match="unknown student cell"):
         parse_student(name)
 
 
-@pytest.mark.parametrize("name", ["", "T", "Tw", "T1", "T1x", "Sw", "T1w_Sw", "T10w"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "T", "Tw", "T1", "T1x", "Sw", "T1w_Sw", "T10w", "t1w", "T1W", "T1w ", "T1w\n", "T\u0661w"],
+)
 def test_unknown_teachers_are_refused(name):
     with pytest.raises(UserError, match="unknown teacher cell"):
         parse_teacher(name)
@@ -75,6 +81,24 @@ def test_a_variant_is_letters_digits_dots_and_dashes(name):
         parse_cell(name)
     with pytest.raises(UserError, match="unknown student cell"):
         parse_student(f"{name}_Sw")
+
+
+def test_a_name_is_as_long_as_a_folders_may_be():
+    assert len(str(parse_student("T1w_Sw+" + "a" * 193))) == 200
+    for read, name in (
+        (parse_student, "T1w_Sw+" + "a" * 194),
+        (parse_teacher, "T1w+" + "a" * 10**6),
+        (parse_cell, "_" * 10**6),
+    ):
+        with pytest.raises(UserError, match="at most 200 characters") as error:
+            read(name)
+        assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("name", ["0t", "T ", "\u0661T", "4T", "2T\n", "00T"])
+def test_what_only_looks_like_a_group_is_refused(name):
+    with pytest.raises(UserError, match="unknown"):
+        expand([name])
 
 
 def test_groups_take_a_variant():

@@ -7,10 +7,13 @@ from dataloader.errors import UserError
 from engine.config import (
     StudentConfig,
     TeacherConfig,
+    _processes_here,
     changed_settings,
     to_yaml,
 )
 from engine.flags import RECIPE_FOLDER, read_recipe, resolve
+from engine.typed import known_settings
+from engine.yaml_file import read_yaml
 
 
 def recipe(tmp_path, text):
@@ -56,9 +59,34 @@ def test_every_setting_has_a_flag_and_a_help_text():
     ("text", "message"),
     [
         ("common: {epoch: 5}", "unknown setting 'epoch', did you mean 'epochs'"),
-        ("common: {epochs: five}", "epochs is 'five', which is not int"),
-        ("common: {epochs: 1.5}", "epochs is 1.5, which is not int"),
-        ("common: {epochs: true}", "epochs is True, which is not int"),
+        ("common: {epochs: five}", "epochs is 'five': a whole number is needed"),
+        ("common: {epochs: 1.5}", "epochs is '1.5': a whole number is needed"),
+        ("common: {epochs: true}", "epochs is 'true': a whole number is needed"),
+        ("common: {epochs: }", "epochs is empty: a whole number is needed"),
+        ("common: {epochs: [1]}", "epochs is ['1']: a whole number is needed"),
+        ("common: {epochs: 1:30}", "epochs is '1:30': a whole number is needed"),
+        ("common: {epochs: 0x10}", "epochs is '0x10': a whole number is needed"),
+        ("common: {epochs: 0o10}", "epochs is '0o10': a whole number is needed"),
+        ("common: {epochs: 0b11}", "epochs is '0b11': a whole number is needed"),
+        ("common: {epochs: 1_000}", "epochs is '1_000': a whole number is needed"),
+        ("common: {epochs: 2026-01-02}", "epochs is '2026-01-02': a whole number is needed"),
+        ("common: {epochs: \u0663}", "epochs is '\u0663': a whole number is needed"),
+        ("common: {lr: .inf}", "lr is '.inf': a number is needed, such as 0.1 or 5e-4"),
+        ("common: {lr: 1:30.5}", "lr is '1:30.5': a number is needed"),
+        ("common: {lr: fast}", "lr is 'fast': a number is needed"),
+        ("common: {lr: 1e999}", "--lr is inf: a finite number is needed"),
+        ("common: {mean: [.5, {a: 1}]}", "mean is ['.5', {'a': '1'}]: a number is needed"),
+        ("common: {arch: [a]}", "arch is ['a']: a word is needed"),
+        ("common: {drop_last: maybe}", "drop_last is 'maybe': use no or yes"),
+        ("common: {lr: 1, lr: 2}", "'lr' stands twice (line 1): keep one"),
+        ("common:\n  lr: 1\nstudent: {}\ncommon:\n  lr: 2", "'common' stands twice (line 4)"),
+        ("teacher: {a: 1, a: 2}", "'a' stands twice"),
+        ("common: {[a]: 1}", "is no YAML file: line 1 has a name that is no word"),
+        ("common: {epochs: !!int 5}", "is no YAML file: a tag"),
+        ("teacher: 0", "section teacher is no mapping"),
+        ("student: []", "section student is no mapping"),
+        ('common: {output_dir: "a\\0b"}', "--output-dir is 'a\\x00b': use UTF-8, without NUL"),
+        ("common: {dataset: ../up}", "--dataset is '../up', which names a folder"),
         ("common: {schedule: linear}", "schedule is 'linear': use multistep or cosine"),
         ("common: {milestones: [1, x]}", "milestones is"),
         ("pupil: {epochs: 5}", "unknown section 'pupil'"),
@@ -81,7 +109,13 @@ def test_bad_recipes_are_told_in_one_line(tmp_path, text, message):
     ("flags", "message"),
     [
         (["--cell", "Sw", "--epoch", "3"], "unrecognized arguments: --epoch"),
-        (["--cell", "Sw", "--epochs", "x"], "invalid int value"),
+        (["--cell", "Sw", "--epochs", "x"], "argument --epochs: 'x': a whole number is needed"),
+        (["--cell", "Sw", "--epochs", "1_0"], "argument --epochs: '1_0': a whole number is needed"),
+        (["--cell", "Sw", "--seed", "\u0663"], "argument --seed: '\u0663': a whole number"),
+        (["--cell", "Sw", "--lr", "nan"], "argument --lr: 'nan': a number is needed"),
+        (["--cell", "Sw", "--dataset", "../recipes/cifar100"], "which names a folder: use letters"),
+        (["--cell", "Sw", "--dataset", ""], "which names a folder: use letters"),
+        (["--cell", "Sw", "--data-path", "\udcff"], "--data-path is '\\udcff': use UTF-8"),
         (["--cell", "T1w"], "unknown student cell"),
         ([], "--cell is needed, or --cells for several"),
         (["--cell", "Sw", "--cells", "Ss"], "use --cell or --cells, not both"),
@@ -133,6 +167,70 @@ def test_the_published_protocol():
     shared = (student.lr, student.momentum, student.weight_decay, student.batch_size)
     assert shared == (0.1, 0.9, 0.0, 128)
     assert student.warmup_epochs == 8
+
+
+def test_numbers_and_switches_are_read_as_they_are_naturally_written(tmp_path):
+    """YAML 1.1 itself reads `5e-4` as text, `010` as 8 and `yes` as True."""
+    text = """
+common: {weight_decay: 5e-4, lr: 1e-3, epochs: 010, momentum: "0.5", drop_last: yes}
+student: {temperature: 4., decay: .5, deterministic: off, milestones: 5, dataset: 2020}
+teacher:
+"""
+    config = one(StudentConfig, ["--cell", "Sw", "--recipe", recipe(tmp_path, text)])
+    assert (config.weight_decay, config.lr, config.epochs, config.momentum) == (5e-4, 1e-3, 10, 0.5)
+    assert (config.temperature, config.decay, config.milestones) == (4.0, 0.5, (5,))
+    assert (config.drop_last, config.deterministic, config.dataset) == ("yes", "no", "2020")
+    teacher = one(TeacherConfig, ["--cell", "T1w", "--recipe", recipe(tmp_path, text)])
+    assert teacher.drop_last == "yes"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("yes", "yes"), ("True", "yes"), ("on", "yes"), ("'no'", "no"), ("OFF", "no"), ("no", "no")],
+)
+def test_a_switch_in_a_recipe(tmp_path, written, meant):
+    path = recipe(tmp_path, f"common: {{drop_last: {written}}}")
+    assert one(StudentConfig, ["--cell", "Sw", "--recipe", path]).drop_last == meant
+
+
+def test_saved_settings_are_read_back_as_they_were(tmp_path):
+    """Words that YAML 1.1 takes for something else among them."""
+    path = tmp_path / "config.yaml"
+    for words in ({}, {"data_path": "1:30", "arch": "null", "pretrained": "5e-4", "device": "~"}):
+        numbers = {"lr": 1e-05, "weight_decay": 5e-4, "milestones": (5,), "mean": (0.1, 0.2, 1e-9)}
+        config = StudentConfig(cell="T1w_Ss", std=(1.0, 0.5, 0.25), drop_last="yes",
+                               **numbers, **words)  # fmt: skip
+        path.write_text(to_yaml(config))
+        assert StudentConfig(**known_settings(StudentConfig, read_yaml(path), path)) == config
+
+
+def test_flags_that_name_several_add_up_and_of_single_values_the_last_counts():
+    flags = ["--dataset", "synthetic", "--cells", "Sw", "--seeds", "1", "--cells", "T1w_Sw", "Ss"]
+    flags += ["--seeds", "2", "--milestones", "3", "--milestones", "5", "--lr", "1", "--lr", "2"]
+    configs = resolve(StudentConfig, flags)
+    assert [(c.cell, c.seed) for c in configs] == [
+        (cell, seed) for seed in (1, 2) for cell in ("Sw", "T1w_Sw", "Ss")
+    ]
+    assert {(c.milestones, c.lr) for c in configs} == {((3, 5), 2.0)}
+    flags = ["--dataset", "synthetic", "--cell", "Sw", "--cell", "Ss", "--seed", "3", "--seed", "4"]
+    pairs = [(c.cell, c.seed) for c in resolve(StudentConfig, flags)]
+    assert pairs == [("Sw", 3), ("Ss", 3), ("Sw", 4), ("Ss", 4)]
+
+
+@pytest.mark.parametrize("value", ["", "x", "0", "-1", "1.5", "9" * 5000, "\u0663"])
+def test_nonsense_in_torchruns_variable_leaves_help_alone(value, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", value)
+    assert _processes_here() == 1
+
+
+EXTREMES = (1e308, -1e308, 1e39, 1e-320, 1e-31, 1e10, float("inf"), float("-inf"), float("nan"))
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "temperature", "decay", "momentum"])
+@pytest.mark.parametrize("value", EXTREMES)
+def test_a_number_that_float32_cannot_compute_with_is_refused(name, value):
+    with pytest.raises(UserError, match=rf"^--{name.replace('_', '-')} is .*"):
+        StudentConfig(cell="Sw", **{name: value})
 
 
 def test_a_flag_that_is_no_or_yes_needs_no_value():

@@ -4,7 +4,7 @@ from dataloader.errors import DivergedError, UserError
 from engine.cells import expand
 from engine.config import StudentConfig, TeacherConfig
 from engine.groups import cost, share_out, side_by_side
-from engine.shards import own_shard
+from engine.shards import MOST_SHARDS, own_shard
 from engine.turns import train_each
 
 
@@ -148,10 +148,33 @@ class TestShards:
         assert own_shard({"SHARD": "2/8"}) == (2, 8)
         assert own_shard({"SHARD": "8/8", "SLURM_ARRAY_TASK_ID": "3"}) == (8, 8)
 
-    @pytest.mark.parametrize("text", ["0/8", "9/8", "2", "2/", "a/b", "-1/2", "1/2/3"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("0/8", "9/8", "2", "2/", "a/b", "-1/2", "1/2/3", "1/8\n2", "\u0661/2"),
+            *("1/1000001", "1/99999999999", "1/" + "9" * 5000),
+        ],
+    )
     def test_nonsense_is_refused(self, text):
         with pytest.raises(UserError, match="use 1/8 to 8/8"):
             own_shard({"SHARD": text})
+
+    def test_what_is_empty_is_not_set(self):
+        assert own_shard({"SHARD": "", "SLURM_ARRAY_TASK_ID": ""}) == (1, 1)
+        assert own_shard({"SHARD": " 2/8 "}) == (2, 8)
+
+    def test_more_shards_than_runs_leave_empty_parts(self):
+        configs = [StudentConfig(cell=cell) for cell in ("Sw", "Ss")]
+        parts = share_out(configs, MOST_SHARDS)
+        assert len(parts) == MOST_SHARDS
+        assert cells(parts[:3]) == [["Sw"], ["Ss"], []]
+
+    @pytest.mark.parametrize("name", ["ID", "COUNT", "MIN", "MAX", "STEP"])
+    @pytest.mark.parametrize("value", ["x", "-1", "1.0", "9" * 5000, "\u0661"])
+    def test_nonsense_of_slurm_is_refused_by_name(self, name, value):
+        with pytest.raises(UserError, match=f"SLURM_ARRAY_TASK_{name} is ") as error:
+            self.of_slurm(*(1, 2, 1, 2), **{name: value})
+        assert len(str(error.value)) < 200
 
     def test_slurms_array_from_0_from_1_and_in_steps(self):
         assert [self.of_slurm(k, 4, 0, 3) for k in range(4)] == [(k, 4) for k in (1, 2, 3, 4)]
