@@ -35,7 +35,7 @@ class DamagedError(UserError):
 
 
 class Terminated(BaseException):
-    """SIGTERM, which ends a program as Ctrl-C does."""
+    """SIGTERM, or SIGHUP of a terminal that closed: it ends a program as Ctrl-C does."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -58,8 +58,9 @@ def run_program(
     """Run `program(argv)` and return its exit code, the user's errors being one line on stderr.
 
     The operating system's errors (full disk, no permission) count as the user's; anything else is
-    a bug and keeps its traceback. SIGTERM ends it as Ctrl-C does. What it prints to a reader who is
-    gone is lost and it goes on; so it does where the output's disk is full, which is then told.
+    a bug and keeps its traceback. SIGTERM and SIGHUP end it as Ctrl-C does. What it prints to a
+    reader who is gone is lost and it goes on; so it does where the output's disk is full, which is
+    then told.
     """
     with forgiving_streams() as output:
         code = _exit_code(program, argv, if_interrupted)
@@ -97,43 +98,51 @@ def _exit_code(
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM is raised as Terminated; only the main thread can see to that."""
+    """SIGTERM and SIGHUP are raised as Terminated; only the main thread can see to that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(number: int, frame: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # once is enough
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
+    with _handling((signal.SIGTERM, signal.SIGHUP), end) as before:
         yield
+
+
+@contextmanager
+def _handling(
+    numbers: Sequence[signal.Signals], handler: Callable[[int, Any], None]
+) -> Iterator[Sequence[signal.Signals]]:
+    """`handler` hears those of the signals that are not ignored (nohup ignores SIGHUP): which."""
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = [signal.signal(number, handler) for number in heard]
+    try:
+        yield heard
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler_before in zip(heard, before, strict=True):
+            signal.signal(number, handler_before)
 
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are told at the block's end: raised inside torch's import, which is partly
-    C++, they abort the process."""
+    """Ctrl-C, SIGTERM and SIGHUP are told at the block's end: raised inside torch's import, which
+    is partly C++, they abort the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in numbers}
-    try:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with _handling(numbers, lambda number, frame: came.append(number)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     for number in came[:1]:
         signal.raise_signal(number)
 
 
-def one_line(error: Exception) -> str:
-    """The error's message without line breaks."""
+def one_line(error: object) -> str:
+    """The error's message, or any text, without line breaks."""
     return " ".join(str(error).split())
 
 

@@ -13,6 +13,10 @@ from typing import Any
 
 import torch
 
+from dataloader.errors import one_line
+
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Time, command, versions, device and commit, for environment.json."""
@@ -30,16 +34,31 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """The checkout's commit, with "+changes" when files differ from it; "unknown" without git."""
+def commit(root: Path = ROOT) -> str:
+    """The commit of the checkout at `root`, with "+changes" when files differ from it; "unknown"
+    and why where it has none."""
+    if not (root / ".git").exists():  # a folder above may be another project's checkout
+        return "unknown (no git repository)"
     try:
-        described = _git("describe", "--always", "--abbrev=40", "--exclude=*")
-        return described + ("+changes" if _git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        described = _git(root, "describe", "--always", "--abbrev=40", "--exclude=*")
+        return described + ("+changes" if _git(root, "status", "--porcelain", "-uno") else "")
+    except OSError:
+        return "unknown (git cannot be started)"
+    except subprocess.CalledProcessError as error:
+        return f"unknown (git: {one_line(error.stderr)[:200]})"
 
 
-def _git(*arguments: str) -> str:
-    root = Path(__file__).parent
-    run = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+def _git(root: Path, *arguments: str) -> str:
+    """What git says of the checkout, whoever owns it: it is only read, and no program that its
+    settings name is started."""
+    settings = ["-c", f"safe.directory={root}", "-c", "core.fsmonitor=false"]
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in git's own hooks
+    run = subprocess.run(
+        ["git", *settings, *arguments],
+        cwd=root,
+        env={name: value for name, value in os.environ.items() if name not in elsewhere},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return run.stdout.strip()

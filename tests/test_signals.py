@@ -67,7 +67,26 @@ def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
     assert "stopped: Terminated" in bench.run("Sw", 1).log.read_text()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_program_is_one_line(number, capsys):
+    assert run_program(lambda argv: os.kill(os.getpid(), number)) == 143
+    assert capsys.readouterr().err.startswith("terminated: the same command goes on")
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_program_under_nohup_goes_on(capsys):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_program(lambda argv: os.kill(os.getpid(), signal.SIGHUP)) == 0
+        with signals_wait():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)]
+)
 def test_a_signal_waits_for_an_import(number, code, ctrl_c, capsys):
     """A soak test met it: raised in torch's import, it ended in an abort with a C++ report."""
     imported = []
