@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,12 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from dataloader.errors import UserError
+from dataloader.errors import UserError, shown
 from dataloader.views import Statistics
 from engine.config import Config, TrainConfig
 from engine.processes import ALONE, Ranks
 
 AMP_TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+HIDDEN = ("", "-1", "NoDevFiles")  # CUDA_VISIBLE_DEVICES where it names no GPU
 TENSOR_CORES = (7, 0)  # the first GPUs (V100) that are faster in fp16 throughout
 
 
@@ -156,21 +158,21 @@ def own_device(name: str, ranks: Ranks) -> torch.device:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`, a GPU with its number; `auto` is the GPU where there is one.
-    UserError for what is not there, or is of a kind that the project does not run on."""
+    """The device called `name`, a GPU with its number; `auto` is the GPU where there is one, or
+    should be: where CUDA_VISIBLE_DEVICES names one. UserError for what is not there, or is of a kind
+    that the project does not run on."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+        name = "cuda" if torch.cuda.is_available() or named not in HIDDEN else "cpu"
+    match = re.fullmatch(r"cpu(?::0)?|cuda(?::([0-9]{1,2}))?", name)
+    if match is None:
         why = "sums are taken in float64, which it lacks; " if name.startswith("mps") else ""
-        raise UserError(f"--device {name}: {why}use auto, cpu, cuda or cuda:N")
-    if device.type == "cpu":
+        raise UserError(f"--device {name[:40]}: {why}use auto, cpu, cuda or cuda:N")
+    if name.startswith("cpu"):
         return torch.device("cpu")
-    number, visible = device.index or 0, torch.cuda.device_count()
+    number, visible = int(match[1] or 0), torch.cuda.device_count()
     if number >= visible:
-        reason = f"{visible} GPUs are visible" if torch.version.cuda else "this PyTorch is for CPUs"
-        raise UserError(f"--device {name}: {reason}: use auto, cpu or a GPU that is there")
+        where = f" where GPUS or CUDA_VISIBLE_DEVICES names {shown(named)}" if named else ""
+        reason = f"{visible} GPUs are visible{where}" if torch.version.cuda else "a PyTorch for CPUs"
+        raise UserError(f"--device {name}: {reason}: name another, or use --device cpu")
     return torch.device("cuda", number)

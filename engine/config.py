@@ -18,8 +18,8 @@ from dataloader.errors import UserError, shown
 from dataloader.views import VIEW_FAMILIES
 from dataloader.workers import default_workers
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
-from engine.numbers import variable
 from engine.schedule import SCHEDULES
+from engine.torchrun import processes_here
 
 NO_YES = ("no", "yes")
 ON_BAD_IMAGE = ("error", "skip")
@@ -46,15 +46,6 @@ def option(
     meta["names_folder"] = names_folder
     meta["bounds"] = Bounds(at_least, above, at_most, below)
     return field(default=default, metadata=meta)
-
-
-def _processes_here() -> int:
-    """How many processes torchrun started on this machine. Nonsense counts as 1 here, where only
-    --help may be wanted; `engine.processes` refuses it."""
-    try:
-        return variable(os.environ, "LOCAL_WORLD_SIZE", 1, at_least=1)
-    except UserError:
-        return 1
 
 
 class Settings:
@@ -142,7 +133,7 @@ class TrainConfig(Settings):
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
     workers: int = option(
-        default_workers(_processes_here()),
+        default_workers(processes_here(os.environ)),
         "processes that compute views",
         at_least=0,
         at_most=256,

@@ -26,15 +26,13 @@ class RunLock:
     @classmethod
     def of(cls, folder: Path) -> RunLock:
         """Take it; UserError names the holder where there is one."""
-        path = folder.with_name(f".{folder.name}.lock")
+        path = _path(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"{folder} is in work by {_holder(file)}: let it end, or stop it"
-            ) from None
+            raise UserError(_refusal(folder, file)) from None
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         file.truncate(0)
         file.write(f"process {os.getpid()} of {socket.gethostname()}, since {now}")
@@ -46,7 +44,26 @@ class RunLock:
         self._file.close()
 
 
-def _holder(file: TextIO) -> str:
+def in_work(folder: Path) -> str | None:
+    """What a process that wanted to train the run would be told; None where it could."""
+    try:
+        file = _path(folder).open()
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _refusal(folder, file)
+    file.close()
+    return None
+
+
+def _path(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _refusal(folder: Path, file: TextIO) -> str:
     with file:
         file.seek(0)
-        return file.read(200).strip() or "another process"
+        holder = file.read(200).strip() or "another process"
+    return f"{folder} is in work by {holder}: let it end, or stop it"

@@ -21,8 +21,10 @@ import torch.distributed as dist
 from torch import nn
 
 from dataloader.errors import GO_ON, UserError, one_line
+from engine.leash import end_with
+from engine.torchrun import MEETING_SECONDS, Place
 
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE_SECONDS = 10  # before it is said that others are waited for
 BEAT_SECONDS = 4.0
 MOST_MISSED = 6  # beats: 24 seconds, for torchrun takes up to 30 more to end what hangs
 
@@ -107,12 +109,14 @@ def joined() -> Iterator[Ranks]:
     """The processes that torchrun started; without torchrun this one alone.
 
     When one fails, the first to notice says so and the others end silently with exit code 2. One
-    that is killed is noticed at once, one that hangs or whose machine is gone within a minute.
+    that is killed is noticed at once, one that hangs or whose machine is gone within a minute, one
+    that never comes within MEETING_SECONDS.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    place = Place.of(os.environ)
+    if place is None:
         yield ALONE
         return
-    ranks = _join()
+    ranks = _join(place)
     with _ended_by_sigterm(), _watched(ranks):
         try:
             yield ranks
@@ -127,19 +131,58 @@ def joined() -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def _join() -> Ranks:
-    missing = [name for name in VARIABLES if name not in os.environ]
-    if missing:
-        raise UserError(f"WORLD_SIZE is set but not {', '.join(missing)}: start with torchrun")
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    try:
-        store, rank, size = next(dist.rendezvous("env://"))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    except RuntimeError as error:
-        raise UserError(f"the processes of the run do not find each other: {error}") from error
+def _join(place: Place) -> Ranks:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun itself may be killed
+        end_with(os.getppid())
+    if place.is_one_machine:  # neither listens to the network then
+        loopback = "lo" if sys.platform == "linux" else "lo0"
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
+    store = _waited_for(place)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     board = dist.PrefixStore(f"distillation/{attempt}", store.clone())
-    return Ranks(rank, size, int(os.environ["LOCAL_RANK"]), board)
+    return Ranks(place.rank, place.size, place.local, board)
+
+
+def _waited_for(place: Place) -> dist.Store:
+    """The store at which all processes have met. They meet in a thread of their own: torch waits
+    deaf to signals. UserError when they do not in time."""
+    met: list[dist.Store] = []
+    failed: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            met.append(_meet(place))
+        except (RuntimeError, ValueError, OSError) as error:
+            failed.append(error)
+
+    meeting = threading.Thread(target=meet, daemon=True)
+    meeting.start()
+    others = f"process {place.rank} of {place.size} waits for the others at {place.meeting}"
+    for second in range(MEETING_SECONDS):
+        meeting.join(1)
+        if met:
+            return met[0]
+        if failed:
+            break
+        if second == PATIENCE_SECONDS:
+            print(f"{others}, {MEETING_SECONDS} seconds at most", file=sys.stderr, flush=True)
+    reason = one_line(failed[0]) if failed else f"not in {MEETING_SECONDS} seconds"
+    raise UserError(
+        f"{others}, but they do not meet ({reason}): start all of them, with the same address"
+    )
+
+
+def _meet(place: Place) -> dist.Store:
+    """A store that all have joined, and gloo's (and NCCL's) connections."""
+    timeout = timedelta(seconds=MEETING_SECONDS)
+    if place.file:
+        store = dist.FileStore(place.file, place.size)
+    else:
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
+    return store
 
 
 def _is_broken_connection(error: BaseException) -> bool:

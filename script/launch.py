@@ -14,22 +14,28 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
-from dataloader.errors import DivergedError, OneLineParser, UserError, run_program
+from dataloader.errors import DivergedError, OneLineParser, UserError, run_program, shown
 from engine.config import Config, StudentConfig, TeacherConfig
 from engine.flags import resolve
 from engine.groups import share_out
+from engine.leash import leashed
+from engine.lock import in_work
 from engine.run import RunDirectory, Runs, unfinished
 from engine.shards import own_shard
+from engine.torchrun import MEETING_SECONDS, Machines
+from script import devices as gpus
 
 ROOT = Path(__file__).parent.parent
 TRAINERS = {"train_teacher.py": TeacherConfig, "train_student.py": StudentConfig}
@@ -42,11 +48,17 @@ class Job:
     dataset: str
     command: tuple[str, ...]
     runs: tuple[RunDirectory, ...]
+    machines: Machines = field(default_factory=lambda: Machines.of({}))
 
     def failed(self, code: int) -> UserError:
         """What to say when it ended with an exit code other than 0: which of its runs are not
-        finished, and the log of the one that wrote there last."""
+        finished, and who else trains one of them, or the log of the one that wrote there last."""
         left = [run for run in self.runs if not run.is_finished()]
+        if not left:
+            others = "its reason is above, but all is finished now: the same command goes on"
+            return UserError(f"{self._name(self.runs)} failed (exit code {code}); {others}")
+        if busy := next(filter(None, (in_work(run.path) for run in left)), None):
+            return UserError(f"{self._name(left)} failed (exit code {code}): {busy}")
         logs = [run.log for run in left if run.log.is_file()]
         newest = max(logs, key=lambda log: log.stat().st_mtime, default=None)
         where = f"log: {newest}" if newest else "its reason is above"
@@ -62,13 +74,34 @@ class Job:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run every cell of this job's shard; UserError names the first that failed and its log."""
     options, flags = _parser().parse_known_args(argv)
+    options.cells = options.cells or _named("CELLS")
+    options.seeds = options.seeds or _named("SEEDS") or ["1"]
+    options.gpus = options.gpus or _named("GPUS")
     for variable, flag in (("DATA", "--data-path"), ("RECIPE", "--recipe")):
         if value := os.environ.get(variable):
             flags = [flag, value, *flags]
-    devices = options.gpus or [None]
+    devices, machines = options.gpus or [None], Machines.of(os.environ)
+    _check(devices, machines)
     configs = unfinished(_of_this_shard(_configs(options, flags)))
-    shares = share_out(configs, len(devices))
-    Pool(devices).run([jobs(options.program, flags, share) for share in shares])
+    if configs and machines.nodes > 1:
+        print(f"{machines}: each waits {MEETING_SECONDS} seconds for the others", flush=True)
+    plans = [
+        jobs(options.program, [*gpus.flags(device), *flags], share)
+        for device, share in zip(devices, share_out(configs, len(devices)), strict=True)
+    ]
+    Pool(devices).run(plans)
+
+
+def _check(devices: Sequence[str | None], machines: Machines) -> None:
+    """UserError for what is no device, or where several machines would meet more than once."""
+    for device in devices:
+        if device is not None:
+            gpus.visible(device, machines.processes, os.environ)
+    if machines.nodes > 1 and len(devices) > 1:
+        raise UserError(
+            f"GPUS names {len(devices)} devices but NNODES is {machines.nodes}: machines train a "
+            'cell together by one list of GPUs, GPUS="0,1"'
+        )
 
 
 def jobs(program: str, flags: Sequence[str], configs: Sequence[Config]) -> list[Job]:
@@ -85,6 +118,7 @@ class Pool:
         self.devices = devices
         self._processes: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
+        self._stopped = False
         self._diverged: list[DivergedError] = []
         self._failures: list[UserError] = []
 
@@ -104,22 +138,24 @@ class Pool:
 
     def _serve(self, device: str | None, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            if (process := self._start(job, device)) is None:
-                return
-            for line in process.stdout or ():
-                print(line, end="", flush=True)
-            code = process.wait()
+            with tempfile.TemporaryDirectory(prefix="distillation-") as folder:
+                if (process := self._start(job, device, Path(folder))) is None:
+                    return
+                for line in process.stdout or ():
+                    print(line, end="", flush=True)
+                code = process.wait()
             if code != 0:
                 self._fail(job.failed(code))
 
-    def _start(self, job: Job, device: str | None) -> subprocess.Popen | None:
+    def _start(self, job: Job, device: str | None, folder: Path) -> subprocess.Popen | None:
+        """The job's process, which ends with this one; None where no more are to be started."""
         alone = len(self.devices) == 1
         with self._lock:
-            if self._failures:
+            if self._stopped:
                 return None
             process = subprocess.Popen(
-                job.command,
-                env=_environment(device, len(self.devices)),
+                leashed(*job.command),
+                env=_environment(device, len(self.devices)) | job.machines.meeting(folder),
                 stdout=None if alone else subprocess.PIPE,  # alone it may draw its bar
                 stderr=None if alone else subprocess.STDOUT,
                 text=True,
@@ -137,15 +173,17 @@ class Pool:
 
     def _stop(self) -> None:
         with self._lock:
+            self._stopped = True
             for process in self._processes:
                 process.terminate()
 
 
 def _job(program: str, flags: Sequence[str], configs: Sequence[Config]) -> Job:
+    machines = Machines.of(os.environ)
     cells = [config.cell for config in configs]
-    command = [*_starter(), str(ROOT / program), *flags, "--cells", *cells]
+    command = [*machines.starter(), str(ROOT / program), *flags, "--cells", *cells]
     runs = tuple(Runs.beside(config).of_config(config) for config in configs)
-    return Job(configs[0].dataset, tuple(command), runs)
+    return Job(configs[0].dataset, tuple(command), runs, machines)
 
 
 def _counted(what: str, names: Sequence[object]) -> str:
@@ -177,46 +215,37 @@ def _seed_flags(config: Config) -> tuple[str, ...]:
     return ("--seed", str(config.seed)) if isinstance(config, StudentConfig) else ()
 
 
-def _starter() -> list[str]:
-    """This Python; with NPROC or NNODES, torchrun of as many processes on as many machines."""
-    words = {"NPROC": "1", "NNODES": "1", "MASTER_PORT": "29500", **os.environ}
-    processes, nodes = words["NPROC"], words["NNODES"]
-    if (processes, nodes) == ("1", "1"):
-        return [sys.executable]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    if nodes == "1":
-        return [*torchrun, "--standalone"]
-    if missing := [name for name in ("NODE_RANK", "MASTER_ADDR") if name not in words]:
-        raise UserError(f"NNODES is {nodes} but {' and '.join(missing)} not set: see --help")
-    torchrun += [f"--nnodes={nodes}", f"--node-rank={words['NODE_RANK']}"]
-    return [
-        *torchrun,
-        f"--master-addr={words['MASTER_ADDR']}",
-        f"--master-port={words['MASTER_PORT']}",
-    ]
-
-
 def _environment(device: str | None, sharing: int) -> dict[str, str]:
-    """The trainer's environment on a GPU's number, on "cpu", or wherever it likes (None)."""
+    """The trainer's environment on a device of GPUS, one of so many `sharing` the machine's cores,
+    or wherever it likes (None)."""
     if device is None:
         return dict(os.environ)
-    if device == "cpu":
-        threads = max(1, (os.cpu_count() or 1) // sharing)
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(threads)}
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+    processes = Machines.of(os.environ).processes
+    chosen = {"CUDA_VISIBLE_DEVICES": gpus.visible(device, processes, os.environ)}
+    if device == gpus.CPU:
+        chosen["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // sharing))
+    return {**os.environ, **chosen}
+
+
+def _named(variable: str) -> list[str]:
+    """The words of an environment variable; UserError for one that would be taken for a flag."""
+    words = os.environ.get(variable, "").split()
+    if wrong := [word for word in words if word.startswith("-")]:
+        raise UserError(f"{variable} names {shown(wrong[0])}: use names, with spaces between")
+    return words
 
 
 def _parser() -> OneLineParser:
-    """The flags; what is not given comes from the environment variables that the scripts name."""
-    words = {name: os.environ.get(name, "").split() for name in ("CELLS", "SEEDS", "GPUS")}
+    """The flags that the launcher itself knows."""
     parser = OneLineParser(
         description="Run a trainer for many cells, spread over devices; other flags go to it."
     )
     add = parser.add_argument
     add("program", choices=tuple(TRAINERS))
-    add("--cells", "--cell", nargs="+", default=words["CELLS"], help="names, T, 0T to 3T (CELLS)")
-    add("--seeds", "--seed", nargs="+", default=words["SEEDS"] or ["1"], help="(SEEDS)")
-    add("--gpus", nargs="+", default=words["GPUS"], help="GPU numbers, or cpu (GPUS)")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
+    add("--cells", "--cell", **several, help="names, T, 0T to 3T (CELLS)")
+    add("--seeds", "--seed", **several, help="(SEEDS)")
+    add("--gpus", **several, help="GPU numbers, or cpu (GPUS)")
     return parser
 
 

@@ -1,14 +1,26 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import DATASET
+from test_signals import is_alive, wait_for
 
+import train_teacher
 from dataloader.errors import DivergedError, UserError
 from engine.cells import expand, parse_cell, parse_student
 from engine.config import StudentConfig, TeacherConfig
+from engine.lock import RunLock
 from engine.run import RunDirectory, Runs
-from script.launch import Job, Pool, _environment, _starter, jobs, main
+from engine.torchrun import MOST_PROCESSES, Machines, Place
+from engine.turns import train_each
+from script.devices import flags, visible
+from script.launch import Job, Pool, _environment, jobs, main
+
+ROOT = Path(__file__).parent.parent
 
 
 def job(tmp_path, cell, code):
@@ -34,20 +46,170 @@ def test_each_device_gets_its_environment(monkeypatch):
     assert _environment("2", 3)["CUDA_VISIBLE_DEVICES"] == "2"
     shared = _environment("cpu", 2)
     assert (shared["CUDA_VISIBLE_DEVICES"], shared["OMP_NUM_THREADS"]) == ("", "4")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
+    assert _environment("2", 3)["CUDA_VISIBLE_DEVICES"] == "7"
+    assert _environment(None, 1)["CUDA_VISIBLE_DEVICES"] == "4,5,7"
 
 
-def test_several_processes_are_started_by_torchrun(monkeypatch):
-    assert _starter() == [sys.executable]
+@pytest.mark.parametrize(
+    ("device", "processes", "outer", "found"),
+    [
+        ("0", 1, None, "0"),
+        ("00", 1, None, "0"),
+        ("0,9", 2, None, "0,9"),
+        ("1,0", 2, "4,5", "5,4"),
+        ("0", 1, "GPU-8a56a4bc, GPU-1", "GPU-8a56a4bc"),
+        ("GPU-8a56a4bc-ef", 1, None, "GPU-8a56a4bc-ef"),
+        ("MIG-GPU-8a56/1/0", 1, "4", "MIG-GPU-8a56/1/0"),
+        ("cpu", 3, "4", ""),
+    ],
+)
+def test_a_device_that_is_named_is_used_or_refused(device, processes, outer, found):
+    variables = {} if outer is None else {"CUDA_VISIBLE_DEVICES": outer}
+    assert visible(device, processes, variables) == found
+    assert flags(device) == ["--device", "cpu" if device == "cpu" else "cuda"]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "x",
+        "-1",
+        "cuda:0",
+        "",
+        ",",
+        "0,",
+        "0,x",
+        "cpu,0",
+        "CPU",
+        "GPU-",
+        "1.0",
+        "\u0661",
+        "9" * 5000,
+    ],
+)
+def test_what_is_no_device_is_refused(device):
+    with pytest.raises(UserError, match=r"^GPUS names .*: use numbers such as 0") as error:
+        visible(device, 1, {})
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "outer", "message"),
+    [
+        ("0,1", 1, None, "NPROC is 1: a GPU is needed for each"),
+        ("0", 2, None, "NPROC is 2: a GPU is needed for each"),
+        ("0,0", 2, None, "one GPU twice"),
+        ("0,00", 2, None, "one GPU twice"),
+        ("1", 1, "4", "CUDA_VISIBLE_DEVICES is '4', which leaves 1 GPUs"),
+        ("0", 1, "", "CUDA_VISIBLE_DEVICES is '', which leaves 0 GPUs"),
+    ],
+)
+def test_gpus_that_do_not_fit_are_refused(device, processes, outer, message):
+    variables = {} if outer is None else {"CUDA_VISIBLE_DEVICES": outer}
+    with pytest.raises(UserError, match=message):
+        visible(device, processes, variables)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it has the GPU that none should have")
+def test_a_gpu_that_is_not_there_is_refused_by_the_trainer(tmp_path, tiny_recipe, monkeypatch):
+    """Its recipe says cpu; before, `auto` fell back on the CPU and ended with 0."""
+    for name in ("0", "7"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        chosen = flags(name)
+        given = ["--dataset", DATASET, "--recipe", str(tiny_recipe), "--output-dir", str(tmp_path)]
+        with pytest.raises(UserError, match=r"--device cuda: 0 GPUs are visible \(GPUS or"):
+            train_teacher.main([*chosen, *given, "--cell", "T1w"])
+    assert not (tmp_path / DATASET / "T1w" / "seed1").exists()
+
+
+TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "first"}
+
+
+def test_several_processes_are_started_by_torchrun(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run"]
-    monkeypatch.setenv("NPROC", "4")
-    assert _starter() == [*torchrun, "--nproc-per-node=4", "--standalone"]
-    monkeypatch.setenv("NNODES", "2")
+    for variables in ({}, {"NPROC": "", "NNODES": " ", "NODE_RANK": "", "MASTER_PORT": ""}):
+        alone = Machines.of(variables)
+        assert (alone.starter(), alone.meeting(tmp_path)) == ([sys.executable], {})
+    four = Machines.of({"NPROC": "4"})
+    assert four.starter()[:5] == [*torchrun, "--nproc-per-node=4", "--local-addr=localhost"]
+    assert str(tmp_path) in four.meeting(tmp_path)["MEETING_FILE"]
     with pytest.raises(UserError, match="NODE_RANK and MASTER_ADDR not set"):
-        _starter()
-    monkeypatch.setenv("NODE_RANK", "1")
-    monkeypatch.setenv("MASTER_ADDR", "first")
+        Machines.of({"NNODES": "2", "MASTER_ADDR": ""})
     where = ["--nnodes=2", "--node-rank=1", "--master-addr=first", "--master-port=29500"]
-    assert _starter() == [*torchrun, "--nproc-per-node=4", *where]
+    two = Machines.of(TWO | {"NPROC": "4"})
+    assert two.starter()[3:8] == ["--nproc-per-node=4", *where]
+    assert two.meeting(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("NPROC", ("0", "-1", "two", "1.5", "4097", "\u0661", "9" * 5000)),
+        ("NNODES", ("0", "-1", "two")),
+        ("NODE_RANK", ("2", "-1", "first")),
+        ("MASTER_PORT", ("0", "65536", "99999", "-1", "http")),
+        ("MASTER_ADDR", ("-x", "a b", "a\nb", "a;b")),
+    ],
+)
+def test_nonsense_about_machines_is_refused_by_name(name, values, monkeypatch):
+    for value in values:
+        with pytest.raises(UserError, match=f"^{name} is ") as error:
+            Machines.of(TWO | {name: value})
+        assert len(str(error.value)) < 200
+    for variable, value in (TWO | {name: values[0]}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=f"^{name} is "):
+        main(["train_student.py", "--dataset", "synthetic", "--cells", "Sw"])
+
+
+PLACE = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "first"}
+PLACE["MASTER_PORT"] = "29500"
+
+
+def test_what_torchrun_says_to_its_processes():
+    place = Place.of(PLACE)
+    assert (place.rank, place.size, place.local, place.meeting) == (1, 2, 1, "first:29500")
+    assert not place.is_one_machine
+    for more in ({"MEETING_FILE": "f"}, {"LOCAL_WORLD_SIZE": "2"}, {"MASTER_ADDR": "127.0.0.1"}):
+        assert Place.of(PLACE | more).is_one_machine
+    for variables in ({}, dict.fromkeys(PLACE, ""), {"WORLD_SIZE": "1", "RANK": "0"}):
+        assert Place.of(variables) is None
+    for name in PLACE.keys() - {"WORLD_SIZE"}:
+        with pytest.raises(UserError, match=f"but not {name}: start with torchrun"):
+            Place.of(PLACE | {name: ""})
+
+
+@pytest.mark.parametrize(
+    "name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"]
+)
+@pytest.mark.parametrize("value", ["x", "-1", str(MOST_PROCESSES * 100), "\u0661", "9" * 5000])
+def test_nonsense_from_torchrun_is_refused_by_name(name, value):
+    for others in ({}, PLACE):
+        with pytest.raises(UserError, match=f"^{name} is ") as error:
+            Place.of(others | {name: value})
+        assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "2,x", "1.5"])
+def test_nonsense_threads_are_refused(value, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    with pytest.raises(UserError, match="OMP_NUM_THREADS is "):
+        train_each([[]], lambda *_: None)
+
+
+@pytest.mark.parametrize("name", ["CELLS", "SEEDS", "GPUS"])
+def test_a_flag_among_names_is_refused(name, monkeypatch):
+    monkeypatch.setenv(name, "--help Sw")
+    with pytest.raises(UserError, match=f"{name} names '--help'"):
+        main(["train_student.py", "--dataset", "synthetic"])
+
+
+def test_several_devices_of_several_machines_are_refused(monkeypatch):
+    for variable, value in (TWO | {"GPUS": "0 1"}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match="GPUS names 2 devices but NNODES is 2"):
+        main(["train_student.py", "--dataset", "synthetic", "--cells", "Sw"])
 
 
 def test_the_first_failure_stops_the_rest_and_is_named(tmp_path):
@@ -96,6 +258,44 @@ def test_a_failed_job_names_its_unfinished_cells_and_the_latest_log(tmp_path):
     assert reason.endswith(("Ss/seed1/log.txt", "T1w_Sw/seed1/log.txt"))
 
 
+def test_a_run_that_another_launcher_trains_is_named_with_who_does(tmp_path):
+    both = [Runs(tmp_path, "synthetic").of(cell, 1) for cell in expand(["0T"])]
+    refused = Job("synthetic", (), tuple(both))
+    held = RunLock.of(both[1].path)
+    reason = str(refused.failed(2))
+    assert reason.startswith("cells Sw and Ss seed 1 of synthetic failed (exit code 2): ")
+    assert f"Ss/seed1 is in work by process {os.getpid()} of " in reason
+    assert reason.endswith("let it end, or stop it")
+    held.release()
+    assert str(refused.failed(2)).endswith("its reason is above")
+    for run in both:  # which the other launcher ended in the meantime
+        run.path.mkdir(parents=True)
+        run.metrics.write_text('{"last": {}}')
+    assert str(refused.failed(2)).startswith("cells Sw and Ss seed 1 of synthetic failed")
+    assert "all is finished now" in str(refused.failed(2))
+
+
+def test_what_a_killed_launcher_started_ends(tmp_path):
+    """By SIGKILL, which leaves nobody to stop them."""
+    mark = tmp_path / "pid"
+    code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    starter = (
+        "import subprocess, sys, threading; from engine.leash import leashed;"
+        "start = lambda: subprocess.Popen(leashed(sys.executable, '-c', sys.argv[1])).wait();"
+        "threading.Thread(target=start).start()"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", starter, code], cwd=ROOT)
+    wait_for(lambda: mark.is_file() and mark.read_text())
+    launcher.kill()
+    launcher.wait()
+    wait_for(lambda: not is_alive(int(mark.read_text())))
+
+
+def test_who_has_lost_its_starter_already_ends_at_once():
+    script = [sys.executable, str(ROOT / "engine" / "leash.py"), "1", sys.executable, "-c", "1/0"]
+    assert subprocess.run(script, check=False).returncode == -signal.SIGTERM
+
+
 def flags_of(job):
     return list(job.command[2:])
 
@@ -122,7 +322,10 @@ def test_teachers_share_a_process_and_students_of_a_seed_do():
     [
         (["--cells", "Sw", "T9x"], "unknown student cell 'T9x'"),
         (["--cells", "Sw", "--epoch", "3"], "unrecognized arguments: --epoch"),
-        (["--cells", "Sw", "--seeds", "one"], "invalid int value: 'one'"),
+        (["--cells", "Sw", "--seeds", "one"], "argument --seeds: 'one': a whole number is needed"),
+        (["--cells", "Sw", "--cells", "T9x"], "unknown student cell 'T9x'"),
+        (["--cells", "Sw", "--gpus", "cpu", "--gpus", "cuda:0"], "GPUS names 'cuda:0'"),
+        (["--cells", "Sw", "--dataset", "../x"], "--dataset is '../x', which names a folder"),
     ],
 )
 def test_wrong_flags_are_refused_before_anything_starts(tmp_path, flags, message):

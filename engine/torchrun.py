@@ -1,0 +1,129 @@
+"""How torchrun is started, and what it tells the processes that it starts.
+
+One machine's processes meet in a file, so that no store listens to the network; those of several
+meet at the first machine's address and port.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataloader.errors import UserError, shown
+from engine.numbers import variable
+
+MEETING_FILE = "MEETING_FILE"  # the variable that names it
+MEETING_SECONDS = 300  # that processes wait for those of them that have not come
+MOST_PROCESSES = 4096
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Machines:
+    """NNODES machines with NPROC processes each, which train a cell together."""
+
+    processes: int
+    nodes: int
+    rank: int
+    address: str
+    port: int
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> Machines:
+        """As the variables say it; UserError when they are nonsense, or not all that is needed."""
+        processes = variable(variables, "NPROC", 1, at_least=1, at_most=MOST_PROCESSES)
+        nodes = variable(variables, "NNODES", 1, at_least=1, at_most=MOST_PROCESSES)
+        last = nodes - 1 if nodes > 1 else MOST_PROCESSES
+        rank = variable(variables, "NODE_RANK", 0, at_most=last)
+        port = variable(variables, "MASTER_PORT", 29500, at_least=1, at_most=65535)
+        needed = ("NODE_RANK", "MASTER_ADDR") if nodes > 1 else ()
+        if missing := [name for name in needed if not variables.get(name)]:
+            raise UserError(f"NNODES is {nodes} but {' and '.join(missing)} not set: see --help")
+        address = variables.get("MASTER_ADDR", "")
+        if nodes > 1 and not re.fullmatch(r"[A-Za-z0-9:][A-Za-z0-9:._%-]*", address):
+            raise UserError(f"MASTER_ADDR is {shown(address)}: use machine 0's name or address")
+        return cls(processes, nodes, rank, address, port)
+
+    def starter(self) -> list[str]:
+        """This Python, or torchrun in it where there are several processes."""
+        if self.processes == self.nodes == 1:
+            return [sys.executable]
+        torchrun = [sys.executable, "-m", "torch.distributed.run"]
+        torchrun += [f"--nproc-per-node={self.processes}"]
+        if self.nodes == 1:  # not by the machine's own name, which may lead nowhere
+            return [
+                *torchrun,
+                "--local-addr=localhost",
+                "--rdzv-backend=c10d",
+                "--rdzv-conf=store_type=file",
+            ]
+        return [
+            *torchrun,
+            f"--nnodes={self.nodes}",
+            f"--node-rank={self.rank}",
+            f"--master-addr={self.address}",
+            f"--master-port={self.port}",
+            f"--rdzv-conf=timeout={MEETING_SECONDS}",
+        ]
+
+    def meeting(self, folder: Path) -> dict[str, str]:
+        """The variables by which torchrun and its processes meet in an empty folder."""
+        if self.processes == 1 or self.nodes > 1:
+            return {}
+        return {
+            "PET_RDZV_ENDPOINT": str(folder / "torchrun"),
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+            MEETING_FILE: str(folder / "processes"),
+        }
+
+    def __str__(self) -> str:
+        return f"machine {self.rank} of {self.nodes}, which meet at {self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a process is told: it is number `rank` of `size`, number `local` of its machine's."""
+
+    rank: int
+    size: int
+    local: int
+    local_size: int
+    meeting: str  # the file, or address and port
+    file: str | None
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> Place | None:
+        """As torchrun's variables say it; None for a process by itself. UserError otherwise."""
+        size = variable(variables, "WORLD_SIZE", 1, at_least=1, at_most=MOST_PROCESSES)
+        most = size - 1 if size > 1 else MOST_PROCESSES
+        rank, local = (
+            variable(variables, name, 0, at_most=most) for name in ("RANK", "LOCAL_RANK")
+        )
+        here = variable(variables, "LOCAL_WORLD_SIZE", 1, at_least=1, at_most=MOST_PROCESSES)
+        port = variable(variables, "MASTER_PORT", 0, at_least=1, at_most=65535)
+        if size == 1:
+            return None
+        file = variables.get(MEETING_FILE) or None
+        needed = ["RANK", "LOCAL_RANK", *([] if file else ["MASTER_ADDR", "MASTER_PORT"])]
+        if missing := [name for name in needed if not variables.get(name)]:
+            raise UserError(f"WORLD_SIZE is set but not {', '.join(missing)}: start with torchrun")
+        address = variables.get("MASTER_ADDR", "")
+        return cls(rank, size, local, here, file or f"{address}:{port}", file)
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether all processes are on this machine."""
+        host = self.meeting.rpartition(":")[0]
+        return self.file is not None or self.local_size == self.size or host in LOOPBACK
+
+
+def processes_here(variables: Mapping[str, str]) -> int:
+    """How many processes share this machine. Nonsense counts as 1, for only --help may be wanted;
+    `Place.of` refuses it."""
+    try:
+        return variable(variables, "LOCAL_WORLD_SIZE", 1, at_least=1, at_most=MOST_PROCESSES)
+    except UserError:
+        return 1
