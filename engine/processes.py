@@ -22,7 +22,7 @@ from torch import nn
 
 from dataloader.errors import GO_ON, UserError, one_line
 from engine.leash import end_with
-from engine.torchrun import MEETING_SECONDS, Place
+from engine.torchrun import MEETING_SECONDS, Place, check_address
 
 PATIENCE_SECONDS = 10  # before it is said that others are waited for
 BEAT_SECONDS = 4.0
@@ -179,6 +179,7 @@ def _meet(place: Place) -> dist.Store:
     if place.file:
         store = dist.FileStore(place.file, place.size)
     else:
+        check_address(place.address)
         store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)

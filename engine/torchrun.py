@@ -7,6 +7,7 @@ meet at the first machine's address and port.
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ class Place:
     size: int
     local: int
     local_size: int
-    meeting: str  # the file, or address and port
+    address: str
+    port: int
     file: str | None
 
     @classmethod
@@ -110,14 +112,26 @@ class Place:
         needed = ["RANK", "LOCAL_RANK", *([] if file else ["MASTER_ADDR", "MASTER_PORT"])]
         if missing := [name for name in needed if not variables.get(name)]:
             raise UserError(f"WORLD_SIZE is set but not {', '.join(missing)}: start with torchrun")
-        address = variables.get("MASTER_ADDR", "")
-        return cls(rank, size, local, here, file or f"{address}:{port}", file)
+        return cls(rank, size, local, here, variables.get("MASTER_ADDR", ""), port, file)
 
     @property
     def is_one_machine(self) -> bool:
         """Whether all processes are on this machine."""
-        host = self.meeting.rpartition(":")[0]
-        return self.file is not None or self.local_size == self.size or host in LOOPBACK
+        here = self.local_size == self.size or self.address in LOOPBACK
+        return self.file is not None or here
+
+    @property
+    def meeting(self) -> str:
+        """Where they meet."""
+        return self.file or f"{self.address}:{self.port}"
+
+
+def check_address(address: str) -> None:
+    """UserError for a machine's name that leads nowhere: torch would ask again for minutes."""
+    try:
+        socket.getaddrinfo(address, None)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"MASTER_ADDR is {shown(address)}, which leads nowhere ({error})") from None
 
 
 def processes_here(variables: Mapping[str, str]) -> int:

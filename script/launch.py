@@ -34,7 +34,7 @@ from engine.leash import leashed
 from engine.lock import in_work
 from engine.run import RunDirectory, Runs, unfinished
 from engine.shards import own_shard
-from engine.torchrun import MEETING_SECONDS, Machines
+from engine.torchrun import MEETING_SECONDS, Machines, check_address
 from script import devices as gpus
 
 ROOT = Path(__file__).parent.parent
@@ -93,10 +93,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _check(devices: Sequence[str | None], machines: Machines) -> None:
-    """UserError for what is no device, or where several machines would meet more than once."""
+    """UserError for what is no device, and where several machines would not meet, or twice."""
     for device in devices:
         if device is not None:
             gpus.visible(device, machines.processes, os.environ)
+    if machines.nodes > 1:
+        check_address(machines.address)
     if machines.nodes > 1 and len(devices) > 1:
         raise UserError(
             f"GPUS names {len(devices)} devices but NNODES is {machines.nodes}: machines train a "

@@ -123,7 +123,7 @@ def test_a_gpu_that_is_not_there_is_refused_by_the_trainer(tmp_path, tiny_recipe
     assert not (tmp_path / DATASET / "T1w" / "seed1").exists()
 
 
-TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "first"}
+TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "localhost"}
 
 
 def test_several_processes_are_started_by_torchrun(tmp_path):
@@ -136,7 +136,7 @@ def test_several_processes_are_started_by_torchrun(tmp_path):
     assert str(tmp_path) in four.meeting(tmp_path)["MEETING_FILE"]
     with pytest.raises(UserError, match="NODE_RANK and MASTER_ADDR not set"):
         Machines.of({"NNODES": "2", "MASTER_ADDR": ""})
-    where = ["--nnodes=2", "--node-rank=1", "--master-addr=first", "--master-port=29500"]
+    where = ["--nnodes=2", "--node-rank=1", "--master-addr=localhost", "--master-port=29500"]
     two = Machines.of(TWO | {"NPROC": "4"})
     assert two.starter()[3:8] == ["--nproc-per-node=4", *where]
     assert two.meeting(tmp_path) == {}
@@ -203,6 +203,13 @@ def test_a_flag_among_names_is_refused(name, monkeypatch):
     monkeypatch.setenv(name, "--help Sw")
     with pytest.raises(UserError, match=f"{name} names '--help'"):
         main(["train_student.py", "--dataset", "synthetic"])
+
+
+def test_a_first_machine_that_is_not_found_is_named(monkeypatch):
+    for variable, value in (TWO | {"MASTER_ADDR": "nowhere.invalid"}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=r"MASTER_ADDR is 'nowhere\.invalid', which leads nowhere"):
+        main(["train_student.py", "--dataset", "synthetic", "--cells", "Sw"])
 
 
 def test_several_devices_of_several_machines_are_refused(monkeypatch):

@@ -23,6 +23,7 @@ from dataloader.image_set import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
+from engine import processes
 from engine.checkpoint import load
 from engine.compute import Compute
 from engine.config import StudentConfig
@@ -47,34 +48,48 @@ EPOCHS = 3
 # What the processes do. They are forked from a server that has torch loaded.
 
 
-def together(size, work, folder):
-    """Run work(ranks, folder) in `size` processes, by run_program: their exit codes, and the lines
-    on their standard error."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "torchvision", "scipy.special"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        context.Process(target=process, args=(rank, size, port, work, folder))
+def together(size, work, folder, **variables):
+    """Run work(ranks, folder) in `size` processes, under environment `variables`, by run_program:
+    their exit codes, and the lines on their standard error."""
+    context, port = forkserver(), free_port()
+    started = [
+        context.Process(target=process, args=(rank, size, port, work, folder), kwargs=variables)
         for rank in range(size)
     ]
-    for each in processes:
+    for each in started:
         each.start()
-    for each in processes:
+    for each in started:
         each.join(60)
-    codes = [each.exitcode for each in processes]
-    for each in processes:
+    codes = [each.exitcode for each in started]
+    for each in started:
         each.kill()
     lines = [line for k in range(size) for line in (folder / f"stderr{k}").read_text().splitlines()]
     return codes, lines
 
 
-def process(rank, size, port, work, folder):
+def forkserver():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "torchvision", "scipy.special"])
+    return context
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def waiting(rank, port, folder, seconds, address="127.0.0.1"):
+    """One process of two, the other of which does not come, with less patience than usual."""
+    processes.MEETING_SECONDS, processes.PATIENCE_SECONDS = seconds, 0
+    process(rank, 2, port, an_epoch, folder, address)
+
+
+def process(rank, size, port, work, folder, address="127.0.0.1", **variables):
     torch.set_num_threads(1)
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
     os.environ.update(zip(names, map(str, (rank, rank, size, port)), strict=True))
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    os.environ.update(variables, MASTER_ADDR=address)
 
     def program(argv):
         with joined() as ranks:
@@ -329,6 +344,73 @@ def test_who_fails_first_says_so(tmp_path):
     ours = [line for line in lines if line.startswith("error:")]
     assert ours.count("error: no such thing") == 1
     assert all("killed or lost" in line for line in ours if line != "error: no such thing")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_that_never_comes_is_not_waited_for_for_ever(tmp_path, rank):
+    """Neither by the process that keeps the notes, nor by one that looks for it."""
+    lonely = forkserver().Process(target=waiting, args=(rank, free_port(), tmp_path, 2))
+    lonely.start()
+    lonely.join(30)
+    assert lonely.exitcode == 2
+    waits, error = said_by(rank, tmp_path)
+    assert waits.startswith(f"process {rank} of 2 waits for the others at 127.0.0.1:")
+    assert error.startswith("error: process")
+    assert "(not in 2 seconds): start all of them, with the same address" in error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_who_waits_hears_signals(tmp_path, ctrl_c, number, code):
+    lonely = forkserver().Process(target=waiting, args=(0, free_port(), tmp_path, 60))
+    lonely.start()
+    wait_for(lambda: (tmp_path / "stderr0").is_file() and said_by(0, tmp_path))
+    os.kill(lonely.pid, number)
+    lonely.join(10)
+    assert lonely.exitcode == code
+    assert len(said_by(0, tmp_path)) == 2
+
+
+def test_an_address_that_leads_nowhere_is_said_at_once(tmp_path):
+    arguments = (1, free_port(), tmp_path, 60, "nowhere.invalid")
+    lonely = forkserver().Process(target=waiting, args=arguments)
+    lonely.start()
+    lonely.join(30)
+    assert lonely.exitcode == 2
+    assert "MASTER_ADDR is 'nowhere.invalid', which leads nowhere" in said_by(1, tmp_path)[-1]
+
+
+def said_by(rank, folder):
+    return (folder / f"stderr{rank}").read_text().splitlines()
+
+
+def listens(ranks, folder):
+    """Which addresses this process listens at."""
+    ranks.wait()
+    sockets = {
+        str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()
+    }
+    tables = [path for path in Path("/proc/self/net").iterdir() if path.name in ("tcp", "tcp6")]
+    rows = [line.split() for path in tables for line in path.read_text().splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    (folder / f"listening{ranks.rank}.json").write_text(json.dumps(listening))
+    ranks.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").is_file(), reason="reads /proc/self/net")
+def test_the_processes_of_one_machine_listen_to_nobody_else(tmp_path):
+    codes, lines = together(2, listens, tmp_path, MEETING_FILE=str(tmp_path / "meeting"))
+    assert (codes, lines) == ([0, 0], [])
+    for rank in range(2):
+        addresses = json.loads((tmp_path / f"listening{rank}.json").read_text())
+        assert addresses
+        assert all(address.startswith("0100007F:") for address in addresses)  # 127.0.0.1
+
+
+def test_who_fails_first_says_so_in_a_file_too(tmp_path):
+    meeting = str(tmp_path / "meeting")
+    codes, lines = together(3, fails_on_one, tmp_path, MEETING_FILE=meeting)
+    assert codes == [2, 2, 2]
+    assert [line for line in lines if line.startswith("error:")] == ["error: no such thing"]
 
 
 def children(pid):
