@@ -102,8 +102,8 @@ def read_pretrained(model: nn.Module, path: Path) -> Start:
         raise UserError(f"{path} is a folder: name the file of weights in it")
     if not path.exists():
         raise UserError(
-            f"no weights at {path}: the README says how to make the file; --pretrained none trains "
-            "from scratch"
+            f"no weights at {path}: docs/data.md says how to make the file; --pretrained none "
+            "trains from scratch"
         )
     content = _read(path, "copy it again, or save it anew")
     with blamed_on(f"{path} "):
