@@ -165,8 +165,8 @@ class TestShards:
 
     def test_more_shards_than_runs_leave_empty_parts(self):
         configs = [StudentConfig(cell=cell) for cell in ("Sw", "Ss")]
-        parts = share_out(configs, MOST_SHARDS)
-        assert len(parts) == MOST_SHARDS
+        parts = share_out(configs, MOST_SHARDS // 10)
+        assert len(parts) == MOST_SHARDS // 10
         assert cells(parts[:3]) == [["Sw"], ["Ss"], []]
 
     @pytest.mark.parametrize("name", ["ID", "COUNT", "MIN", "MAX", "STEP"])
