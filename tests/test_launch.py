@@ -12,6 +12,7 @@ from test_signals import is_alive, wait_for
 import train_teacher
 from dataloader.errors import DivergedError, UserError
 from engine.cells import expand, parse_cell, parse_student
+from engine.compute import pick_device
 from engine.config import StudentConfig, TeacherConfig
 from engine.lock import RunLock
 from engine.run import RunDirectory, Runs
@@ -94,6 +95,12 @@ def test_what_is_no_device_is_refused(device):
     assert len(str(error.value)) < 300
 
 
+@pytest.mark.parametrize("name", ["", "gpu", "meta", "mps", "cuda:", "cuda:x", "cuda:-1", "cpu:0"])
+def test_what_is_no_device_is_no_trainers_either(name):
+    with pytest.raises(UserError, match="use auto, cpu, cuda or cuda:N"):
+        pick_device(name)
+
+
 @pytest.mark.parametrize(
     ("device", "processes", "outer", "message"),
     [
@@ -114,13 +121,15 @@ def test_gpus_that_do_not_fit_are_refused(device, processes, outer, message):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it has the GPU that none should have")
 def test_a_gpu_that_is_not_there_is_refused_by_the_trainer(tmp_path, tiny_recipe, monkeypatch):
     """Its recipe says cpu; before, `auto` fell back on the CPU and ended with 0."""
-    for name in ("0", "7"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        chosen = flags(name)
-        given = ["--dataset", DATASET, "--recipe", str(tiny_recipe), "--output-dir", str(tmp_path)]
-        with pytest.raises(UserError, match=r"--device cuda: 0 GPUs are visible \(GPUS or"):
+    given = ["--dataset", DATASET, "--recipe", str(tiny_recipe), "--output-dir", str(tmp_path)]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    for chosen in (flags("7"), ["--device", "auto"]):
+        with pytest.raises(UserError, match="--device cuda: 0 GPUs are visible where GPUS or CUDA"):
             train_teacher.main([*chosen, *given, "--cell", "T1w"])
     assert not (tmp_path / DATASET / "T1w" / "seed1").exists()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert pick_device("auto").type == "cpu"
 
 
 TWO = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "localhost"}
