@@ -159,8 +159,8 @@ def own_device(name: str, ranks: Ranks) -> torch.device:
 
 def pick_device(name: str) -> torch.device:
     """The device called `name`, a GPU with its number; `auto` is the GPU where there is one, or
-    should be: where CUDA_VISIBLE_DEVICES names one. UserError for what is not there, or is of a kind
-    that the project does not run on."""
+    where CUDA_VISIBLE_DEVICES says so. UserError for what is not there, or is of a kind that the
+    project does not run on."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() or named not in HIDDEN else "cpu"
@@ -173,6 +173,8 @@ def pick_device(name: str) -> torch.device:
     number, visible = int(match[1] or 0), torch.cuda.device_count()
     if number >= visible:
         where = f" where GPUS or CUDA_VISIBLE_DEVICES names {shown(named)}" if named else ""
-        reason = f"{visible} GPUs are visible{where}" if torch.version.cuda else "a PyTorch for CPUs"
+        reason = f"{visible} GPUs are visible{where}"
+        if not torch.version.cuda:
+            reason = "this PyTorch was built for CPUs"
         raise UserError(f"--device {name}: {reason}: name another, or use --device cpu")
     return torch.device("cuda", number)

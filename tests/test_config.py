@@ -238,10 +238,3 @@ def test_a_flag_that_is_no_or_yes_needs_no_value():
         assert one(StudentConfig, ["--cell", "Sw", *given]).sync_batchnorm == "yes"
     flags = ["--deterministic", "--cell", "Sw", "--drop-last", "no"]
     assert one(StudentConfig, flags).deterministic == "yes"
-
-
-@pytest.mark.parametrize("recipe", ["cifar100", "cifar100_imb100", "imagenet", "imagenet_lt"])
-def test_the_published_recipes_run_in_bf16(recipe):
-    flags = ["--cell", "Sw", "--recipe", str(RECIPE_FOLDER / f"{recipe}.yaml")]
-    assert one(StudentConfig, flags).amp == "bf16"
-    assert one(StudentConfig, [*flags, "--amp", "none"]).amp == "none"
