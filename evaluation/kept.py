@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dataloader.checked_zip import read_npz
-from dataloader.errors import DamagedError
+from dataloader.errors import UserError
 from dataloader.files import staged
 
 
@@ -107,7 +107,7 @@ def read(path: Path, key: str, kind: type[Kept]) -> Kept | None:
         if str(read_npz(path, KEY)["key"]) != key:  # the rest of an old file is not worth reading
             return None
         arrays = read_npz(path, ARRAYS[kind], optional=optional)
-    except (OSError, DamagedError):
+    except (OSError, UserError):
         return None
     if any(len(array) != len(arrays["index"]) for array in arrays.values() if array.ndim):
         return None

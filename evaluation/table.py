@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import DamagedError, shown
+from dataloader.errors import UserError, shown
 from dataloader.files import read_json, write_json, write_text
 
 Row = dict[str, Any]
@@ -54,7 +54,7 @@ def read_rows(path: Path, by: Sequence[str] = ("cell",)) -> list[Row]:
         content = read_json(path)
     except FileNotFoundError:
         return []
-    except DamagedError as error:
+    except UserError as error:
         _leave_out(f"{error}")
         return []
     if not isinstance(content, list):
