@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from dataloader.printing import forgiving_streams
 
 GO_ON = "the same command goes on from the last finished epoch"
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # told to end, and the terminal was closed
 
 
 class UserError(ValueError):
@@ -35,7 +36,7 @@ class DamagedError(UserError):
 
 
 class Terminated(BaseException):
-    """SIGTERM, or SIGHUP of a terminal that closed: it ends a program as Ctrl-C does."""
+    """A signal of ENDING, which ends a program as Ctrl-C does."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -98,47 +99,49 @@ def _exit_code(
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP are raised as Terminated; only the main thread can see to that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """The signals of ENDING are raised as Terminated."""
 
     def end(number: int, frame: Any) -> NoReturn:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)  # once is enough
+        hear_no_more()
         raise Terminated
 
-    with _handling((signal.SIGTERM, signal.SIGHUP), end) as before:
+    with _handled(ENDING, end):
         yield
 
 
-@contextmanager
-def _handling(
-    numbers: Sequence[signal.Signals], handler: Callable[[int, Any], None]
-) -> Iterator[Sequence[signal.Signals]]:
-    """`handler` hears those of the signals that are not ignored (nohup ignores SIGHUP): which."""
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = [signal.signal(number, handler) for number in heard]
-    try:
-        yield heard
-    finally:
-        for number, handler_before in zip(heard, before, strict=True):
-            signal.signal(number, handler_before)
+def hear_no_more() -> None:
+    """From now on this process ends, and no further signal keeps it from doing so in order: nor
+    the news of a loader's worker that was told to end with it."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP are told at the block's end: raised inside torch's import, which
-    is partly C++, they abort the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Ctrl-C and the signals of ENDING are told at the block's end: raised inside torch's import,
+    which is partly C++, they abort the process."""
     came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with _handling(numbers, lambda number, frame: came.append(number)):
+    with _handled((signal.SIGINT, *ENDING), lambda number, frame: came.append(number)):
         yield
     for number in came[:1]:
         signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(numbers: Sequence[int], handler: Callable[[int, Any], object]) -> Iterator[None]:
+    """`handler` hears these signals while the block runs, but for those that are ignored, as nohup
+    ignores SIGHUP; only the main thread can see to that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 def one_line(error: object) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dataloader.errors import UserError
 from dataloader.image_set import Images
 from dataloader.loader import ViewLoader
 from dataloader.views import Statistics
@@ -40,8 +41,14 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
     whole = source.load("train")
     train, held_out = source.divided(whole)
     own_validation = source.images("validation")
+    skips = config.on_bad_image == "skip"
+    if config.epochs:
+        _check_batch(config, ranks)
+        check_enough(train, "train", at_least=2, skips=skips)
 
     def loader(images: Images, view: str, *, training: bool) -> ViewLoader:
+        if not training:
+            check_enough(images, "test", at_least=1, skips=skips)
         return ViewLoader(
             images,
             source.view(view),
@@ -49,6 +56,7 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
             batch_size=config.batch_size,
             shuffle=training,
             drop_last=training and config.drop_last == "yes",
+            no_single=training,
             part=(ranks.rank, ranks.size),
             workers=config.workers,
             pin_memory=pick_device(config.device).type == "cuda",
@@ -70,3 +78,34 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
         statistics=source.statistics,
         shot_groups=shot_groups_of(whole),
     )
+
+
+def _check_batch(config: Config, ranks: Ranks) -> None:
+    """UserError unless a batch has two images for each process: BatchNorm needs them."""
+    if config.batch_size < 2 * ranks.size:
+        raise UserError(
+            f"--batch-size {config.batch_size} is of all {ranks.size} processes together: give "
+            "each two images or more"
+        )
+
+
+def check_enough(images: Images, purpose: str, *, at_least: int, skips: bool) -> None:
+    """UserError unless there are `at_least` images for a `purpose`; where bad ones are skipped,
+    that can be read."""
+    if len(images) < at_least:
+        raise UserError(f"too few images to {purpose} on: {len(images)} of at least {at_least}")
+    found, reason = 0, ""
+    for index in range(len(images) if skips else 0):
+        try:
+            images.image(index)
+        except UserError as error:
+            reason = reason or f"{error}"
+            continue
+        found += 1
+        if found == at_least:
+            return
+    if skips:
+        raise UserError(
+            f"too few images to {purpose} on: of {len(images)} only {found} can be read, at least "
+            f"{at_least} must: {reason}"
+        )

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from dataloader.errors import GO_ON, UserError, one_line
+from dataloader.errors import GO_ON, UserError, hear_no_more, one_line
 from engine.leash import end_with
 from engine.torchrun import MEETING_SECONDS, Place, check_address
 
@@ -199,7 +199,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     does: files are closed and the reason is kept."""
 
     def end(number: int, frame: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        hear_no_more()
         raise UserError(f"told to stop, as when another process of the run has ended; {GO_ON}")
 
     before = signal.signal(signal.SIGTERM, end)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
+from dataloader.errors import UserError
 from engine.processes import Ranks
 from metrics.agreement import ensemble_logits, kl_from_log_probabilities
 from metrics.information import entropy_from_log_probabilities
@@ -105,8 +106,10 @@ class EpochSums:
         self._shot_sums = self._shot_sums + torch.stack(rows)
 
     def add_up(self, ranks: Ranks) -> None:
-        """Add what the other processes saw, none of whom may have seen nothing at all."""
+        """Add what the other processes saw; UserError where none of them saw an image."""
         self._count = ranks.total(self._count)
+        if self._count == 0:
+            raise UserError("no image of a whole pass can be read: see --on-bad-image")
         self._sums, self._shot_sums = ranks.sum(self._sums), ranks.sum(self._shot_sums)
 
     def means(self) -> dict[str, float]:

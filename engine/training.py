@@ -11,7 +11,8 @@ from functools import cached_property
 import torch
 
 from dataloader.errors import DivergedError
-from dataloader.loader import ViewLoader, living_workers
+from dataloader.loader import ViewLoader
+from dataloader.worker_processes import living_workers
 from engine.compute import Compute
 from engine.data import RunData
 from engine.fit import Fit, Record
@@ -20,8 +21,7 @@ from engine.memory import enough_memory_for
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
 from engine.teachers import Teachers
-
-STARVED = 0.1  # of the training time: a device that waits so long could do more
+from engine.waiting import Waiting
 
 
 @dataclass
@@ -33,17 +33,20 @@ class Course:
     compute: Compute
     progress: Progress
     training_seconds: float = 0.0  # of this session
-    waited_seconds: float = 0.0  # of these, for images
+
+    @cached_property
+    def waiting(self) -> Waiting:
+        """For images, in the training time of this session."""
+        return Waiting(self.compute.device)
 
     def epoch(self, fits: Sequence[Fit], epoch: int) -> list[Record]:
         """Train all `fits` on `epoch` (from 0) and validate them: a record each."""
         started = time.monotonic()
         rates = [fit.task.learner.start_epoch(epoch) for fit in fits]
         tasks = [fit.task for fit in fits]
-        batches = self.data.train.epoch(epoch)
+        batches = self.waiting.counted(self.data.train.epoch(epoch))
         train = train_epoch(tasks, batches, self.teachers, self.compute, self.progress)
         self.training_seconds += time.monotonic() - started
-        self.waited_seconds += self.data.train.waited_seconds
         validation = self.means(fits, self.data.validation, self._known_validation)
         skipped = {
             "train": self.compute.ranks.total(self.data.train.skipped),
@@ -93,11 +96,9 @@ class Course:
     def _say_how_long_it_waited(self, fits: Sequence[Fit]) -> None:
         if not (self.training_seconds and self.compute.ranks.is_main):
             return
-        share = self.waited_seconds / self.training_seconds
-        remedy = ": more --workers would help" if share > STARVED else ""
         for fit in fits:
-            text = f"{fit.config.cell}  waited for images {share:.0%} of the training time{remedy}"
-            self.progress.line(text, fit.run.log)
+            told = self.waiting.told(self.training_seconds, fit.config.workers)
+            self.progress.line(f"{fit.config.cell}  {told}", fit.run.log)
 
     def _adopt(self, fits: Sequence[Fit]) -> None:
         """Runs of no epoch: weights that were trained elsewhere."""

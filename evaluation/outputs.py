@@ -21,7 +21,8 @@ from torch import nn
 
 from dataloader.errors import UserError
 from dataloader.image_set import Images, evenly_spaced
-from dataloader.loader import Batch, living_workers
+from dataloader.loader import Batch
+from dataloader.worker_processes import living_workers
 from engine.checkpoint import blamed_on, load_model
 from engine.compute import Compute, pick_device
 from engine.environment import commit

@@ -9,6 +9,7 @@ import torch
 
 from dataloader.image_set import Images, evenly_spaced
 from dataloader.loader import ViewDataset, ViewLoader
+from engine.compute import pick_device
 from engine.config import TrainConfig
 from engine.run import RunDirectory
 from engine.shots import shot_groups_of
@@ -63,6 +64,7 @@ class Sources:
             seed=self.options.view_seed,
             batch_size=self.options.batch_size,
             workers=settings["workers"],
+            pin_memory=pick_device(self.options.device).type == "cuda",
             on_bad_image=settings["on_bad_image"],
         )
 

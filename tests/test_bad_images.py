@@ -146,6 +146,46 @@ def test_by_default_a_bad_image_stops_the_run(bench, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("pattern", "spared", "message"),
+    [
+        ("train/*/*", 0, "too few images to train on: of 12 only 0 can be read"),
+        ("train/*/*", 1, "too few images to train on: of 12 only 1 can be read"),
+        ("val/*/*", 0, "too few images to test on: of 12 only 0 can be read"),
+    ],
+)
+def test_too_few_that_can_be_read_are_told_before_training(
+    bench, tmp_path, capsys, pattern, spared, message
+):
+    for path in sorted((tmp_path / "data").glob(pattern))[spared:]:
+        corrupt(path)
+    assert run_program(train_student.main, bench.flags("Sw", "--on-bad-image", "skip")) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "cannot read the image" in error
+    assert error.count("\n") == 1
+    assert not (bench.folder / "ImageNet" / "Sw").exists()
+
+
+def test_an_epoch_goes_on_with_few_that_can_be_read(bench, tmp_path):
+    """Of three batches one has a single image, one none, one two."""
+    for path in sorted((tmp_path / "data").glob("train/*/*"))[3:]:
+        corrupt(path)
+    net = ("--arch", "shufflenet_v2_x0_5", "--image-size", 32, "--epochs", 2)
+    bench.student("Sw", "--on-bad-image", "skip", *net)
+    assert finished(bench, "Sw")["last"]["epoch"] == 2
+
+
+def test_measures_of_no_readable_image_are_refused(bench, tmp_path, capsys):
+    bench.student("Sw", "--epochs", 1)
+    for path in (tmp_path / "data").glob("val/*/*"):
+        corrupt(path)
+    where = ["--dataset", "ImageNet", "--data-path", str(tmp_path / "data"), "--cells", "Sw"]
+    where += ["--output-dir", str(bench.folder), "--on-bad-image", "skip", "--view", "weak"]
+    assert run_program(calculate_ece.main, where) == 2
+    assert "none of 12 images can be read" in capsys.readouterr().err
+
+
 def test_a_missing_data_root_is_named(bench, tmp_path, capsys):
     shutil.rmtree(tmp_path / "data")
     assert run_program(train_student.main, bench.flags("Sw")) == 2

@@ -1,7 +1,5 @@
 """The loader: what is in a batch, in which order, and what does not change it."""
 
-import time
-
 import pytest
 import torch
 
@@ -171,19 +169,6 @@ class TestLastBatch:
         assert seen[0] != seen[1]
 
 
-def test_waiting_is_the_loaders_time_not_the_consumers(few_images):
-    loader = ViewLoader(few_images, cifar_view("test", 32), seed=0, batch_size=20)
-    assert loader.waited_seconds == 0
-    start = time.perf_counter()
-    for _ in loader.epoch(0):
-        time.sleep(0.05)
-    passed = time.perf_counter() - start
-    assert 0 < loader.waited_seconds <= passed - 0.1
-    first = loader.waited_seconds
-    next(iter(loader.epoch(1)))
-    assert loader.waited_seconds != first  # of the pass under way
-
-
 class OneBad:
     """Images of which the one at index 2 cannot be read."""
 
@@ -209,3 +194,99 @@ def test_an_unreadable_image_leaves_no_gap(few_images):
     (index, views, _), _ = dataset.__getitems__([(0, 2)])
     assert index.shape == (0,)
     assert views.shape == (0, 3, 32, 32)
+
+
+class TestNoSingle:
+    """BatchNorm cannot normalise by one image where a feature map has one pixel."""
+
+    @pytest.mark.parametrize(
+        ("size", "batch_size", "drop_last", "sizes"),
+        [
+            (9, 4, False, [4, 5]),
+            (9, 4, True, [4, 4]),
+            (10, 4, False, [4, 4, 2]),
+            (5, 4, False, [5]),
+            (3, 2, False, [3]),
+            (8, 4, False, [4, 4]),
+            (3, 4, True, [3]),
+        ],
+    )
+    def test_a_last_batch_of_one_joins_the_one_before(self, size, batch_size, drop_last, sizes):
+        how = {"shuffle": True, "seed": 0, "drop_last": drop_last}
+        batches = EpochBatches(size, batch_size, no_single=True, **how)
+        assert [len(keys) for keys in batches] == sizes
+        assert len(batches) == len(sizes)
+        plain = [key for keys in EpochBatches(size, batch_size, **how) for key in keys]
+        assert [key for keys in batches for key in keys] == plain
+
+    @pytest.mark.parametrize("parts", [2, 3, 5])
+    @pytest.mark.parametrize("size", range(2, 30))
+    def test_no_part_is_of_one_and_together_they_are_the_batch(self, size, parts):
+        how = {"shuffle": True, "seed": 3, "no_single": True}
+        whole = list(EpochBatches(size, 12, **how))
+        split = [list(EpochBatches(size, 12, part=(k, parts), **how)) for k in range(parts)]
+        for step, keys in enumerate(whole):
+            pieces = [part[step] for part in split]
+            assert [key for piece in pieces for key in piece] == keys
+            assert all(len(piece) != 1 for piece in pieces)
+            if len(keys) >= 2 * parts:  # what it always was
+                sizes = [len(piece) for piece in pieces]
+                assert max(sizes) - min(sizes) <= 1
+
+    @pytest.mark.parametrize(
+        ("readable", "whole"),
+        [
+            ([0, 1, 2, 3, 8], [[0, 1, 2, 3, 8]]),  # the last joins
+            ([1, 4, 5, 6, 7, 8, 9], [[1, 4, 5, 6, 7], [8, 9]]),  # the first
+            ([0, 1, 5, 8], [[0, 1, 5, 8]]),  # two of them
+            ([1, 9], [[1, 9]]),  # an empty one between
+            ([4, 5], [[4, 5]]),
+        ],
+    )
+    def test_where_images_were_left_out(self, few_images, readable, whole):
+        images = OnlyReadable(few_images.subset(range(10)), readable)
+
+        def batches(part):
+            how = {"seed": 0, "batch_size": 4, "part": part}
+            loader = ViewLoader(
+                images, cifar_view("test", 32), no_single=True, on_bad_image="skip", **how
+            )
+            return [index.tolist() for index, _, _ in loader.epoch(0)], loader.skipped
+
+        assert batches((0, 1)) == (whole, 10 - len(readable))
+
+    def test_parts_of_batches_stay_as_many(self, few_images):
+        """Each process waits for the others at every batch."""
+        images = OnlyReadable(few_images.subset(range(12)), [0, 1, 3, 5, 6, 7, 8, 9, 10, 11])
+        how = {"seed": 0, "batch_size": 4, "no_single": True, "on_bad_image": "skip"}
+        loaders = [ViewLoader(images, cifar_view("test", 32), part=(k, 2), **how) for k in range(2)]
+        first, second = ([i.tolist() for i, _, _ in loader.epoch(0)] for loader in loaders)
+        assert first == [[0, 1, 5], [], [8, 9]]
+        assert second == [[3, 6, 7], [], [10, 11]]
+
+    def test_one_image_alone_is_refused(self, few_images):
+        images = OnlyReadable(few_images, [7])
+        how = {"seed": 0, "batch_size": 4, "no_single": True, "on_bad_image": "skip"}
+        with pytest.raises(UserError, match="one image alone can be read"):
+            list(ViewLoader(images, cifar_view("test", 32), **how).epoch(0))
+
+
+class OnlyReadable(OneBad):
+    """Images of which only some can be read."""
+
+    def __init__(self, images, readable):
+        super().__init__(images)
+        self.readable = readable
+
+    def image(self, index):
+        if index not in self.readable:
+            raise UserError(f"cannot read {index}")
+        return self.images.image(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pass_without_images_is_refused(few_images, workers):
+    images = OnlyReadable(few_images, [])
+    how = {"seed": 0, "batch_size": 40, "on_bad_image": "skip", "workers": workers}
+    with pytest.raises(UserError, match="none of 40 images can be read"):
+        list(ViewLoader(images, cifar_view("test", 32), **how).epoch(0))

@@ -36,7 +36,7 @@ from engine.progress import Progress
 from engine.run import Runs
 from engine.teachers import Teachers
 from engine.training import train
-from losses.objective import distilled
+from losses.objective import distilled, labels_only
 from models.frozen_teachers import FrozenTeachers
 
 ROOT = Path(__file__).parent.parent
@@ -185,6 +185,23 @@ def an_epoch(ranks, folder, *, bad):
     torch.save(task.learner.model.state_dict(), folder / f"weights{ranks.rank}.pt")
 
 
+def an_epoch_with_batchnorm(ranks, folder):
+    """Of a net whose maps have one pixel: two images in each part of a batch, or none."""
+    images = load_synthetic("train", per_class=4).subset(range(27))  # batches of 8, 8, 8 and 3
+    part = (ranks.rank, ranks.size)
+    how = {"batch_size": 8, "shuffle": True, "no_single": True, "part": part}
+    batches = ViewLoader(images, cifar_view("weak", 32), seed=5, **how)
+    head = [nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 10)]
+    net = nn.Sequential(*plain_net(1)[:2], *head)
+    learner = Learner(net, lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0], ranks=ranks)
+    learner.start_epoch(0)
+    compute = Compute(CPU, "none", CIFAR_STATISTICS, ranks)
+    task = Task(learner, labels_only())
+    (sums,) = train_epoch([task], batches.epoch(0), Teachers(), compute, silent())
+    assert all(torch.isfinite(value).all() for value in net.state_dict().values())
+    assert sums.means()["top1"] * 27 == pytest.approx(round(sums.means()["top1"] * 27))
+
+
 def two_students(ranks, folder, *, killed=None):
     """Two students side by side; `killed` (rank, epoch): that process dies in that epoch."""
     compute, teachers = Compute(CPU, "none", CIFAR_STATISTICS, ranks), teachers_of(1, 2)
@@ -285,6 +302,10 @@ def test_an_epoch_of_many_is_that_of_one(tmp_path, size, bad):
                 correct = figures[split][name] * images
                 assert correct == pytest.approx(round(correct), abs=1e-9)
                 assert figures[split][name] == expected[split][name]
+
+
+def test_batchnorm_of_single_pixels_over_processes(tmp_path):
+    assert together(3, an_epoch_with_batchnorm, tmp_path) == ([0] * 3, [])
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path):

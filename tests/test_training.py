@@ -16,6 +16,9 @@ from dataloader.datasets import load_split
 from dataloader.errors import DivergedError, UserError, run_program
 from dataloader.files import sha256
 from engine.checkpoint import Header, load, load_model, save
+from engine.config import StudentConfig
+from engine.data import load_data
+from engine.processes import Ranks
 from engine.run import RunDirectory
 from models.registry import build_model
 
@@ -185,6 +188,58 @@ def test_tensorboard_gets_the_epochs_where_it_is_installed(bench):
     assert top1 == pytest.approx([record["validation"]["top1"] for record in records(run)])
 
 
+class TestFewImages:
+    """Nets that end in maps of one pixel, by which BatchNorm cannot normalise one image."""
+
+    NET = ("--arch", "shufflenet_v2_x0_5", "--image-size", 32, "--epochs", 1)
+    FEW = ("--max-train-images", 12, "--max-test-images", 3, "--batch-size", 4)  # long-tailed: 5
+
+    def test_a_last_batch_of_one(self, bench):
+        run = bench.teacher("T1w", *self.NET, *self.FEW)
+        assert records(run)[0]["train"]["loss"] > 0
+        run = bench.student("T1w_Sw", *self.NET, *self.FEW, "--teacher-batchnorm", "batch")
+        assert json.loads(run.metrics.read_text())["train_images"] == 5
+
+    @pytest.mark.parametrize(
+        "flags",
+        [
+            ("--batch-size", 500, "--max-train-images", 40),
+            ("--batch-size", 500, "--max-train-images", 40, "--drop-last", "yes"),
+            ("--batch-size", 2, "--max-train-images", 12, "--drop-last", "yes"),
+            ("--max-train-images", 3),  # long-tailed: 2
+        ],
+    )
+    def test_less_than_a_batch_trains(self, bench, flags):
+        few = ("--max-test-images", 8, "--epochs", 1)
+        assert len(records(bench.student("Sw", *few, *flags))) == 1
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--max-train-images", 1), "too few images to train on: 1 of at least 2"),
+            (("--holdout-fraction", 0.999), "leaves no image to train on: lower it"),
+            (("--holdout-fraction", 0.5, "--max-train-images", 1), "leaves no image"),
+        ],
+    )
+    def test_too_few_are_refused_before_training(self, bench, capsys, flags, message):
+        assert run_program(train_student.main, bench.flags("Sw", *flags)) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not bench.run("Sw", 1).path.exists()
+
+    def test_each_process_needs_two_of_a_batch(self):
+        config = StudentConfig(dataset=DATASET, cell="Sw", batch_size=4, device="cpu")
+        with pytest.raises(UserError, match="--batch-size 4 is of all 3 processes"):
+            load_data(config, Ranks(rank=1, size=3))
+
+    def test_adopting_weights_needs_no_training_image(self, taught, bench):
+        weights = bench.folder.parent / "weights.pt"
+        torch.save(load(taught.run("T1w", 1).checkpoint("last"))[1]["model"], weights)
+        flags = ("--pretrained", weights, "--epochs", 0, "--max-train-images", 1)
+        assert bench.teacher("T2w", *flags, "--max-test-images", 8).is_finished()
+
+
 class TestErrors:
     def fails(self, program, argv, capsys, code=UserError.exit_code):
         assert run_program(program, argv) == code
@@ -280,7 +335,7 @@ class TestErrors:
 
 def test_a_run_says_how_long_it_waited_for_images(bench, capsys):
     run = bench.student("Sw", "--epochs", 1)
-    said = [line for line in capsys.readouterr().out.splitlines() if "waited for images" in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "made its images" in line]
     assert len(said) == 1
     share = int(said[0].split("images ")[1].split("%")[0])
     assert 0 < share < 100  # without workers the views are made in the step
