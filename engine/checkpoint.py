@@ -136,7 +136,9 @@ def _read(path: Path, remedy: str = "put it back from a copy, or train it anew")
             warnings.simplefilter("ignore")  # of torch, about what a stranger's file asks for
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"no weights at {path}") from None
+        raise UserError(
+            f"no weights at {path}: put them back from a copy, or train it anew"
+        ) from None
     except DamagedError as error:
         raise UserError(f"{error}: {remedy}") from None
     except (OSError, UserError):

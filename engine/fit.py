@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
 from engine.environment import describe
-from engine.lock import RunLock
+from engine.lock import Place, RunLock
 from engine.loop import Task
 from engine.processes import Ranks
 from engine.progress import Progress, note
@@ -39,6 +40,7 @@ class Fit:
     history: list[Record] = field(default_factory=list)  # a record an epoch
     best_epoch: int = 0
     _lock: RunLock | None = None  # of the process that writes, once it has begun
+    _place: Place | None = None
     _scalars: Scalars | None = None
 
     @property
@@ -58,6 +60,7 @@ class Fit:
         if self._writes:
             self._lock = RunLock.of(self.run.path)
             self.run.prepare(self.config)
+            self._place = Place.of(self.run.config)
         compute.ranks.wait()
         if self.run.checkpoint("last").is_file():
             self._resume()
@@ -88,6 +91,7 @@ class Fit:
     def _write(self, record: Record, num_classes: int, *, is_best: bool) -> None:
         """The records, then best.pt if the epoch is the best so far, then last.pt: in this order a
         run killed between two of them repeats the epoch and writes them again."""
+        self._place.check()
         self.run.write_epochs(self.history)
         header = self._header(num_classes)
         if is_best:
@@ -104,6 +108,7 @@ class Fit:
     def adopt(self, num_classes: int) -> None:
         """Keep weights that were trained elsewhere, as the last and the best epoch."""
         if self._writes:
+            self._place.check()
             header = self._header(num_classes)
             model = {"model": self.task.learner.model.state_dict()}
             checkpoint.save(self.run.checkpoint("best"), header, model)
@@ -119,6 +124,7 @@ class Fit:
         """Write metrics.json: the last and the best epoch, each with its figures on test images."""
         if not self._writes:
             return
+        self._place.check()
         seconds = [record["seconds"] for record in self.history]
         write_metrics(
             self.run.metrics,
@@ -169,7 +175,10 @@ class Fit:
             self._scalars.close()
             if reason is not None:
                 why = one_line(reason) or type(reason).__name__
-                note(f"{self.config.cell}  stopped: {why}", self.run.log)
+                with suppress(UserError):  # the reason may be that there is no place for it
+                    note(f"{self.config.cell}  stopped: {why}", self.run.log)
+        if self._place is not None:
+            self._place.leave()
         if self._lock is not None:
             self._lock.release()
 
@@ -177,6 +186,7 @@ class Fit:
         last = self.run.checkpoint("last")
         header, state = checkpoint.load(last)
         self.history = self.run.read_epochs(header.epoch)
+        self.run.check_whole()
         self.best_epoch = restore(self.task.learner, header, state, last)
 
     def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:

@@ -25,6 +25,11 @@ from engine.records import read_environment, read_epochs, read_metrics, write_ep
 from engine.typed import known_settings
 from engine.yaml_file import read_yaml
 
+OWN_FILES = {
+    "config.yaml", "environment.json", "epochs.jsonl", "metrics.json", "log.txt", "last.pt",
+    "best.pt", "outputs", "tensorboard",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -97,8 +102,12 @@ class RunDirectory:
         return done
 
     def check_settings(self, config: Config) -> None:
-        """UserError when the directory holds an epoch made with other settings than `config`."""
-        if config.resume == "never" or not self.has_epoch():
+        """UserError when the directory holds an epoch made with other settings than `config`, or
+        has lost what to go on from."""
+        if config.resume == "never":
+            return
+        if not self.has_epoch():
+            self._check_that_nothing_is_lost()
             return
         changes = changed_settings(self.saved_settings(), config)
         if changes:
@@ -115,6 +124,20 @@ class RunDirectory:
             return config
         return dataclasses.replace(config, amp=self.saved_settings().get("amp", config.amp))
 
+    def _check_that_nothing_is_lost(self) -> None:
+        """UserError where epochs were finished and last.pt is gone. It is written after the first
+        of them, so that one record alone is of an epoch cut short."""
+        with self._blamed():
+            if self.epochs.is_file() and len(self.epochs.read_bytes().splitlines()) > 1:
+                raise DamagedError(f"{self.checkpoint('last')} is missing")
+
+    def check_whole(self) -> None:
+        """UserError where a file is missing that was written before last.pt."""
+        with self._blamed():
+            for path in (self.config, self.environment, self.checkpoint("best")):
+                if not path.is_file():
+                    raise DamagedError(f"{path} is missing")
+
     def prepare(self, config: Config) -> None:
         """Make the directory and write its settings, clearing it first for `--resume never` and
         where no epoch was finished."""
@@ -123,9 +146,11 @@ class RunDirectory:
         write_text(self.config, to_yaml(config))
 
     def _clear(self) -> None:
-        """Take what is there away, at once and whole; UserError where that is not possible."""
+        """Take what is there away, at once and whole; UserError where that is not possible, or
+        no run's."""
         if not self.path.exists():
             return
+        self._check_that_it_is_ours()
         folder = self.path.resolve()  # a link stays, and what it leads to is emptied
         aside = folder.with_name(f".{folder.name}-replaced-{os.getpid()}")
         try:
@@ -136,6 +161,16 @@ class RunDirectory:
         shutil.rmtree(aside, ignore_errors=True)
         if aside.exists():
             print(f"{aside} holds what could not be deleted: delete it", file=sys.stderr)
+
+    def _check_that_it_is_ours(self) -> None:
+        """UserError where another program's files would be deleted."""
+        if not self.path.is_dir():
+            raise UserError(f"{self.path} is no folder: move it away")
+        if self.has_begun():
+            return
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        if foreign := sorted(names - OWN_FILES):
+            raise UserError(f"{self.path} holds {foreign[0]}, which is no run's: move it away")
 
     def why_not(self) -> str | None:
         """Why the directory is no run of its cell and seed, such as a copy under another name;
@@ -185,16 +220,23 @@ class RunDirectory:
                 f"{error}: remove {self.metrics.name} and train the cell again, which writes it "
                 "anew from last.pt"
             ) from None
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.metrics} is missing: train the cell again, which writes it anew from "
+                "last.pt"
+            ) from None
 
     @contextmanager
     def _blamed(self) -> Iterator[None]:
-        """What cannot be read back cannot be gone on from."""
+        """What is damaged or missing cannot be gone on from."""
         try:
             yield
+            return
         except UserError as error:
-            raise UserError(
-                f"{error}: put it back from a copy, or start anew with --resume never"
-            ) from None
+            reason = f"{error}"
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            reason = f"{error.filename} is missing"
+        raise UserError(f"{reason}: put it back from a copy, or start anew with --resume never")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """A run is trained by one process at a time."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,3 +55,33 @@ def test_a_lock_is_given_back(tmp_path):
         RunLock.of(folder)
     held.release()
     RunLock.of(folder).release()
+
+
+def test_a_lock_says_which_run_who_holds_it_and_what_to_do(tmp_path):
+    held = RunLock.of(tmp_path / "seed1")
+    with pytest.raises(UserError) as error:
+        RunLock.of(tmp_path / "seed1")
+    said = str(error.value)
+    holder = f"{tmp_path / 'seed1'} is in work by process {os.getpid()} of {socket.gethostname()}"
+    assert said.startswith(holder)
+    assert "let it end, or stop it there" in said
+    held.release()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"\n\n", b"x" * 5000])
+def test_whatever_a_held_lock_holds_is_one_line(tmp_path, content):
+    held = RunLock.of(tmp_path / "seed1")
+    (tmp_path / ".seed1.lock").write_bytes(content)
+    with pytest.raises(UserError, match="seed1 is in work by") as error:
+        RunLock.of(tmp_path / "seed1")
+    assert len(str(error.value)) < 600
+    held.release()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"cannot lock .*\.seed1\.lock \(No locks available\)"):
+        RunLock.of(tmp_path / "seed1")

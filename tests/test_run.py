@@ -12,6 +12,7 @@ import train_student
 from dataloader.errors import UserError, run_program
 from dataloader.files import staged, write_text
 from engine.cells import parse_cell
+from engine.fit import Fit
 from engine.run import Runs
 from evaluation import calculate_ece, report
 
@@ -121,3 +122,121 @@ def test_nothing_but_copies_is_no_run(tmp_path):
     (folder / "config.yaml").write_text(yaml.safe_dump({"cell": "Ss", "seed": 1}))
     with pytest.raises(UserError, match="no runs in"):
         Runs(tmp_path / "runs", DATASET).all()
+
+
+FEW = ("--max-train-images", 64, "--max-test-images", 32)
+
+
+def after_an_epoch(monkeypatch, act):
+    """Have `act` happen to a run's folder just before its second epoch is written."""
+    genuine = Fit.add
+
+    def add(fit, *args):
+        if len(fit.history) == 1:
+            act(fit.run.path)
+        genuine(fit, *args)
+
+    monkeypatch.setattr(Fit, "add", add)
+
+
+def move(path):
+    path.rename(path.with_name("elsewhere"))
+
+
+def empty(path):
+    for file in path.glob("*.*"):
+        file.unlink()
+
+
+def replace_by_file(path):
+    move(path)
+    path.write_text("of another program")
+
+
+def replace_by_folder(path):
+    move(path)
+    path.mkdir()
+    (path / "config.yaml").write_text("of another program")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [move, shutil.rmtree, empty, replace_by_file, replace_by_folder, lambda p: move(p.parent)],
+)
+def test_a_folder_that_is_taken_away_stops_its_run(bench, monkeypatch, capsys, act):
+    run = bench.run("Sw", 1)
+    with monkeypatch.context() as patch:
+        after_an_epoch(patch, act)
+        assert run_program(train_student.main, bench.flags("Sw", *FEW)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(run.path) in error
+    for path in (run.epochs, run.checkpoint("last"), run.metrics):
+        assert not path.exists()
+
+
+def test_a_folder_that_is_put_back_goes_on(bench, monkeypatch, capsys):
+    run = bench.run("Sw", 1)
+    with monkeypatch.context() as patch:
+        after_an_epoch(patch, move)
+        assert run_program(train_student.main, bench.flags("Sw", *FEW)) == 2
+    run.path.with_name("elsewhere").rename(run.path)
+    bench.student("Sw", *FEW)
+    assert [record["epoch"] for record in run.read_epochs(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("flags", [[], ["--resume", "never"]])
+def test_files_of_another_program_are_not_deleted(bench, capsys, flags):
+    run = bench.run("Sw", 1)
+    run.path.mkdir(parents=True)
+    (run.path / "thesis.tex").write_text("mine")
+    assert run_program(train_student.main, bench.flags("Sw", *flags)) == 2
+    assert f"{run.path} holds thesis.tex, which is no run's" in capsys.readouterr().err
+    assert (run.path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_in_a_runs_place_stays(bench, capsys):
+    run = bench.run("Sw", 1)
+    run.path.parent.mkdir(parents=True)
+    run.path.write_text("mine")
+    assert run_program(train_student.main, bench.flags("Sw")) == 2
+    assert f"{run.path} is no folder" in capsys.readouterr().err
+    assert run.path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "best.pt", "epochs.jsonl"])
+def test_a_missing_file_is_said_as_a_damaged_one(runs, bench, capsys, name):
+    run = runs("Sw")
+    run.metrics.unlink()
+    (run.path / name).unlink()
+    assert run_program(train_student.main, bench.flags("Sw")) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(run.path / name) in error
+    assert "put it back from a copy, or start anew with --resume never" in error
+    if name == "config.yaml":
+        bench.student("Sw", *FEW, "--resume", "never")
+        assert run.is_finished()
+
+
+def test_epochs_without_last_pt_are_not_thrown_away(runs, bench, capsys):
+    run = runs("Sw")
+    run.metrics.unlink()
+    run.checkpoint("last").unlink()
+    assert run_program(train_student.main, bench.flags("Sw")) == 2
+    assert f"{run.checkpoint('last')} is missing: put it back" in capsys.readouterr().err
+    assert len(run.read_epochs(3)) == 3
+
+
+def test_missing_metrics_are_said_with_what_writes_them(runs):
+    run = runs("Sw")
+    run.metrics.unlink()
+    with pytest.raises(UserError, match=r"metrics.json is missing: train the cell again"):
+        run.read_metrics()
+
+
+def test_a_missing_checkpoint_of_a_teacher_is_said_with_what_to_do(runs, bench, capsys):
+    runs("T1w").checkpoint("last").unlink()
+    assert run_program(train_student.main, bench.flags("T1w_Ss")) == 2
+    assert "no weights at" in (error := capsys.readouterr().err)
+    assert "from a copy" in error
