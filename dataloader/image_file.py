@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from dataloader.errors import UserError
 from dataloader.files import regular
 
+# Errors that say nothing of the file: --on-bad-image skip must not leave it out for them.
+OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # Each is decoded inside this process. Of the others Pillow hands some to a program of the
 # machine: PostScript, whatever its file is called, to Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
@@ -25,8 +28,9 @@ def read_rgb(path: Path) -> Image.Image:
     Pillow's convert("RGB") of what the file holds, but for grey levels of 12 or 16 bits: Pillow
     clips them, here their upper 8 bits are taken, as Pillow does of colours. UserError when it is
     missing, corrupt, of a format that is not in FORMATS, of levels whose range it does not say
-    (floating point, 32 bits), or of more pixels than Pillow allows (some 89 million). Pillow's
-    warnings, of odd metadata, are not passed on: an image would tell of them at each reading.
+    (floating point, 32 bits), or of more pixels than Pillow allows (some 89 million); OSError when
+    the machine has no room for it. Pillow's warnings, of odd metadata, are not passed on: an image
+    would tell of them at each reading.
     """
     try:
         with warnings.catch_warnings():
@@ -38,6 +42,8 @@ def read_rgb(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         reason = f"it is none of {', '.join(FORMATS)}"
     except Exception as error:  # a damaged file can raise nearly anything
+        if getattr(error, "errno", None) in OF_THE_MACHINE:
+            raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
     raise UserError(f"cannot read the image {path}: {reason}")
 

@@ -1,5 +1,6 @@
 """What an image file may hold, and what of it is seen: 8 bits of red, green and blue."""
 
+import errno
 import struct
 import warnings
 import zlib
@@ -164,3 +165,15 @@ def test_a_bomb_stays_an_error(tmp_path, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
         with pytest.raises(UserError, match="decompression bomb"):
             read_rgb(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_the_machine_lacks_is_not_the_images_fault(tmp_path, monkeypatch, number):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+
+    def full(*arguments, **options):
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr("PIL.Image.open", full)
+    with pytest.raises(OSError, match="no room"):
+        read_rgb(tmp_path / "a.png")
