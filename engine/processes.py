@@ -6,6 +6,7 @@ averaged by DistributedDataParallel, over NCCL between GPUs.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -70,15 +71,16 @@ class Ranks:
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model, of one process; else one whose gradients become the mean over the processes'
-        and whose weights and buffers start as those of process 0. What buffers become is not sent
+        and whose weights start as those of process 0. Buffers, which all begin alike, are not sent
         before each step: `take_buffers` does so once an epoch."""
         if self.size == 1:
             return model
         device = next(model.parameters()).device
         devices = [device] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(
-            model, devices, gradient_as_bucket_view=True, broadcast_buffers=False
-        )
+        ddp = nn.parallel.DistributedDataParallel
+        names = inspect.signature(ddp).parameters  # torch 2.14 calls it by another name
+        sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+        return ddp(model, devices, gradient_as_bucket_view=True, **{sync: False})
 
     def take_buffers(self, model: nn.Module) -> None:
         """Make the model's buffers (BatchNorm's statistics) those of process 0."""

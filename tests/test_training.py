@@ -288,7 +288,7 @@ class TestErrors:
         assert "changed since" in error
 
     def test_loss_that_explodes_keeps_the_last_good_epoch(self, bench, capsys):
-        argv = bench.flags("Sw", "--lr", 1e30, "--epochs", 2)
+        argv = bench.flags("Sw", "--lr", 1000, "--weight-decay", 1000, "--epochs", 2)
         error = self.fails(train_student.main, argv, capsys, DivergedError.exit_code)
         assert "the loss became" in error
         assert "Sw  stopped: Sw seed 1: the loss became" in bench.run("Sw", 1).log.read_text()
