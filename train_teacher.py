@@ -10,12 +10,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dataloader.errors import run_program
+from common.errors import run_program
 from engine.config import TeacherConfig
 from engine.flags import resolve
-from engine.groups import side_by_side
 from engine.run import Runs, unfinished
-from engine.turns import train_each
+from engine.scheduling import side_by_side, train_each
 
 if TYPE_CHECKING:
     from engine.processes import Ranks
@@ -29,14 +28,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def teach(configs: Sequence[TeacherConfig], ranks: Ranks) -> None:
     """Teachers learn from labels alone."""
-    from engine.compute import Compute  # torch only when there is work to do
+    from engine.compute import (
+        Compute,  # torch only when there is work to do
+        enough_memory_for,
+    )
     from engine.data import load_data
-    from engine.fit import Fit
-    from engine.learner import new_learner
-    from engine.loop import Task
-    from engine.memory import enough_memory_for
+    from engine.learner import Task, new_learner
+    from engine.loop import train
     from engine.teachers import Teachers
-    from engine.training import train
+    from engine.training_run import Fit
     from losses.objective import labels_only
 
     def fit(config: TeacherConfig) -> Fit:

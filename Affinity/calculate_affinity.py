@@ -7,26 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import run_program
-from engine.config import option
-from evaluation.options import MeasureOptions, parse_options
-
-
-@dataclass(frozen=True, kw_only=True)
-class AffinityOptions(MeasureOptions):
-    """What the affinity can be asked."""
-
-    cells: tuple[str, ...] = option(
-        ("T1w", "T1s", "T2w", "T2s"), "cells, or groups (or CELLS)", operational=True
-    )
-    name: str = option("affinity", "of the result files beside the runs", operational=True)
+from common.errors import run_program
+from evaluation.options import AffinityOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(options: AffinityOptions) -> None:
     """The same, for a caller that has the options."""
-    from Affinity.measure import publish_affinity  # torch only when there is work to do
+    from Affinity.affinity_table import publish_affinity  # torch only when there is work to do
 
     publish_affinity(options)
 

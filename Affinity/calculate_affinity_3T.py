@@ -12,10 +12,9 @@ from pathlib import Path
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from Affinity.calculate_affinity import AffinityOptions, measure
-from dataloader.errors import run_program
-from evaluation.options import parse_options
+from Affinity.calculate_affinity import measure
+from common.errors import run_program
+from evaluation.options import AffinityOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,8 +15,8 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from dataloader.errors import UserError, one_line
-from dataloader.files import regular
+from common.errors import UserError, one_line
+from common.files import regular
 from dataloader.plain_pickle import MAX_BYTES
 
 FOLDER = "cifar-100-python"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import UserError, shown
 from dataloader.archive import FOLDER
-from dataloader.errors import UserError, shown
-from dataloader.image_set import ImageSet
+from dataloader.images import ImageSet
 from dataloader.plain_pickle import read_pickle
 
 SPLITS = ("train", "test")

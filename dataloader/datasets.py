@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
 from dataloader.cifar import class_names as cifar_class_names
 from dataloader.cifar import load_cifar100
-from dataloader.errors import UserError
 from dataloader.image_list import load_listed
-from dataloader.image_set import Images, evenly_spaced
 from dataloader.imagenet import class_names as imagenet_class_names
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
-from dataloader.long_tail import select, tail_counts
+from dataloader.images import Images, evenly_spaced
+from dataloader.subsets import select, tail_counts
 from dataloader.synthetic import CLASS_NAMES, load_synthetic
 from dataloader.views import (
     CIFAR_STATISTICS,
@@ -41,7 +41,7 @@ class Family:
     view: (name, size, strength=1.0) to the view;
     class_names: data root to the names of all classes;
     load_list: (list file, data root, class names) to the listed images;
-    statistics: None where they must be given or measured (`dataloader.statistics`).
+    statistics: None where they must be given or measured (`dataloader.channel_statistics`).
     """
 
     load: Callable[[Path, str, Path | None], Images | None]

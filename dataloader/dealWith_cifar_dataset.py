@@ -9,8 +9,7 @@ from pathlib import Path
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import OneLineParser, run_program
+from common.errors import OneLineParser, run_program
 
 ARCHIVE = "cifar-100-python.tar.gz"
 

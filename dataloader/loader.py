@@ -10,9 +10,9 @@ from contextlib import nullcontext
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from dataloader.errors import UserError, one_line
-from dataloader.image_set import Images
-from dataloader.random_streams import generator_put_back, permutation, seed_draws, seeded_draws
+from common.errors import UserError, one_line
+from common.random_streams import generator_put_back, permutation, seed_draws, seeded_draws
+from dataloader.images import Images
 from dataloader.views import View
 from dataloader.worker_processes import allow_files, begin, in_words, starting
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.bounds import Bounds
-from dataloader.errors import UserError, shown
-from dataloader.file_set import FileImageSet
-from dataloader.files import staged
+from common.errors import UserError, shown
+from common.files import staged
+from common.settings import Bounds
 from dataloader.imagenet import LT_LISTS, load_imagenet
-from dataloader.long_tail import pareto_counts, select
+from dataloader.images import FileImageSet
+from dataloader.subsets import pareto_counts, select
 
 BOUNDS = {
     "alpha": Bounds(above=0, at_most=1000),

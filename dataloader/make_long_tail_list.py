@@ -1,7 +1,7 @@
 """Make lists of ImageNet-LT's kind: python dataloader/make_long_tail_list.py --data-path DIR.
 
 For a tree of one's own, or where the published lists cannot be had: the class sizes follow the
-same profile (see `dataloader.long_tail.pareto_counts`), the images are others.
+same profile (see `dataloader.subsets.pareto_counts`), the images are others.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import OneLineParser, run_program
+from common.errors import OneLineParser, run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:

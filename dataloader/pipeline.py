@@ -2,8 +2,7 @@
 
 Crop, flip, rotation and jitter make the draws that torchvision's transforms of those names make, in
 their order, and so the same pixels from the same seed; they are written out because torchvision
-spends more time on checking its arguments than on a picture of 32 pixels.
-"""
+spends more time on checking its arguments than on a picture of 32 pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dataloader.draws import below, happens, normal, uniform
 from dataloader.operations import INTERPOLATIONS, brightness, color, contrast, operate
 from dataloader.steps import (
     AutoAugment,
@@ -31,6 +29,27 @@ from dataloader.steps import (
     Rotation,
     Step,
 )
+
+
+def uniform(low: float, high: float) -> float:
+    """A number of [low, high)."""
+    return torch.empty(1).uniform_(low, high).item()
+
+
+def normal(mean: float, std: float) -> float:
+    """A normally distributed number."""
+    return torch.empty(1).normal_(mean, std).item()
+
+
+def below(count: int) -> int:
+    """A whole number of [0, count)."""
+    return int(torch.randint(0, count, size=(1,)).item())
+
+
+def happens(probability: float) -> bool:
+    """A coin that shows True with `probability`; 1 draws nothing."""
+    return probability >= 1 or torch.rand(1).item() < probability
+
 
 CROP_ATTEMPTS = 10
 LONGEST = 8  # times the shorter side, of what is resized at once: memory for it is bounded

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.errors import UserError, one_line, shown
-from dataloader.files import regular
+from common.errors import UserError, one_line, shown
+from common.files import regular
 
 MAX_BYTES = 256 * 2**20  # CIFAR-100's largest file, train, has 148 MiB
 MAX_INSTRUCTIONS = 1_000_000  # it has 300,000

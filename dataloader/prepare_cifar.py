@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.errors import UserError
+from common.files import staged
 from dataloader.archive import (
     ARCHIVE,
     ARCHIVE_MD5,
@@ -23,9 +25,7 @@ from dataloader.archive import (
     require_members,
 )
 from dataloader.cifar import SPLITS, load_cifar100, load_file_names
-from dataloader.errors import UserError
-from dataloader.files import staged
-from dataloader.image_set import ImageSet
+from dataloader.images import ImageSet
 
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 IMAGE_FOLDER = "CIFAR100"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dataloader.errors import UserError
-from dataloader.image_set import ImageSet
+from common.errors import UserError
+from dataloader.images import ImageSet
 
 SIDE = 32  # pixels
 CLUTTER = 3  # distractors behind the object, in each picture

@@ -17,7 +17,7 @@ from multiprocessing.queues import Queue
 from types import TracebackType
 from typing import NoReturn
 
-from dataloader.errors import ENDING, GO_ON, UserError, one_line
+from common.errors import ENDING, GO_ON, UserError, one_line
 
 HELD = {signal.SIGINT, *ENDING}  # while workers start
 LOADERS = 3  # of a run, each with workers of its own: training, validation, test

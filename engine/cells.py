@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from dataloader.errors import UserError, shown
+from common.errors import UserError, shown
 from dataloader.views import VIEW_LETTERS
 
 TEACHER_NUMBERS = (1, 2, 3)  # of the groups; a name may have others

@@ -1,4 +1,5 @@
-"""Where, beside which other processes and in what precision a model runs."""
+"""Where, beside which other processes and in what precision a model runs, and when memory
+runs out."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,10 +16,44 @@ from typing import Any
 import torch
 from torch import nn
 
-from dataloader.errors import UserError, shown
+from common.errors import UserError, shown
 from dataloader.views import Statistics
 from engine.config import Config, TrainConfig
 from engine.processes import ALONE, Ranks
+
+# What is said where memory runs out: by the CPU's allocators, by the CUDA runtime (an
+# AcceleratorError), by cuBLAS and cuDNN, which take workspaces of their own.
+FULL = re.compile(
+    "can't allocate memory|not enough memory|bad_alloc|CUDA error: out of memory|"
+    r"CUDA out of memory|HIP out of memory|cudaErrorMemoryAllocation|"
+    r"(CUBLAS|CUBLASLT|CUDNN|CUSOLVER|CUSPARSE|CUFFT)_\w*ALLOC\w*_FAILED|"
+    r"CUBLAS_STATUS_NOT_INITIALIZED",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def enough_memory(doing: str, remedy: str) -> Iterator[None]:
+    """UserError with a `remedy` where the block, in the midst of `doing`, finds no more memory on
+    the GPU or on the CPU."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_full(error):
+            raise
+        raise UserError(f"out of memory with {doing}: use {remedy}") from None
+
+
+def enough_memory_for(together: int) -> AbstractContextManager[None]:
+    """The same for a block that trains so many runs side by side."""
+    remedy = f"--together {together // 2}" if together > 1 else "a smaller --batch-size"
+    return enough_memory(f"{together} trained side by side", remedy)
+
+
+def _is_full(error: RuntimeError | MemoryError) -> bool:
+    is_of_kind = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_of_kind or FULL.search(str(error)) is not None
+
 
 AMP_TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 HIDDEN = ("", "-1", "NoDevFiles")  # CUDA_VISIBLE_DEVICES where it names no GPU

@@ -8,52 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dataloader.bounds import Bounds
-from dataloader.errors import UserError, shown
+from common.errors import UserError
+from common.settings import (
+    NO_YES,
+    Settings,
+    flag_of,
+    option,
+)
+from common.workers import default_workers
 from dataloader.views import VIEW_FAMILIES
-from dataloader.workers import default_workers
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
 
-NO_YES = ("no", "yes")
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
 AMP = ("auto", "none", "bf16", "fp16")
 FIRST_STUDENT_STREAM = 1000
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: Sequence[str] = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    names_folder: bool = False,
-    operational: bool = False,
-) -> Any:
-    """A setting, with the values that it may have. One that `names_folder` leads nowhere else.
-    `operational` ones (where and how fast) may change when a run is resumed."""
-    meta = {"help": help, "choices": tuple(choices), "operational": operational}
-    meta["names_folder"] = names_folder
-    meta["bounds"] = Bounds(at_least, above, at_most, below)
-    return field(default=default, metadata=meta)
-
-
-class Settings:
-    """A frozen dataclass of `option` fields: the values are checked when it is made."""
-
-    def __post_init__(self) -> None:
-        for setting in dataclasses.fields(self):
-            check_value(setting, getattr(self, setting.name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,37 +216,6 @@ def changed_settings(saved: Mapping[str, Any], config: TrainConfig) -> list[str]
     ]
 
 
-def flag_of(name: str) -> str:
-    """The flag of a setting."""
-    return "--" + name.replace("_", "-")
-
-
 def _plain(value: Any) -> Any:
     """A value as YAML has it: lists for tuples."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def check_value(setting: dataclasses.Field, value: Any) -> None:
-    """UserError when a number, or one of several, is not finite or out of its setting's bounds, or
-    a text is none that a file could hold or, where it names one, a folder could be called."""
-    for item in value if isinstance(value, tuple) else (value,):
-        if isinstance(item, int | float) and not isinstance(item, bool):
-            setting.metadata["bounds"].check(flag_of(setting.name), item)
-        if isinstance(item, str):
-            _check_text(setting, item)
-
-
-def _check_text(setting: dataclasses.Field, text: str) -> None:
-    if "\0" in text or text.encode(errors="replace").decode() != text:
-        raise UserError(f"{flag_of(setting.name)} is {shown(text)}: use UTF-8, without NUL")
-    if setting.metadata["names_folder"]:
-        check_folder_name(flag_of(setting.name), text)
-
-
-def check_folder_name(flag: str, name: str) -> None:
-    """UserError for a name that leads elsewhere, or is no folder's on some system."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(
-            f"{flag} is {shown(name)}, which names a folder: use letters, digits, '.', '_' and "
-            "'-', first a letter or a digit"
-        )

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dataloader.errors import one_line
+from common.errors import one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 

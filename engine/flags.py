@@ -9,20 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dataloader.errors import DamagedError, OneLineParser, UserError, shown
-from engine.cells import expand
-from engine.config import (
+from common.errors import DamagedError, OneLineParser, UserError, shown
+from common.settings import (
     NO_YES,
     Settings,
-    StudentConfig,
-    TeacherConfig,
-    TrainConfig,
     check_folder_name,
     flag_of,
+    kind_of,
+    read_as,
+    read_yaml,
+    typed,
 )
-from engine.numbers import read_as
-from engine.typed import kind_of, typed
-from engine.yaml_file import read_yaml
+from engine.cells import expand
+from engine.config import StudentConfig, TeacherConfig, TrainConfig
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
 OWN_RECIPE = RECIPE_FOLDER / "folder.yaml"
@@ -61,7 +60,7 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
 def _with_statistics(config: Config) -> Config:
     if config.views is None or config.mean:
         return config
-    from engine.statistics import with_statistics  # reads images
+    from engine.data import with_statistics  # reads images
 
     return with_statistics(config)
 

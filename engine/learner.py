@@ -1,22 +1,36 @@
-"""All that changes while one model is trained: its weights and its optimiser's state."""
+"""All that changes while one model is trained, what it learns, and going on from a
+checkpoint."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dataloader.errors import UserError
-from dataloader.random_streams import generator_put_back, seed_draws, seeded_draws
-from engine.checkpoint import build, pretrained_path, read_pretrained
+from common.errors import UserError
+from common.random_streams import generator_put_back, seed_draws, seeded_draws
+from engine.checkpoint import (
+    Header,
+    blamed_on,
+    build,
+    check_tensor,
+    pretrained_path,
+    read_pretrained,
+)
 from engine.compute import Compute
 from engine.config import Config
 from engine.processes import ALONE, Ranks
 from engine.schedule import learning_rate_factors
-from metrics.attention import has_maps
-from metrics.attention_source import source_of
+from engine.teachers import Teachers
+from losses.objective import Objective
+from metrics.attention import has_maps, source_of
+from models.pretrained import load_weights
+from models.registry import set_transform_input
 from models.rehearsal import rehearsal
 
 
@@ -136,3 +150,114 @@ def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type != "cuda":
         raise UserError("--sync-batchnorm needs GPUs")
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one model learns: its state, its objective and the names of its teachers."""
+
+    learner: Learner
+    objective: Objective
+    teacher_names: Sequence[str] = ()
+
+    def heard(self, teachers: Teachers, logits: torch.Tensor | None) -> torch.Tensor | None:
+        """Of all teachers' (K, B, C) logits those of this task's own; None without a teacher. An
+        index of a list would be a copy to the GPU, and a wait, at every step."""
+        rows = teachers.rows(self.teacher_names)
+        if logits is None or not rows:
+            return None
+        return logits if rows == [*range(len(logits))] else torch.stack([logits[k] for k in rows])
+
+    def terms(
+        self, logits: torch.Tensor, heard: torch.Tensor | None, labels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The objective's terms, means over the batch; 0 for an empty part of one."""
+        terms = self.objective(logits, heard, labels)
+        return terms if len(labels) else dict.fromkeys(terms, logits.sum())
+
+
+ADVICE = "put it back from a copy, or start anew with --resume never"
+MAY_DIFFER = ("lr", "initial_lr", "fused", "foreach")  # set anew by each epoch, or by the device
+
+
+def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path) -> int:
+    """Give `learner` the weights and momentum of the checkpoint read from `path`; its best epoch.
+
+    UserError when they are of another net or another optimiser, and nothing is restored then.
+    """
+    best_epoch = state.get("best_epoch")
+    if type(best_epoch) is not int or not min(1, header.epoch) <= best_epoch <= header.epoch:
+        raise UserError(f"{path} names no best epoch up to {header.epoch}: {ADVICE}")
+    saved = state.get("optimizer")
+    if not _is_of(learner.optimizer, saved):
+        raise UserError(f"{path} holds the state of another optimiser: {ADVICE}")
+    _check_momenta(learner.optimizer, saved["state"], path)
+    _check_loss_scale(learner.scaler, state.get("scaler", {}), path)
+    with blamed_on(f"{path} "):
+        load_weights(learner.model, state["model"])
+    learner.load_state_dict(state)
+    set_transform_input(learner.model, header.transform_input)
+    return best_epoch
+
+
+def _check_loss_scale(scaler: torch.amp.GradScaler, saved: Any, path: Path) -> None:
+    """UserError unless it is this scaler's state, which is nothing without loss scaling."""
+    own = scaler.state_dict()
+    fits = (
+        isinstance(saved, dict)
+        and saved.keys() == own.keys()
+        and all(
+            type(value) is type(own[name]) and math.isfinite(value) and value >= 0
+            for name, value in saved.items()
+        )
+        and saved.get("scale") != 0
+    )
+    if not fits:
+        raise UserError(f"{path} holds no loss scale of this precision: {ADVICE}")
+
+
+def _is_of(optimizer: torch.optim.Optimizer, saved: Any) -> bool:
+    """Whether `saved` has this optimiser's groups of parameters, settings and form of state."""
+    own = optimizer.state_dict()["param_groups"]
+    return (
+        isinstance(saved, dict)
+        and isinstance(saved.get("state"), dict)
+        and all(isinstance(state, dict) for state in saved["state"].values())
+        and isinstance(groups := saved.get("param_groups"), list)
+        and len(groups) == len(own)
+        and all(map(_is_group, groups, own))
+    )
+
+
+def _is_group(saved: Any, own: dict[str, Any]) -> bool:
+    """The settings that both have are equal: another version of torch may have others."""
+    return (
+        isinstance(saved, dict)
+        and "params" in saved
+        and all(
+            _equal(saved[name], value)
+            for name, value in own.items()
+            if name in saved and name not in MAY_DIFFER
+        )
+    )
+
+
+def _equal(saved: Any, own: Any) -> bool:
+    """Of the same type, so that no tensor is compared."""
+    if isinstance(own, list):
+        return isinstance(saved, list) and len(saved) == len(own) and all(map(_equal, saved, own))
+    return type(saved) is type(own) and saved == own
+
+
+def _check_momenta(optimizer: torch.optim.Optimizer, states: dict[Any, Any], path: Path) -> None:
+    """UserError unless each is none, or finite and of its parameter's shape."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, state in states.items():
+        momentum = state.get("momentum_buffer")
+        if type(index) is not int or not 0 <= index < len(parameters):
+            raise UserError(f"{path} holds the momentum of another net: {ADVICE}")
+        if momentum is None:
+            continue
+        check_tensor(momentum, f"{path}, momentum {index}")
+        if momentum.shape != parameters[index].shape:
+            raise UserError(f"{path}, momentum {index} has not its weights' shape: {ADVICE}")

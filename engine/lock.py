@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from dataloader.errors import GO_ON, UserError
+from common.errors import GO_ON, UserError
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from dataloader.errors import GO_ON, UserError, hear_no_more, one_line
+from common.errors import GO_ON, UserError, hear_no_more, one_line
 from engine.leash import end_with
 from engine.torchrun import MEETING_SECONDS, Place, check_address
 

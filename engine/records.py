@@ -11,8 +11,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import DamagedError
-from dataloader.files import parse_json, read_json, read_text, write_json, write_text
+from common.errors import DamagedError
+from common.files import parse_json, read_json, read_text, write_json, write_text
 
 SEAL = "crc32"
 

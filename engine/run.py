@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import DamagedError, UserError
-from dataloader.files import read_json, write_text
+from common.errors import DamagedError, UserError
+from common.files import read_json, write_text
+from common.settings import known_settings, read_yaml
 from engine.cells import Cell, TeacherCell, parse_cell
 from engine.config import Config, StudentConfig, TeacherConfig, changed_settings, to_yaml
 from engine.records import read_environment, read_epochs, read_metrics, write_epochs
-from engine.typed import known_settings
-from engine.yaml_file import read_yaml
 
 OWN_FILES = {
     "config.yaml", "environment.json", "epochs.jsonl", "metrics.json", "log.txt", "last.pt",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
-from dataloader.errors import UserError
+from common.errors import UserError
 from engine.processes import Ranks
 from metrics.agreement import ensemble_logits, kl_from_log_probabilities
 from metrics.information import entropy_from_log_probabilities

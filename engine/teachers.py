@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dataloader.errors import UserError
-from dataloader.files import sha256
+from common.errors import UserError
+from common.files import sha256
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model
 from engine.compute import Compute

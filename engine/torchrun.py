@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataloader.errors import UserError, shown
-from engine.numbers import variable
+from common.errors import UserError, shown
+from common.settings import variable
 
 MEETING_FILE = "MEETING_FILE"  # the variable that names it
 MEETING_SECONDS = 300  # that processes wait for those of them that have not come

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import run_program
-from engine.config import option
-from evaluation.options import ViewedOptions, parse_options
+from common.errors import run_program
+from evaluation.options import AgreementOptions, parse_options
 
 # What a report asks of every pair, under the name of its columns: do they agree on what the student
 # was taught with, and as the view changes? A part of ImageNet's training images tells as much.
@@ -29,16 +26,6 @@ REPORTED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class AgreementOptions(ViewedOptions):
-    """What the agreement can be asked."""
-
-    cells: tuple[str, ...] = option(
-        ("1T", "2T", "3T"), "students, or groups (or CELLS)", operational=True
-    )
-    name: str = option("agreement", "of the result files beside the runs", operational=True)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print and write a row for each pair of each student cell."""
     measure(parse_options(AgreementOptions, argv, "Agreement of every pair."))
@@ -46,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(options: AgreementOptions) -> None:
     """The same, for a caller that has the options."""
-    from evaluation.agreement import publish_agreement  # torch only when there is work to do
+    from evaluation.agreement_table import publish_agreement  # torch only when there is work to do
 
     publish_agreement(options)
 

@@ -7,25 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import UserError, run_program
-from engine.config import option
-from evaluation.options import MeasureOptions, parse_options
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimsOptions(MeasureOptions):
-    """What the claims can be asked."""
-
-    cells: tuple[str, ...] = option(
-        ("0T", "1T", "2T", "3T"), "students, or groups (or CELLS)", operational=True
-    )
+from common.errors import UserError, run_program
+from evaluation.options import ClaimsOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:

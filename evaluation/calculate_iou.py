@@ -7,30 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import run_program
-from engine.config import option
-from evaluation.options import ViewedOptions, parse_options
-
-GROUPS = ("T_T", "T_S")
-TARGETS = ("ensemble", "label", "predicted", "class_sum")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverlapOptions(ViewedOptions):
-    """What the overlap can be asked besides."""
-
-    group: str = option("T_T", "teachers with each other, or with the student", choices=GROUPS)
-    target: str = option("ensemble", "class whose maps are compared", choices=TARGETS)
-    threshold: float = option(0.4, "of each map's range, above which it looks", at_least=0, below=1)
-    cells: tuple[str, ...] = option(("2T",), "students, or groups (or CELLS)", operational=True)
-    name: str = option("", "of the result files beside the runs (iou_<group>)", operational=True)
+from common.errors import run_program
+from evaluation.options import OverlapOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(options: OverlapOptions) -> None:
     """The same, for a caller that has the options."""
-    from evaluation.attention import publish_overlap  # torch only when there is work to do
+    from evaluation.overlap_table import publish_overlap  # torch only when there is work to do
 
     publish_overlap(options)
 

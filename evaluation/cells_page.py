@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from engine.cells import TEACHER_NUMBERS, StudentCell, parse_cell
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.intervals import half_width
 from metrics.shots import SHOT_GROUPS
 

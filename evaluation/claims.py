@@ -16,10 +16,9 @@ from torch import Tensor
 
 from engine.cells import StudentCell, TeacherCell, student_cells
 from evaluation.grid_values import GridValues, PerImage
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.bootstrap import resample_weights
-from metrics.intervals import Estimate, jackknife_values, over_seeds_and_images
-from metrics.rank_correlation import spearman
+from metrics.intervals import Estimate, jackknife_values, over_seeds_and_images, spearman
 
 RESAMPLES = 500
 LEAST_CELLS = 3  # that a rank correlation is taken of

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataloader.errors import UserError
-from dataloader.files import write_bytes, write_text
+from common.errors import UserError
+from common.files import write_bytes, write_text
 from engine.cells import teacher_cells
 from engine.run import RunDirectory
-from evaluation.calculate_claims import ClaimsOptions
 from evaluation.claims import judged
 from evaluation.controls import Controls
-from evaluation.drawing import Figure, rendered
-from evaluation.grid import Grid, open_grid
+from evaluation.figures import Figure, rendered
+from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_values import read_grid_values
+from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
-from evaluation.partial import named, of_each
 from evaluation.report_figures import Drawn, ReportFigures
-from evaluation.table import Row, format_table, write_table
+from evaluation.tables import Row, format_table, write_table
 
 COLUMNS = ("claim", "figure", "estimate", "low", "high", "seeds", "verdict")
 RULE = (

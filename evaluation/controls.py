@@ -15,32 +15,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dataloader.image_set import evenly_spaced
+from dataloader.images import evenly_spaced
 from dataloader.views import VIEW_LETTERS
 from engine.cells import teacher_cells
 from engine.checkpoint import load_model
 from engine.compute import Compute
 from engine.run import RunDirectory
-from evaluation.attention import target_of
-from evaluation.calculate_iou import TARGETS
-from evaluation.grid import Grid
+from evaluation.answers import Answers, AttentionMaps
+from evaluation.grid import Grid, of_each
 from evaluation.grid_values import GRID_STUDENTS, THRESHOLD
-from evaluation.kept import Answers, AttentionMaps
+from evaluation.options import TARGETS
 from evaluation.outputs import OutputStore
-from evaluation.partial import of_each
-from evaluation.table import Row
+from evaluation.overlap_table import target_of
+from evaluation.tables import Row
 from metrics.agreement import cohen_kappa, error_consistency
 from metrics.attention import (
     CLASS_SUM,
     PREDICTED,
+    ClassMaps,
     classifier_weight,
     forward_with_features,
     maps_from_features,
     says_where,
+    source_of,
 )
-from metrics.attention_source import ClassMaps, source_of
-from metrics.overlap import rank_correlation_per_image
-from metrics.set_overlap import masks_overlap, packed_masks, set_overlap
+from metrics.overlap import masks_overlap, packed_masks, rank_correlation_per_image, set_overlap
 
 OTHER_TARGETS = tuple(target for target in TARGETS if target != "ensemble")  # all else is of that
 MOST_PAIRS = 3  # of a cell's seeds

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +16,48 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
 from engine.cells import views_of
-from evaluation.drawing import Axes, Figure, own_style
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.calibration import ReliabilityBins
+
+_backend = os.environ.pop("MPLBACKEND", None)  # one that is not there would end the import
+try:
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except (OSError, ValueError) as error:
+    raise UserError(
+        f"matplotlib cannot read its settings ({error}): mend or move the file matplotlibrc, in "
+        "this folder or your home's .config/matplotlib"
+    ) from None
+finally:
+    if _backend is not None:
+        os.environ["MPLBACKEND"] = _backend
+
+__all__ = ["Axes", "Figure", "MaxNLocator", "own_style", "rendered"]
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """In the block, or the function that this decorates, figures have matplotlib's own settings.
+
+    An artist takes some of them when it is made and some when it is drawn.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@own_style()
+def rendered(figure: Figure, kind: str, dpi: int) -> bytes:
+    """The content of the figure's file; kind: "png" or "pdf"."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=dpi)
+    return buffer.getvalue()
+
 
 # A colour and a marker for each view that trains models, in the order of the table of views
 # (Okabe and Ito 2008: told apart by the colour-blind too).

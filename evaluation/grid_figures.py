@@ -12,9 +12,9 @@ import torch
 
 from dataloader.views import VIEW_LETTERS
 from engine.cells import StudentCell
-from evaluation.drawing import Axes, Figure, MaxNLocator, own_style
+from evaluation.figures import Axes, Figure, MaxNLocator, own_style
 from evaluation.grid_values import GridValues, PerImage
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.calibration import ReliabilityBins
 
 # A marker and a colour for each number of teachers (Okabe and Ito 2008), filled: strong students.

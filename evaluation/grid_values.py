@@ -10,19 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dataloader.errors import UserError, one_line
+from common.errors import UserError, one_line
 from engine.cells import StudentCell, TeacherCell, student_cells, teacher_cells
 from engine.records import Record
 from engine.run import RunDirectory
-from evaluation.attention import target_of
-from evaluation.grid import Grid
-from evaluation.kept import Answers
+from evaluation.answers import Answers
+from evaluation.grid import Grid, named
 from evaluation.outputs import OutputStore
-from evaluation.partial import named
-from evaluation.recent_masks import RecentMasks
-from evaluation.table import is_number
+from evaluation.overlap_table import target_of
+from evaluation.tables import is_number
 from metrics.agreement import ensemble_logits
-from metrics.set_overlap import masks_overlap
+from metrics.overlap import RecentMasks, masks_overlap
 
 GRID_STUDENTS = tuple(cell for k in range(4) for cell in student_cells(k))
 THRESHOLD = 0.4

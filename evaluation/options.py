@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dataloader.errors import UserError, shown
+from common.errors import UserError, shown
+from common.settings import Settings, option
 from dataloader.views import VIEW_NAMES
 from engine.cells import parse_cell
-from engine.config import ON_BAD_IMAGE, WHICH_CHECKPOINT, Settings, option
+from engine.config import ON_BAD_IMAGE, WHICH_CHECKPOINT
 from engine.flags import parse
 
 SPLITS = ("test", "train")
@@ -141,3 +142,60 @@ def parse_options(
         named["cells"] = tuple(cells)
     given = {name: value for name, value in named.items() if value}
     return parse(options_class, argv, about, **{**defaults, **given})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementOptions(ViewedOptions):
+    """What the agreement can be asked."""
+
+    cells: tuple[str, ...] = option(
+        ("1T", "2T", "3T"), "students, or groups (or CELLS)", operational=True
+    )
+    name: str = option("agreement", "of the result files beside the runs", operational=True)
+
+
+GROUPS = ("T_T", "T_S")
+
+
+TARGETS = ("ensemble", "label", "predicted", "class_sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapOptions(ViewedOptions):
+    """What the overlap can be asked besides."""
+
+    group: str = option("T_T", "teachers with each other, or with the student", choices=GROUPS)
+    target: str = option("ensemble", "class whose maps are compared", choices=TARGETS)
+    threshold: float = option(0.4, "of each map's range, above which it looks", at_least=0, below=1)
+    cells: tuple[str, ...] = option(("2T",), "students, or groups (or CELLS)", operational=True)
+    name: str = option("", "of the result files beside the runs (iou_<group>)", operational=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions(ViewedOptions):
+    """What the calibration can be asked besides."""
+
+    bins: int = option(15, "equal-width bins of confidence", at_least=1, at_most=1000)
+    cells: tuple[str, ...] = option(
+        ("T", "0T", "1T", "2T"), "cells, or groups (or CELLS)", operational=True
+    )
+    name: str = option("ece", "of the result files beside the runs", operational=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimsOptions(MeasureOptions):
+    """What the claims can be asked."""
+
+    cells: tuple[str, ...] = option(
+        ("0T", "1T", "2T", "3T"), "students, or groups (or CELLS)", operational=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffinityOptions(MeasureOptions):
+    """What the affinity can be asked."""
+
+    cells: tuple[str, ...] = option(
+        ("T1w", "T1s", "T2w", "T2s"), "cells, or groups (or CELLS)", operational=True
+    )
+    name: str = option("affinity", "of the result files beside the runs", operational=True)

@@ -15,22 +15,32 @@ from typing import Any
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import UserError, run_program, shown
-from dataloader.files import write_text
+from common.errors import UserError, run_program, shown
+from common.files import write_text
+from common.settings import Settings, option
 from engine.cells import Cell, grid_order, parse_cell
-from engine.config import Settings, option
 from engine.flags import parse
 from engine.run import RunDirectory, Runs
-from evaluation.calculate_agreement import REPORTED, AgreementOptions
-from evaluation.calculate_ece import CalibrationOptions
-from evaluation.calculate_iou import OverlapOptions
+from evaluation.calculate_agreement import REPORTED
 from evaluation.cells_page import cells_page
-from evaluation.options import MeasureOptions, check_place
-from evaluation.partial import named, of_each
-from evaluation.provenance import CheckpointHashes, updated
-from evaluation.seeds import over_seeds, with_spread
-from evaluation.table import Row, format_table, read_rows, write_table
+from evaluation.grid import named, of_each
+from evaluation.options import (
+    AgreementOptions,
+    CalibrationOptions,
+    MeasureOptions,
+    OverlapOptions,
+    check_place,
+)
+from evaluation.tables import (
+    CheckpointHashes,
+    Row,
+    format_table,
+    over_seeds,
+    read_rows,
+    updated,
+    with_spread,
+    write_table,
+)
 from metrics.shots import SHOT_GROUPS
 
 # Columns of the table, and their decimals.

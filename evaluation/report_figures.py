@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dataloader.errors import UserError
+from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
 from engine.cells import StudentCell, teacher_cells
 from engine.run import RunDirectory
-from evaluation.attention import DRAWN_IMAGES, Measure
-from evaluation.calculate_ece import CalibrationOptions
-from evaluation.calculate_iou import OverlapOptions
-from evaluation.drawing import Figure
-from evaluation.grid import Grid
+from evaluation.answers import Answers
+from evaluation.figures import Figure
+from evaluation.grid import Grid, named, of_each
 from evaluation.grid_figures import (
     STRENGTH_PANELS,
     LearningCurves,
@@ -29,10 +27,10 @@ from evaluation.grid_figures import (
     strong_views_figure,
 )
 from evaluation.grid_values import GRID_STUDENTS, GridValues, last_figures
-from evaluation.kept import Answers
+from evaluation.options import CalibrationOptions, OverlapOptions
 from evaluation.outputs import OutputStore
-from evaluation.partial import named, of_each
-from evaluation.table import Row, is_number
+from evaluation.overlap_table import DRAWN_IMAGES, Measure
+from evaluation.tables import Row, is_number
 from metrics.calibration import ReliabilityBins, equal_width_sums, reliability, sample_columns
 
 BINS = CalibrationOptions.bins

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dataloader.files import write_bytes
-from evaluation.drawing import Figure, rendered
-from evaluation.provenance import updated
-from evaluation.seeds import over_seeds, with_spread
-from evaluation.table import Row, beside, format_table, read_rows, write_table
+from common.files import write_bytes
+from evaluation.figures import Figure, rendered
+from evaluation.tables import (
+    Row,
+    beside,
+    format_table,
+    over_seeds,
+    read_rows,
+    updated,
+    with_spread,
+    write_table,
+)
 
 DECIMALS = 3
 MOST_PRINTED = 100  # rows of a table; nobody reads more on a screen

@@ -1,7 +1,7 @@
 """Where a classifier looks: class activation maps of convolutional nets, attention rollout of ViTs.
 
 In most convolutional nets a linear classifier follows the mean over positions of the last feature
-map (``metrics.attention_source`` says where these are). The map of class c is then linear in the
+map (``metrics.attention`` says where these are). The map of class c is then linear in the
 features, so a data set needs one forward pass: keep the class maps, select the map of any target
 later.
 
@@ -9,22 +9,72 @@ The classifier is only defined up to one vector added to all its rows: that shif
 an image alike, and the softmax does not notice. The maps of classes therefore have the mean over
 classes subtracted, which removes any such vector. ``"class_sum"`` cannot be treated so (it would
 be zero everywhere), and consequently depends on a part of the weights that no gradient of a
-softmax loss ever moves. It is kept for comparison with the published code.
-"""
+softmax loss ever moves. It is kept for comparison with the published code."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import VisionTransformer
 
-from metrics.attention_source import ClassMaps, Rollout, source_of
 from metrics.validation import check_labels
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """features: the module that gives the last feature map, or, `before` it, is given it;
+    classifier: the linear layer, or None where the features are the class maps themselves;
+    rectified: whether the net applies a ReLU between the two."""
+
+    features: str
+    classifier: str | None
+    before: bool = False
+    rectified: bool = False
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Attention of a transformer, from the class token through all layers."""
+
+
+Source = ClassMaps | Rollout
+
+POOLED = ClassMaps("avgpool", "fc", before=True)  # our nets' convention, and a user's
+TABLE: dict[type[nn.Module], Source | None] = {
+    models.VisionTransformer: Rollout(),
+    models.SwinTransformer: ClassMaps("permute", "head"),
+    models.EfficientNet: ClassMaps("features", "classifier.1"),
+    models.MobileNetV2: ClassMaps("features", "classifier.1"),
+    models.MNASNet: ClassMaps("layers", "classifier.1"),
+    models.ShuffleNetV2: ClassMaps("conv5", "fc"),
+    models.DenseNet: ClassMaps("features", "classifier", rectified=True),
+    models.SqueezeNet: ClassMaps("classifier.2", None),  # a convolution with a map for each class
+    models.ConvNeXt: None,  # a LayerNorm after the mean
+    models.MaxVit: None,
+    models.MobileNetV3: None,  # two layers
+    models.VGG: None,
+    models.AlexNet: None,
+}
+
+
+def source_of(model: nn.Module) -> Source | None:
+    """Where the model's maps come from; None where it has none.
+
+    A class outside the table has maps if it ends in modules `avgpool` and a linear `fc`.
+    """
+    for kind, source in TABLE.items():
+        if isinstance(model, kind):
+            return source
+    linear = isinstance(getattr(model, "fc", None), nn.Linear)
+    return POOLED if linear and isinstance(getattr(model, "avgpool", None), nn.Module) else None
+
 
 CLASS_SUM = "class_sum"
 PREDICTED = "predicted"
@@ -199,7 +249,7 @@ def _class_maps_of(model: nn.Module) -> ClassMaps:
     source = source_of(model)
     if not isinstance(source, ClassMaps):
         raise ValueError(
-            f"{type(model).__name__}: no class maps: expected a net of metrics/attention_source.py "
+            f"{type(model).__name__}: no class maps: expected a net of metrics/attention.py "
             "or modules `avgpool` and a linear `fc`"
         )
     return source

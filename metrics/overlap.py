@@ -2,21 +2,63 @@
 
 Masks are True where a model looks: booleans (M, B, H, W) of M models, or a sequence of their
 ``PackedMasks``. A set too large for memory goes through in chunks:
-``intersection_over_union_per_image`` values average, ``overlap_counts`` add up.
-"""
+``intersection_over_union_per_image`` values average, ``overlap_counts`` add up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.packed_masks import PackedMasks, set_bits
-from metrics.rank_correlation import spearman
+from metrics.intervals import spearman
 from metrics.validation import check_count, check_finite
+
+BYTES_PER_WORD = 8
+
+
+@dataclass(frozen=True)
+class PackedMasks:
+    """One model's masks of n images: words (n, w) int64, the bits beyond a mask's pixels zero."""
+
+    words: Tensor
+    pixels: int  # of a mask
+
+    @classmethod
+    def pack(cls, masks: Tensor) -> PackedMasks:
+        """From booleans (n, H, W)."""
+        octets = torch.from_numpy(np.packbits(masks.flatten(1).cpu().numpy(), axis=1))
+        words = F.pad(octets, (0, -octets.shape[1] % BYTES_PER_WORD)).view(torch.int64)
+        return cls(words.to(masks.device), masks.shape[1:].numel())
+
+    @property
+    def area(self) -> Tensor:
+        """(n,) share of each image that its mask covers."""
+        return set_bits(self.words).double() / self.pixels
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __getitem__(self, rows: Tensor | slice) -> PackedMasks:
+        return PackedMasks(self.words[rows], self.pixels)
+
+
+def set_bits(words: Tensor) -> Tensor:
+    """How many bits are one. (n, w) int64 -> (n,) int64.
+
+    Adds neighbouring pairs, fours and bytes of bits in place; the product then adds the bytes in
+    the highest one (Warren 2013, "Hacker's Delight", figure 5-2).
+    """
+    pairs = words - ((words >> 1) & 0x5555555555555555)
+    fours = (pairs & 0x3333333333333333) + ((pairs >> 2) & 0x3333333333333333)
+    octets = (fours + (fours >> 4)) & 0x0F0F0F0F0F0F0F0F
+    return ((octets * 0x0101010101010101) >> 56).sum(dim=1)
+
 
 Masks = Tensor | Sequence[PackedMasks]
 CONSTANT_WITHIN = 16  # multiples of the dtype's epsilon: what resizing a constant may add
@@ -202,3 +244,93 @@ def _check_objects(object_masks: Tensor, count: int) -> None:
         )
     if not bool(object_masks.flatten(1).any(dim=1).all()):
         raise ValueError("object_masks: an image has no object pixels, so nothing can be hit")
+
+
+PIXELS_PER_CHUNK = 2**26  # of each model: a chance pairing is one of a chunk's images
+PIXELS_PER_BLOCK = 2**20  # resized at once: 4 MiB, which stay in a processor's cache
+
+
+@dataclass(frozen=True)
+class SetOverlap:
+    """per_image: (n,) IoU of the masks of each image; pooled: total intersection / total union;
+    chance: mean IoU when each model's mask is of another image, None where there are fewer images
+    than models."""
+
+    per_image: Tensor
+    pooled: float
+    chance: float | None
+
+    @property
+    def corrected(self) -> Tensor | None:
+        """(n,) (IoU - chance) / (1 - chance): 0 is chance, 1 is full overlap, whatever the size
+        of the masks and the place that all photographs have in common. None without a chance."""
+        if self.chance is None:
+            return None
+        return (self.per_image - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
+
+
+def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = 0.4) -> SetOverlap:
+    """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels."""
+    return masks_overlap([packed_masks(own, size, threshold=threshold) for own in maps])
+
+
+def packed_masks(maps: Tensor, size: int, *, threshold: float = 0.4) -> PackedMasks:
+    """``binarize`` of (n, h, w) maps, packed; a few images at a time."""
+    blocks = [
+        PackedMasks.pack(binarize(block, size, threshold=threshold))
+        for block in maps.split(max(1, PIXELS_PER_BLOCK // size**2))
+    ]
+    return PackedMasks(torch.cat([block.words for block in blocks]), blocks[0].pixels)
+
+
+def masks_overlap(masks: Sequence[PackedMasks]) -> SetOverlap:
+    """Overlap of M models' masks of the same n images.
+
+    Chunks are drawn at random, so that the images that a chance pairing brings together are of
+    all classes even where the set is sorted by class.
+    """
+    order = torch.randperm(len(masks[0]), generator=torch.Generator().manual_seed(0))
+    per_image = torch.empty(len(order), dtype=torch.float64)
+    intersection, union = 0.0, 0.0
+    chance = 0.0 if len(order) >= len(masks) else None
+    for chunk in _chunks(order, masks[0].pixels, least=len(masks)):
+        chosen = [own[chunk] for own in masks]
+        in_all, in_any = overlap_counts(chosen)
+        per_image[chunk] = overlap_ratio(in_all, in_any)
+        intersection, union = intersection + in_all.sum().item(), union + in_any.sum().item()
+        if chance is not None:
+            chance += shuffled_overlap(chosen) * len(chunk) / len(order)
+    return SetOverlap(per_image, intersection / union if union else 1.0, chance)
+
+
+def _chunks(order: Tensor, pixels: int, *, least: int) -> Iterator[Tensor]:
+    """Parts of nearly one length; none has fewer images than a chance pairing needs."""
+    wanted = -(-len(order) * pixels // PIXELS_PER_CHUNK)
+    yield from order.chunk(max(1, min(wanted, len(order) // least)))
+
+
+HELD_BYTES = 2**29  # eight models' masks of 10,000 images at 224 pixels
+
+
+class RecentMasks:
+    """Masks at one threshold, made once for maps of one content while they are held.
+
+    A row of the grid asks for a student's and its teachers' masks in four groups, and the next
+    row often for the same teachers and target. Beyond HELD_BYTES the longest unused go.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._held: dict[Hashable, PackedMasks] = {}
+
+    def of(self, maps: torch.Tensor, size: int) -> PackedMasks:
+        """The masks of (n, h, w) maps at `size` x `size` pixels."""
+        content = hashlib.sha256(maps.contiguous().numpy().tobytes()).digest()
+        key = (content, maps.dtype, maps.shape, size)
+        masks = self._held.pop(key, None)
+        if masks is None:
+            masks = packed_masks(maps, size, threshold=self._threshold)
+        self._held[key] = masks  # the latest comes last
+        while sum(each.words.nbytes for each in self._held.values()) > HELD_BYTES:
+            self._held.pop(next(iter(self._held)))
+        return masks

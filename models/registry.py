@@ -1,6 +1,6 @@
 """The architectures by name: torchvision's classification nets, and ours for small images.
 
-Where each of them looks is known by `metrics/attention_source.py`.
+Where each of them looks is known by `metrics/attention.py`.
 """
 
 from __future__ import annotations

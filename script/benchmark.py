@@ -16,9 +16,9 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 import torch
 
-from dataloader.errors import OneLineParser, run_program
-from dataloader.files import write_json, write_text
-from dataloader.image_set import ImageSet
+from common.errors import OneLineParser, run_program
+from common.files import write_json, write_text
+from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
@@ -37,8 +37,7 @@ from metrics.calibration import (
     negative_log_likelihood_per_sample,
 )
 from metrics.information import mutual_information, predictive_entropy_per_sample
-from metrics.overlap import binarize, intersection_over_union
-from metrics.set_overlap import set_overlap
+from metrics.overlap import binarize, intersection_over_union, set_overlap
 from models.registry import build_model
 from script.timing import medians, timed
 

@@ -27,12 +27,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from common.errors import OneLineParser, run_program
+from common.workers import default_workers
 from dataloader.datasets import Family, load_split, parse_dataset
-from dataloader.errors import OneLineParser, run_program
-from dataloader.image_set import Images
+from dataloader.images import Images
 from dataloader.loader import ViewLoader
 from dataloader.views import VIEW_NAMES, imagenet_view
-from dataloader.workers import default_workers
 
 BATCH = 128
 

@@ -25,13 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataloader.errors import run_program
+from common.errors import run_program
 from dataloader.loader import Batch, ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import StudentCell, parse_cell, student_cells
 from engine.compute import Compute, pick_device, set_arithmetic
-from engine.loop import Task, train_epoch
+from engine.learner import Task
+from engine.loop import train_epoch
 from engine.progress import Progress
 from engine.sums import EpochSums
 from engine.teachers import Teachers

@@ -19,15 +19,15 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 import torch
 
-from dataloader.errors import run_program
-from dataloader.image_set import ImageSet
+from common.errors import run_program
+from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import StudentCell, student_cells, teacher_cells
 from engine.compute import Compute, pick_device
-from engine.learner import Learner
-from engine.loop import Task, train_epoch
+from engine.learner import Learner, Task
+from engine.loop import train_epoch
 from engine.progress import Progress
 from engine.teachers import Teachers
 from losses.objective import distilled, labels_only

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dataloader.errors import UserError, shown
+from common.errors import UserError, shown
 
 CPU = "cpu"
 _NUMBER = re.compile(r"[0-9]{1,3}")

@@ -11,13 +11,13 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 import numpy as np
 
-from dataloader.errors import OneLineParser, run_program
-from dataloader.files import write_bytes
-from dataloader.image_set import ImageSet
+from common.errors import OneLineParser, run_program
+from common.files import write_bytes
+from dataloader.images import ImageSet
 from dataloader.loader import ViewDataset
 from dataloader.synthetic import load_synthetic
 from dataloader.views import cifar_view
-from evaluation.drawing import Figure, own_style, rendered
+from evaluation.figures import Figure, own_style, rendered
 
 COLUMNS = (  # view and strength
     ("original", 1),

@@ -16,19 +16,22 @@ from typing import Any, TypeVar
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
 from Affinity import calculate_affinity
-from Affinity.calculate_affinity import AffinityOptions
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 from engine.cells import Cell, StudentCell, TeacherCell, expand
 from engine.run import Runs
 from evaluation import calculate_agreement, calculate_claims, calculate_ece, calculate_iou, report
-from evaluation.calculate_agreement import REPORTED, AgreementOptions
-from evaluation.calculate_claims import ClaimsOptions
-from evaluation.calculate_ece import CalibrationOptions
-from evaluation.calculate_iou import OverlapOptions
-from evaluation.options import MeasureOptions, parse_options
-from evaluation.partial import of_each
+from evaluation.calculate_agreement import REPORTED
+from evaluation.grid import of_each
+from evaluation.options import (
+    AffinityOptions,
+    AgreementOptions,
+    CalibrationOptions,
+    ClaimsOptions,
+    MeasureOptions,
+    OverlapOptions,
+    parse_options,
+)
 from evaluation.report import ReportOptions
 
 Options = TypeVar("Options", bound=MeasureOptions)

@@ -25,15 +25,13 @@ from typing import Any
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-from dataloader.errors import DivergedError, OneLineParser, UserError, run_program, shown
+from common.errors import DivergedError, OneLineParser, UserError, run_program, shown
 from engine.config import Config, StudentConfig, TeacherConfig
 from engine.flags import resolve
-from engine.groups import share_out
 from engine.leash import leashed
 from engine.lock import in_work
 from engine.run import RunDirectory, Runs, unfinished
-from engine.shards import own_shard
+from engine.scheduling import own_shard, share_out
 from engine.torchrun import MEETING_SECONDS, Machines, check_address
 from script import devices as gpus
 

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from dataloader.errors import OneLineParser
+from common.errors import OneLineParser
 
 
 class BenchmarkParser(OneLineParser):

@@ -9,7 +9,7 @@ import torch
 
 import train_student
 import train_teacher
-from dataloader.image_set import ImageSet
+from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view

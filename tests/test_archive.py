@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError, run_program
 from dataloader.archive import FOLDER
 from dataloader.cifar import load_cifar100
 from dataloader.dealWith_cifar_dataset import main
-from dataloader.errors import UserError, run_program
 from dataloader.plain_pickle import read_pickle
 from dataloader.prepare_cifar import image_files
 

@@ -9,8 +9,8 @@ from conftest import Bench
 from PIL import Image
 
 import train_student
-from dataloader.errors import UserError, run_program
-from dataloader.file_set import FileImageSet
+from common.errors import UserError, run_program
+from dataloader.images import FileImageSet
 from dataloader.loader import ViewLoader
 from dataloader.views import imagenet_view
 from engine.cells import parse_cell

@@ -176,11 +176,11 @@ READERS = """
     import resource, sys
     from pathlib import Path
     from dataloader.archive import extract_archive
-    from dataloader.checked_zip import read_npz
+    from common.checked_zip import read_npz
     from dataloader.cifar import load_cifar100
-    from dataloader.errors import UserError
-    from dataloader.files import read_json
-    from dataloader.image_file import read_rgb
+    from common.errors import UserError
+    from common.files import read_json
+    from dataloader.images import read_rgb
     from dataloader.image_list import read_list
     from engine.checkpoint import load_model
     from engine.config import StudentConfig

@@ -1,6 +1,6 @@
 import pytest
 
-from dataloader.errors import UserError
+from common.errors import UserError
 from engine.cells import (
     StudentCell,
     TeacherCell,

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from engine.cells import TeacherCell, parse_student, student_cells
 from evaluation.claims import claims, judged, mixture, verdict
 from evaluation.claims_report import markdown
-from evaluation.drawing import rendered
+from evaluation.figures import rendered
 from evaluation.grid_figures import (
     grid_figure,
     reliability_lines_figure,
@@ -23,8 +23,7 @@ from evaluation.grid_figures import (
 from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
 from evaluation.report_figures import Drawn
 from metrics.calibration import equal_width_sums, reliability, sample_columns
-from metrics.intervals import Estimate
-from metrics.rank_correlation import spearman
+from metrics.intervals import Estimate, spearman
 
 IMAGES = 400
 

@@ -5,9 +5,9 @@ import os
 import pytest
 from PIL import Image
 
+from common.errors import UserError
 from dataloader import class_folders
 from dataloader.datasets import load_split
-from dataloader.errors import UserError
 from dataloader.imagenet import load_imagenet
 
 

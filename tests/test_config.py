@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import yaml
 
-from dataloader.errors import UserError
+from common.errors import UserError
+from common.settings import known_settings, read_yaml
 from engine.config import (
     StudentConfig,
     TeacherConfig,
@@ -12,8 +13,6 @@ from engine.config import (
 )
 from engine.flags import RECIPE_FOLDER, read_recipe, resolve
 from engine.torchrun import processes_here
-from engine.typed import known_settings
-from engine.yaml_file import read_yaml
 
 
 def recipe(tmp_path, text):

@@ -12,12 +12,11 @@ from conftest import DATASET, Bench
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 
-from evaluation.calculate_claims import ClaimsOptions
 from evaluation.controls import Controls
 from evaluation.grid import open_grid
+from evaluation.options import ClaimsOptions
 from metrics.agreement import cohen_kappa, error_consistency
-from metrics.overlap import rank_correlation_per_image
-from metrics.packed_masks import PackedMasks
+from metrics.overlap import PackedMasks, rank_correlation_per_image
 
 
 def test_kappa_is_sklearns() -> None:

@@ -14,22 +14,19 @@ from conftest import DATASET, Bench
 from PIL import Image
 
 import train_teacher
-from Affinity.calculate_affinity import AffinityOptions
-from dataloader.bounds import LARGEST_INTEGER
-from dataloader.checked_zip import read_npz
-from dataloader.errors import DamagedError, UserError, run_program
-from dataloader.files import append_line
-from dataloader.image_file import read_rgb
+from common.checked_zip import read_npz
+from common.errors import DamagedError, UserError, run_program
+from common.files import append_line
+from common.settings import LARGEST_INTEGER
 from dataloader.image_list import read_list
+from dataloader.images import read_rgb
 from dataloader.long_tail_lists import make_lists
 from engine import checkpoint
 from engine.config import StudentConfig, TeacherConfig
 from engine.flags import resolve
 from engine.records import SEAL
 from evaluation import report
-from evaluation.calculate_agreement import AgreementOptions
-from evaluation.calculate_ece import CalibrationOptions
-from evaluation.calculate_iou import OverlapOptions
+from evaluation.options import AffinityOptions, AgreementOptions, CalibrationOptions, OverlapOptions
 
 
 @pytest.fixture

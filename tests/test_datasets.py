@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError
 from dataloader.datasets import load_split, parse_dataset
-from dataloader.errors import UserError
-from dataloader.holdout import split_holdout
 from dataloader.image_list import read_list
-from dataloader.long_tail import exponential_counts, select
+from dataloader.subsets import exponential_counts, select, split_holdout
 
 
 def test_counts_of_cifar100_imb100():

@@ -7,7 +7,7 @@ import sys
 
 from test_archive import REPOSITORY
 
-from evaluation.drawing import Figure, own_style, rendered
+from evaluation.figures import Figure, own_style, rendered
 
 ODD = """
 text.usetex: True
@@ -21,7 +21,7 @@ image.cmap: none_such
 """
 DRAW = """
 import hashlib, os
-from evaluation.drawing import Figure, own_style, rendered
+from evaluation.figures import Figure, own_style, rendered
 @own_style()
 def drawn():
     figure = Figure(figsize=(3, 2), layout="constrained")

@@ -12,7 +12,17 @@ import pytest
 from conftest import TINY
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("Affinity", "dataloader", "engine", "evaluation", "losses", "metrics", "models", "script")
+PARTS = (
+    "Affinity",
+    "common",
+    "dataloader",
+    "engine",
+    "evaluation",
+    "losses",
+    "metrics",
+    "models",
+    "script",
+)
 GUIDE = (ROOT / "docs" / "extending.md").read_text()
 
 

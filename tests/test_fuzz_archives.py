@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_archive import members, py2_pickle, write_tar
 
+from common.errors import UserError
 from dataloader.archive import extract_archive
 from dataloader.cifar import load_cifar100
-from dataloader.errors import UserError
 from dataloader.plain_pickle import read_pickle
 
 SMALL = {

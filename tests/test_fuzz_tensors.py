@@ -10,12 +10,11 @@ from fuzzing import damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataloader.checked_zip import read_npz
-from dataloader.errors import UserError
+from common.checked_zip import read_npz
+from common.errors import UserError
 from engine import checkpoint
 from engine.checkpoint import Header
-from engine.learner import Learner
-from engine.restore import restore
+from engine.learner import Learner, restore
 from models.registry import build_model
 
 ARRAYS = {

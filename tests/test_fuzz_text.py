@@ -8,14 +8,13 @@ from fuzzing import damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataloader.errors import UserError
+from common.errors import UserError
+from common.settings import known_settings, read_yaml
 from dataloader.image_list import read_list
 from engine.cells import expand, parse_cell
 from engine.config import StudentConfig, TeacherConfig
 from engine.flags import RECIPE_FOLDER, resolve
 from engine.records import read_environment, read_epochs, read_metrics, write_epochs, write_metrics
-from engine.typed import known_settings
-from engine.yaml_file import read_yaml
 
 FIGURES = {"loss": 1.5, "top1": 0.25, "fidelity_ensemble": 0.5}
 EPOCH = {

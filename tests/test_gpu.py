@@ -15,16 +15,16 @@ from torch import nn
 import train_student
 import train_teacher
 from Affinity import calculate_affinity
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 from dataloader.loader import ViewLoader
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.checkpoint import load
 from engine.compute import Compute, pick_device
-from engine.fit import Fit
-from engine.learner import Learner
-from engine.loop import Task, answers_of, evaluate, train_epoch
+from engine.learner import Learner, Task
+from engine.loop import answers_of, evaluate, train_epoch
 from engine.progress import Progress
 from engine.teachers import Teachers
+from engine.training_run import Fit
 from evaluation import calculate_agreement, calculate_ece, calculate_iou
 from losses.objective import distilled, labels_only
 from models.frozen_teachers import FrozenTeachers

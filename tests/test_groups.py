@@ -1,11 +1,9 @@
 import pytest
 
-from dataloader.errors import DivergedError, UserError
+from common.errors import DivergedError, UserError
 from engine.cells import expand
 from engine.config import StudentConfig, TeacherConfig
-from engine.groups import cost, share_out, side_by_side
-from engine.shards import MOST_SHARDS, own_shard
-from engine.turns import train_each
+from engine.scheduling import MOST_SHARDS, cost, own_shard, share_out, side_by_side, train_each
 
 
 def students(*names, seeds=(1,), **settings):

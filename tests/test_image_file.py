@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from dataloader.errors import UserError
-from dataloader.image_file import read_rgb
+from common.errors import UserError
+from dataloader.images import read_rgb
 
 RAMP = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
 GREY = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)

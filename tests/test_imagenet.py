@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from common.errors import UserError, run_program
+from common.files import staged
 from dataloader import imagenet
 from dataloader.datasets import load_split
-from dataloader.errors import UserError, run_program
-from dataloader.file_set import FileImageSet
-from dataloader.files import staged
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
-from dataloader.long_tail import pareto_counts
+from dataloader.images import FileImageSet
 from dataloader.long_tail_lists import assign
 from dataloader.make_long_tail_list import main
+from dataloader.subsets import pareto_counts
 
 WNIDS = ("n01440764", "n01443537", "n02102040")
 FLAT = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 7)]

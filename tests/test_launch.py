@@ -10,14 +10,14 @@ from conftest import DATASET
 from test_signals import is_alive, wait_for
 
 import train_teacher
-from dataloader.errors import DivergedError, UserError
+from common.errors import DivergedError, UserError
 from engine.cells import expand, parse_cell, parse_student
 from engine.compute import pick_device
 from engine.config import StudentConfig, TeacherConfig
 from engine.lock import RunLock
 from engine.run import RunDirectory, Runs
+from engine.scheduling import train_each
 from engine.torchrun import MOST_PROCESSES, Machines, Place
-from engine.turns import train_each
 from script.devices import flags, visible
 from script.launch import Job, Pool, _environment, jobs, main
 

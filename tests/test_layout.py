@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
+    "common": -1,
     "metrics": 0,
     "losses": 0,
     "models": 0,
@@ -82,7 +83,7 @@ def run_from(folder, program, **environment):
 def test_programs_run_from_a_plain_checkout(program, tmp_path):
     """From elsewhere too, and where another checkout's packages stand on the path."""
     other = tmp_path / "other"
-    for room in ("dataloader", "engine", "evaluation", "Affinity"):
+    for room in ("common", "dataloader", "engine", "evaluation", "Affinity"):
         (other / room).mkdir(parents=True)
         (other / room / "__init__.py").write_text("raise ImportError('another checkout')")
     for run in (

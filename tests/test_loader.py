@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dataloader.errors import UserError
+from common.errors import UserError
+from common.random_streams import derive_seed, permutation, seeded_draws
 from dataloader.loader import EpochBatches, ViewDataset, ViewLoader
-from dataloader.random_streams import derive_seed, permutation, seeded_draws
 from dataloader.views import cifar_view
 
 

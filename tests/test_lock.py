@@ -13,7 +13,7 @@ import pytest
 from conftest import Bench
 
 import train_student
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 from engine.lock import RunLock
 
 ROOT = Path(__file__).parent.parent

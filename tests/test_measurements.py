@@ -12,17 +12,22 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from Affinity import calculate_affinity, calculate_affinity_3T
+from common.errors import UserError, run_program
 from dataloader.datasets import load_split
-from dataloader.errors import UserError, run_program
 from engine.checkpoint import load_model
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
-from evaluation.calculate_agreement import AgreementOptions
+from evaluation.options import AgreementOptions
 from evaluation.results import publish
-from evaluation.seeds import over_seeds, with_spread
+from evaluation.tables import over_seeds, with_spread
 from metrics.attention import class_activation_map
 from metrics.calibration import expected_calibration_error
-from metrics.overlap import binarize, intersection_over_union, pointing_hits
-from metrics.set_overlap import packed_masks, set_overlap
+from metrics.overlap import (
+    binarize,
+    intersection_over_union,
+    packed_masks,
+    pointing_hits,
+    set_overlap,
+)
 from script import evaluate
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +129,7 @@ def test_a_model_is_binarised_once_for_all_groups_that_it_is_in(taught, flags, m
         made.append(maps)
         return packed_masks(maps, size, **settings)
 
-    monkeypatch.setattr("evaluation.recent_masks.packed_masks", counted)
+    monkeypatch.setattr("metrics.overlap.packed_masks", counted)
     name = ["--name", "iou_shared"]
     calculate_iou.main([*flags, "--group", "T_S", "--cells", "T1w_T2w_Sw", *name])
     assert len(made) == 3
@@ -282,7 +287,7 @@ def test_a_set_in_chunks_is_the_set(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     maps = [torch.rand(40, 4, 4, generator=generator), torch.rand(40, 5, 5, generator=generator)]
     whole = set_overlap(maps, 16)
-    monkeypatch.setattr("metrics.set_overlap.PIXELS_PER_CHUNK", 16 * 16 * 7)
+    monkeypatch.setattr("metrics.overlap.PIXELS_PER_CHUNK", 16 * 16 * 7)
     parts = set_overlap(maps, 16)
     torch.testing.assert_close(parts.per_image, whole.per_image)
     assert parts.pooled == pytest.approx(whole.pooled)
@@ -296,7 +301,7 @@ def test_a_sorted_set_has_an_honest_chance_floor(monkeypatch):
     patterns = torch.zeros(2, 4, 4)
     patterns[0, :2], patterns[1, 2:] = 1.0, 1.0
     maps = patterns.repeat_interleave(50, dim=0)
-    monkeypatch.setattr("metrics.set_overlap.PIXELS_PER_CHUNK", 16 * 10)
+    monkeypatch.setattr("metrics.overlap.PIXELS_PER_CHUNK", 16 * 10)
     found = set_overlap([maps, maps], 4)
     assert found.per_image.mean().item() == 1.0
     assert found.chance == pytest.approx(0.5, abs=0.15)

@@ -5,8 +5,13 @@ import torch
 import torchvision
 from torch import nn
 
-from metrics.attention import class_maps, classifier_weight, forward_with_features
-from metrics.attention_source import Rollout, source_of
+from metrics.attention import (
+    Rollout,
+    class_maps,
+    classifier_weight,
+    forward_with_features,
+    source_of,
+)
 from models.frozen_teachers import FrozenTeachers
 from models.registry import architectures, build_model
 from models.rehearsal import rehearsal

@@ -7,8 +7,8 @@ import torch
 from conftest import DATASET, Bench
 
 import train_teacher
-from dataloader.errors import run_program
-from dataloader.files import sha256
+from common.errors import run_program
+from common.files import sha256
 from engine.checkpoint import load, load_model
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
 from models.registry import build_model
@@ -37,7 +37,7 @@ def test_a_net_that_draws_numbers_resumes_to_the_same_bits(bench, tmp_path, tiny
     torch.manual_seed(1)
     whole = bench.student("Sw", *flags)
     other = Bench(tmp_path / "resumed", tiny_recipe)
-    from engine.fit import Fit
+    from engine.training_run import Fit
 
     genuine, calls = Fit.add, []
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from dataloader.operations import GRADED, MOVING, PLAIN, operate
-from dataloader.policies import CIFAR_OPERATIONS, IMAGENET_OPERATIONS
+from dataloader.views import CIFAR_OPERATIONS, IMAGENET_OPERATIONS
 
 GREY = (128, 128, 128)
 NEUTRAL = {one.name: one.neutral for one in (*CIFAR_OPERATIONS, *IMAGENET_OPERATIONS)}

@@ -6,15 +6,14 @@ import torch
 from conftest import DATASET, inputs, run_copy
 
 import evaluation.outputs
+from common.errors import UserError
 from dataloader.datasets import load_split
-from dataloader.errors import UserError
-from dataloader.file_set import FileImageSet
-from dataloader.image_set import evenly_spaced
+from dataloader.images import FileImageSet, evenly_spaced
 from dataloader.steps import Cutout
 from dataloader.views import CIFAR_STATISTICS, VIEWS
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
-from evaluation.forward import collect
+from evaluation.answers import collect
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
 from metrics.attention import attention_rollout, class_activation_map
@@ -185,7 +184,7 @@ def test_other_images_or_labels_make_the_outputs_anew(runs, monkeypatch):
         dataclasses.replace(images, labels=images.labels[::-1].copy()),
         images.subset(np.arange(100)),
     ):
-        monkeypatch.setattr("engine.source.load_split", lambda *_, of=changed, **__: of)
+        monkeypatch.setattr("engine.data.load_split", lambda *_, of=changed, **__: of)
         assert (passes_of(runs), passes_of(runs)) == (1, 0)
 
 

@@ -11,14 +11,14 @@ import pytest
 import yaml
 from PIL import Image
 
-import dataloader.statistics
+import dataloader.channel_statistics
 import train_student
 import train_teacher
+from common.errors import UserError, run_program
+from dataloader.channel_statistics import channel_statistics, measured_statistics
 from dataloader.datasets import load_split, parse_dataset
-from dataloader.errors import UserError, run_program
-from dataloader.image_set import ImageSet
-from dataloader.long_tail import exponential_counts, tail_counts
-from dataloader.statistics import channel_statistics, measured_statistics
+from dataloader.images import ImageSet
+from dataloader.subsets import exponential_counts, tail_counts
 from dataloader.views import Statistics
 from engine.config import StudentConfig, TeacherConfig
 from engine.data import load_data
@@ -173,7 +173,7 @@ class TestStatistics:
                 asked.append(int(index))
                 return super().image(index)
 
-        monkeypatch.setattr(dataloader.statistics, "MEASURED_IMAGES", 4)
+        monkeypatch.setattr(dataloader.channel_statistics, "MEASURED_IMAGES", 4)
         channel_statistics(Watched(**vars(few_images)))
         assert asked == [0, 13, 26, 39]
 

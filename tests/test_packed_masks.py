@@ -7,17 +7,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import recent_masks
-from evaluation.recent_masks import RecentMasks
+from metrics import overlap as recent_masks
 from metrics.overlap import (
+    PackedMasks,
+    RecentMasks,
     binarize,
     intersection_over_union,
     intersection_over_union_per_image,
     overlap_counts,
+    packed_masks,
+    set_bits,
+    set_overlap,
     shuffled_overlap,
 )
-from metrics.packed_masks import PackedMasks, set_bits
-from metrics.set_overlap import packed_masks, set_overlap
 
 
 def draw(*shape, seed=0):
@@ -92,8 +94,8 @@ def test_a_set_has_the_numbers_of_its_booleans_to_the_last_digit(monkeypatch, mo
     """Made in blocks, paired in three chunks that a permutation of the whole set draws."""
     size, images = 33, 50
     maps = [draw(images, 4 + k, 5, seed=k) for k in range(models)]
-    monkeypatch.setattr("metrics.set_overlap.PIXELS_PER_CHUNK", size**2 * 20)
-    monkeypatch.setattr("metrics.set_overlap.PIXELS_PER_BLOCK", size**2 * 7)
+    monkeypatch.setattr("metrics.overlap.PIXELS_PER_CHUNK", size**2 * 20)
+    monkeypatch.setattr("metrics.overlap.PIXELS_PER_BLOCK", size**2 * 7)
     found = set_overlap(maps, size)
 
     masks = torch.stack([binarize(own, size) for own in maps])

@@ -9,13 +9,13 @@ import torch
 from conftest import DATASET, run_copy
 
 from Affinity import calculate_affinity
+from common.errors import UserError, run_program
+from common.files import write_text
 from dataloader.datasets import load_split
-from dataloader.errors import UserError, run_program
-from dataloader.files import write_text
 from engine.checkpoint import load, save
 from engine.records import write_metrics
 from evaluation import calculate_agreement, calculate_claims, calculate_ece, calculate_iou, report
-from evaluation.partial import of_each
+from evaluation.grid import of_each
 from script import evaluate
 
 
@@ -128,7 +128,7 @@ def test_where_nothing_is_left_one_line_says_why(flags, runs, capsys):
 def test_images_of_other_classes_are_one_line(flags, runs, capsys, monkeypatch):
     images = load_split(DATASET, "test", None)
     more = dataclasses.replace(images, class_names=(*images.class_names, "more"))
-    monkeypatch.setattr("engine.source.load_split", lambda *_, **__: more)
+    monkeypatch.setattr("engine.data.load_split", lambda *_, **__: more)
     assert run_program(calculate_ece.main, [*flags, "--cells", "T1w"]) == 2
     assert "knows 10 classes, the images are of 11" in capsys.readouterr().err
 

@@ -9,16 +9,15 @@ from conftest import Bench
 from torch import nn
 
 import train_teacher
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 from dataloader.views import CIFAR_STATISTICS
 from engine.checkpoint import Header, load, save
 from engine.compute import Compute, computes_in, fastest_amp, pick_device
 from engine.config import StudentConfig, TeacherConfig
-from engine.fit import Fit
 from engine.flags import RECIPE_FOLDER, read_recipe
-from engine.learner import Learner
+from engine.learner import Learner, restore
 from engine.processes import Ranks
-from engine.restore import restore
+from engine.training_run import Fit
 
 CPU = torch.device("cpu")
 

@@ -16,13 +16,11 @@ import torch
 import torchvision
 from torch import nn
 
-from dataloader.errors import UserError
+from common.errors import UserError
 from engine.checkpoint import Header, pretrained_path, read_pretrained, save
-from engine.learner import Learner
-from engine.restore import restore
-from models.pretrained import fitted
+from engine.learner import Learner, restore
+from models.pretrained import ENTRIES, fitted
 from models.registry import build_model, outline, set_transform_input
-from models.state_dicts import ENTRIES
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import sys
 import pytest
 from test_archive import REPOSITORY
 
-from dataloader.files import append_line, read_text, write_text
+from common.files import append_line, read_text, write_text
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 
 def main(argv):
     print("a table: 1 \\u00b1 2, of \\udce9")

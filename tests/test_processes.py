@@ -18,8 +18,8 @@ import torch.distributed as dist
 from conftest import DATASET, TINY
 from torch import nn
 
-from dataloader.errors import UserError, run_program
-from dataloader.image_set import ImageSet
+from common.errors import UserError, run_program
+from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
@@ -28,14 +28,13 @@ from engine.checkpoint import load
 from engine.compute import Compute
 from engine.config import StudentConfig
 from engine.data import RunData
-from engine.fit import Fit
-from engine.learner import Learner, synchronised
-from engine.loop import Task, answers_of, evaluate, train_epoch
+from engine.learner import Learner, Task, synchronised
+from engine.loop import answers_of, evaluate, train, train_epoch
 from engine.processes import ALONE, MOST_MISSED, Heartbeats, joined
 from engine.progress import Progress
 from engine.run import Runs
 from engine.teachers import Teachers
-from engine.training import train
+from engine.training_run import Fit
 from losses.objective import distilled, labels_only
 from models.frozen_teachers import FrozenTeachers
 

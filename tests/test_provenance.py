@@ -7,7 +7,7 @@ import shutil
 import pytest
 from conftest import DATASET, run_copy
 
-from dataloader.files import sha256
+from common.files import sha256
 from evaluation import calculate_ece, calculate_iou, report
 
 

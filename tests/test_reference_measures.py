@@ -6,8 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import mutual_info_score
 
-from metrics.information import mutual_information
-from metrics.reference import batch_averaged_mutual_information
+from metrics.information import batch_averaged_mutual_information, mutual_information
 
 
 def labels(seed, n, classes):

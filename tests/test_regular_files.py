@@ -6,21 +6,20 @@ import socket
 import pytest
 from PIL import Image
 
+from common.checked_zip import check_zip, read_npz
+from common.errors import UserError, run_program
+from common.files import open_text, read_json, read_text, regular, sha256
+from common.settings import read_yaml
 from dataloader.archive import extract_archive
-from dataloader.checked_zip import check_zip, read_npz
-from dataloader.class_lists import checked_entries
+from dataloader.channel_statistics import _read_cache
 from dataloader.dealWith_cifar_dataset import main
-from dataloader.errors import UserError, run_program
-from dataloader.files import open_text, read_json, read_text, regular, sha256
-from dataloader.flat_folder import flat_entries
-from dataloader.image_file import read_rgb
-from dataloader.image_list import read_list
+from dataloader.image_list import checked_entries, read_list
+from dataloader.imagenet import flat_entries
+from dataloader.images import read_rgb
 from dataloader.plain_pickle import read_pickle
-from dataloader.statistics import _read_cache
 from engine.checkpoint import load_model
 from engine.config import StudentConfig
 from engine.flags import resolve
-from engine.yaml_file import read_yaml
 
 READERS = {
     "text": read_text,

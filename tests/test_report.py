@@ -2,12 +2,12 @@ import json
 
 import pytest
 
-from dataloader.errors import UserError
+from common.errors import UserError
 from engine.cells import parse_cell
 from engine.run import Runs
 from evaluation.cells_page import cells_page
 from evaluation.report import grid_rows, main
-from evaluation.table import format_table
+from evaluation.tables import format_table
 
 
 def metrics(cell, seed, top1, *, fidelity=None):

@@ -9,11 +9,11 @@ import yaml
 from conftest import DATASET, Bench, run_copy
 
 import train_student
-from dataloader.errors import UserError, run_program
-from dataloader.files import staged, write_text
+from common.errors import UserError, run_program
+from common.files import staged, write_text
 from engine.cells import parse_cell
-from engine.fit import Fit
 from engine.run import Runs
+from engine.training_run import Fit
 from evaluation import calculate_ece, report
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_record_of_settings_is_named_and_left_out(runs, where, capsys)
 def test_leftovers_of_dead_processes_are_cleared_and_those_of_living_ones_stay(tmp_path):
     target = tmp_path / "last.pt"
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom dataloader.files import staged\n"
+        "import os, sys\nfrom pathlib import Path\nfrom common.files import staged\n"
         "with staged(Path(sys.argv[1])) as partial:\n"
         "    partial.write_text('half')\n    os.kill(os.getpid(), 9)\n"
     )

@@ -1,6 +1,6 @@
 import torch
 
-from dataloader.long_tail import exponential_counts
+from dataloader.subsets import exponential_counts
 from metrics.shots import members, shot_group_of_class
 
 

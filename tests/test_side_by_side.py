@@ -10,9 +10,9 @@ from conftest import DATASET, Bench
 
 import train_student
 import train_teacher
-from dataloader.errors import DivergedError, UserError, run_program
+from common.errors import DivergedError, UserError, run_program
 from engine.checkpoint import load
-from engine.memory import enough_memory_for
+from engine.compute import enough_memory_for
 from engine.run import RunDirectory
 from models.frozen_teachers import FrozenTeachers
 

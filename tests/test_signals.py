@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import DATASET, Bench
 
-from dataloader.errors import run_program, signals_wait
+from common.errors import run_program, signals_wait
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import evaluation.outputs
 from dataloader.datasets import load_split
-from dataloader.holdout import split_holdout
+from dataloader.subsets import split_holdout
 from engine.checkpoint import load_model
 from evaluation import calculate_agreement, calculate_ece, calculate_iou
 from evaluation.options import MeasureOptions

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError
+from dataloader.class_folders import Speller
 from dataloader.datasets import load_split
-from dataloader.errors import UserError
 from dataloader.imagenet import class_names, load_image_list, load_imagenet
-from dataloader.spelling import Speller
 
 COMPOSED, TAKEN_APART = (unicodedata.normalize(f, "äöé") for f in ("NFC", "NFD"))
 LATIN_1 = os.fsdecode("été".encode("latin-1"))

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from dataloader.errors import UserError
-from dataloader.image_set import ImageSet
+from common.errors import UserError
+from dataloader.images import ImageSet
 from dataloader.synthetic import CLASS_NAMES, load_synthetic, render
 
 SHA256 = {

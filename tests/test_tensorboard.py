@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from engine import tensorboard
-from engine.tensorboard import Scalars
+from engine import progress as tensorboard
+from engine.progress import Scalars
 
 RECORD = {"epoch": 1, "lr": 0.1, "gap_points": 0.0, "train": {"loss": 1.0}, "validation": {}}
 

@@ -12,9 +12,9 @@ from conftest import DATASET, IMAGE_SIZE, Bench, inputs
 
 import train_student
 import train_teacher
+from common.errors import DivergedError, UserError, run_program
+from common.files import sha256
 from dataloader.datasets import load_split
-from dataloader.errors import DivergedError, UserError, run_program
-from dataloader.files import sha256
 from engine.checkpoint import Header, load, load_model, save
 from engine.config import StudentConfig
 from engine.data import load_data

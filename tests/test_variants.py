@@ -8,7 +8,7 @@ from conftest import DATASET, Bench
 
 import train_student
 from Affinity import calculate_affinity
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
 
 

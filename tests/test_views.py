@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from common.errors import UserError
+from common.random_streams import seeded_draws
 from dataloader import views
-from dataloader.errors import UserError
-from dataloader.random_streams import seeded_draws
 from dataloader.steps import Resize, between
 from dataloader.views import (
     CIFAR_STATISTICS,

@@ -9,19 +9,18 @@ import torch
 from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
+from common.random_streams import seeded_draws
 from dataloader import pipeline
-from dataloader.draws import below, happens, normal, uniform
-from dataloader.pipeline import at_level
-from dataloader.policies import (
+from dataloader.pipeline import at_level, below, happens, normal, uniform
+from dataloader.steps import Cutout
+from dataloader.views import (
     CIFAR_AUTO_AUGMENT,
     CIFAR_OPERATIONS,
     CIFAR_SUB_POLICIES,
     IMAGENET_OPERATIONS,
     IMAGENET_RAND_AUGMENT,
+    View,
 )
-from dataloader.random_streams import seeded_draws
-from dataloader.steps import Cutout
-from dataloader.views import View
 
 IMAGE = Image.new("RGB", (8, 8), (10, 20, 30))
 DRAWS = 6000

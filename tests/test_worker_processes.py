@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils import signal_handling
 
-from dataloader.errors import UserError, run_program
+from common.errors import UserError, run_program
 from dataloader.loader import ViewLoader
 from dataloader.views import cifar_view
 from dataloader.worker_processes import living_workers

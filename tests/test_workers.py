@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from dataloader import workers
-from dataloader.workers import available_cores, default_workers, group_quota
+from common import workers
+from common.workers import available_cores, default_workers, group_quota
 
 
 def test_this_machine():

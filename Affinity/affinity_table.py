@@ -9,15 +9,14 @@ from collections.abc import Callable
 import torch
 
 from Affinity.affinity import affinity, diversity
-from Affinity.calculate_affinity import AffinityOptions
 from dataloader.views import VIEW_LETTERS
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
-from evaluation.grid import open_grid
+from evaluation.grid import named, of_each, open_grid
+from evaluation.options import AffinityOptions
 from evaluation.outputs import OutputStore
-from evaluation.partial import named, of_each
 from evaluation.results import publish
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.bootstrap import bootstrap_ratio
 from metrics.shots import SHOT_GROUPS, members
 

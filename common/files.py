@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from dataloader.errors import DamagedError, UserError
+from common.errors import DamagedError, UserError
 
 MOST_TEXT_BYTES = 64 * 2**20  # the records of 100,000 epochs take less
 NO_TEXT = "backslashreplace"  # a file's name may hold bytes that are none: they are spelled out

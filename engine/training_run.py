@@ -8,23 +8,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataloader.errors import UserError, one_line
-from dataloader.files import sha256, write_json
+from common.errors import UserError, one_line
+from common.files import sha256, write_json
 from engine import checkpoint
 from engine.checkpoint import Header, header_of, pretrained_path
 from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
 from engine.environment import describe
+from engine.learner import Task, restore
 from engine.lock import Place, RunLock
-from engine.loop import Task
 from engine.processes import Ranks
-from engine.progress import Progress, note
+from engine.progress import Progress, Scalars, note
 from engine.records import write_metrics
-from engine.restore import restore
 from engine.run import RunDirectory
 from engine.teachers import Teachers
-from engine.tensorboard import Scalars
 
 Record = dict[str, Any]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 
 from engine.run import RunDirectory
-from evaluation.calculate_ece import CalibrationOptions
+from evaluation.answers import Answers
 from evaluation.figures import reliability_figure
-from evaluation.grid import open_grid
-from evaluation.kept import Answers
-from evaluation.partial import named, of_each
+from evaluation.grid import named, of_each, open_grid
+from evaluation.options import CalibrationOptions
 from evaluation.results import publish
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.bootstrap import bootstrap_calibration_gap, means_with_intervals
 from metrics.calibration import (
     ReliabilityBins,

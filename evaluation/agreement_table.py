@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from engine.run import RunDirectory
-from evaluation.calculate_agreement import AgreementOptions
+from evaluation.answers import Answers
 from evaluation.figures import fidelity_figure
-from evaluation.grid import Grid, open_grid
-from evaluation.kept import Answers
+from evaluation.grid import Grid, named, of_each, open_grid
+from evaluation.options import AgreementOptions
 from evaluation.outputs import OutputStore
-from evaluation.partial import named, of_each
 from evaluation.results import publish
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.agreement import (
     agreement_per_sample,
     cohen_kappa,
@@ -27,12 +26,10 @@ from metrics.agreement import (
 )
 from metrics.bootstrap import means_with_intervals
 from metrics.information import (
+    batch_averaged_mutual_information,
     mutual_information,
     mutual_information_chance_floor,
     predictive_entropy_per_sample,
-)
-from metrics.reference import (
-    batch_averaged_mutual_information,
 )
 from metrics.shots import SHOT_GROUPS, members
 

@@ -1,8 +1,7 @@
 """Random draws that depend on a key alone, never on what was drawn before.
 
 Views and torch's initialisers draw from torch's default generator. Code inside `seeded_draws(key)`
-finds it seeded by the key, and the generator is put back after.
-"""
+finds it seeded by the key, and the generator is put back after."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.errors import DamagedError
-from dataloader.files import regular
+from common.errors import DamagedError
+from common.files import regular
 
 MAGIC = b"PK\x03\x04"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dataloader.errors import UserError
-from dataloader.files import read_json, write_json
-from dataloader.image_set import Images, evenly_spaced
+from common.errors import UserError
+from common.files import read_json, write_json
+from dataloader.images import Images, evenly_spaced
 from dataloader.views import Statistics
 
 MEASURED_IMAGES = 4_000  # leave the mean an error of about .003

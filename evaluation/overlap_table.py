@@ -10,24 +10,26 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from dataloader.errors import UserError
+from common.errors import UserError
 from engine.cells import TeacherCell
 from engine.run import RunDirectory
-from evaluation.calculate_iou import OverlapOptions
-from evaluation.drawing import Figure
-from evaluation.figures import AttentionRow, attention_figure, overlap_figure
-from evaluation.grid import Grid, open_grid
-from evaluation.kept import AttentionMaps
+from evaluation.answers import AttentionMaps
+from evaluation.figures import AttentionRow, Figure, attention_figure, overlap_figure
+from evaluation.grid import Grid, named, of_each, open_grid
+from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
-from evaluation.partial import named, of_each
-from evaluation.recent_masks import RecentMasks
 from evaluation.results import publish
-from evaluation.table import Row
+from evaluation.tables import Row
 from metrics.agreement import ensemble_logits
 from metrics.bootstrap import means_with_intervals
-from metrics.overlap import binarize, intersection_over_union_per_image, pointing_hits
-from metrics.packed_masks import PackedMasks
-from metrics.set_overlap import masks_overlap
+from metrics.overlap import (
+    PackedMasks,
+    RecentMasks,
+    binarize,
+    intersection_over_union_per_image,
+    masks_overlap,
+    pointing_hits,
+)
 
 MOST_CONSTANT = 0.05  # share of the maps without a word
 DRAWN_IMAGES = 6  # at random, by a seed: nobody chose them

@@ -1,17 +1,20 @@
-"""Results as rows: printed with aligned columns, written as CSV and JSON."""
+"""Results as rows: where they come from, over seeds, printed with aligned columns,
+written as CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataloader.errors import UserError, shown
-from dataloader.files import read_json, write_json, write_text
+from common.errors import UserError, shown
+from common.files import read_json, sha256, write_json, write_text
 
 Row = dict[str, Any]
 
@@ -122,3 +125,84 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     parts = [first.ljust(widths[0])]
     parts += [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
     return "  ".join(parts).rstrip()
+
+
+def over_seeds(rows: Sequence[Row], by: Sequence[str] = ("cell",)) -> list[Row]:
+    """One row for each value of the columns `by`, in the order of their first appearance.
+
+    A number becomes its mean over the seeds that have it, with its standard deviation under
+    `<name>_std` (None for a single one). Anything else, and `seed` itself, is left out.
+    """
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    return [
+        {**dict(zip(by, key, strict=True)), "seeds": len(group), **_spread(group, by)}
+        for key, group in groups.items()
+    ]
+
+
+def with_spread(row: Row, name: str, decimals: int) -> str | None:
+    """The mean of column `name` with ± its standard deviation where there is one."""
+    if row.get(name) is None:
+        return None
+    spread = row.get(f"{name}_std")
+    text = f"{row[name]:.{decimals}f}"
+    return text if spread is None else f"{text} ± {spread:.{decimals}f}"
+
+
+def _spread(group: Sequence[Row], by: Sequence[str]) -> Row:
+    row: Row = {}
+    for name in dict.fromkeys(name for own in group for name in own):
+        found = [own.get(name) for own in group]
+        if (
+            name == "seed"
+            or name in by
+            or not all(isinstance(v, int | float | None) for v in found)
+        ):
+            continue
+        values = [value for value in found if is_number(value)]
+        row[name] = statistics.fmean(values) if values else None
+        row[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
+    return row
+
+
+# The columns that say what a row is about: a newer row with the same ones takes its place.
+IDENTITY = ("cell", "seed", "pair", "view", "asked")
+
+
+@dataclass
+class CheckpointHashes:
+    """SHA-256 of checkpoints, each computed once for each state of its file."""
+
+    _known: dict[tuple[Path, int, int], str] = field(default_factory=dict)
+
+    def of(self, path: Path) -> str:
+        """Hexadecimal; OSError where there is no file."""
+        state = path.stat()
+        key = (path, state.st_mtime_ns, state.st_size)
+        if key not in self._known:
+            self._known[key] = sha256(path)
+        return self._known[key]
+
+    def changed(self, row: Row, folder: Path) -> str | None:
+        """Why the row no longer holds: a checkpoint below `folder` that is gone or changed, or
+        none recorded; None where it does."""
+        if not row.get("checkpoints"):
+            return "it does not say which checkpoints it is of"
+        for name, expected in row["checkpoints"].items():
+            path = folder / name
+            if not path.is_file():
+                return f"{path} is gone"
+            if self.of(path) != expected:
+                return f"{path} changed"
+        return None
+
+
+def updated(rows: Sequence[Row], newer: Sequence[Row]) -> list[Row]:
+    """The rows, those about the same thing as a newer one replaced by it."""
+    return list({_identity(row): row for row in (*rows, *newer)}.values())
+
+
+def _identity(row: Row) -> tuple:
+    return tuple(row.get(name) for name in IDENTITY)
