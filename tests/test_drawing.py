@@ -67,7 +67,7 @@ def test_one_file_alone_imports_matplotlib():
     found = [
         name for name, own in lines.items() for line in own if line.strip().startswith(importing)
     ]
-    assert set(found) == {"drawing.py"}
+    assert set(found) == {"figures.py"}
 
 
 def test_a_settings_file_that_is_no_text_is_named(tmp_path):

@@ -6,12 +6,14 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, PngImagePlugin
 
 from common.errors import UserError
 from dataloader.images import read_rgb
 
+READS_PREMULTIPLIED_GREY = int(PIL.__version__.partition(".")[0]) >= 12
 RAMP = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
 GREY = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
 
@@ -46,10 +48,14 @@ def tiff(path, content, *, bits, photometric=1, order="<", **others):
 
 
 class TestGreyOfSixteenBits:
-    @pytest.mark.parametrize("kind", ["png", "tif", "pgm"])
+    @pytest.mark.parametrize("kind", ["png", "tif"])
     def test_as_pillow_writes_it(self, tmp_path, kind):
         Image.fromarray(RAMP).save(tmp_path / f"a.{kind}")
         assert np.array_equal(seen(tmp_path / f"a.{kind}"), GREY)
+
+    def test_of_a_portable_graymap(self, tmp_path):
+        (tmp_path / "a.pgm").write_bytes(b"P5 16 16 65535\n" + RAMP.astype(">u2").tobytes())
+        assert np.array_equal(seen(tmp_path / "a.pgm"), GREY)
 
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_of_either_byte_order(self, tmp_path, order):
@@ -108,7 +114,7 @@ def test_floating_point_is_refused_in_other_formats(tmp_path):
     [
         ("1", "png"), ("L", "png"), ("L", "jpeg"), ("LA", "png"), ("P", "png"), ("P", "gif"),
         ("PA", "tiff"), ("RGBA", "png"), ("RGBA", "webp"), ("RGBX", "tiff"), ("CMYK", "jpeg"),
-        ("CMYK", "tiff"), ("YCbCr", "jpeg"), ("YCbCr", "tiff"), ("LAB", "tiff"), ("1", "ppm"),
+        ("CMYK", "tiff"), ("YCbCr", "jpeg"), ("LAB", "tiff"), ("1", "ppm"),
     ],
 )  # fmt: skip
 def test_modes_of_eight_bits_are_as_pillow_has_them(tmp_path, mode, kind):
@@ -124,6 +130,7 @@ def test_modes_of_eight_bits_are_as_pillow_has_them(tmp_path, mode, kind):
     assert np.array_equal(seen(path), expected)
 
 
+@pytest.mark.skipif(not READS_PREMULTIPLIED_GREY, reason="this Pillow knows no such file")
 def test_premultiplied_grey(tmp_path):
     path = tiff(tmp_path / "a.tif", bytes([255]) * 512, bits=(8, 8), extra=(1,))
     assert Image.open(path).mode == "La"
