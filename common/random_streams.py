@@ -1,7 +1,8 @@
 """Random draws that depend on a key alone, never on what was drawn before.
 
-Views and torch's initialisers draw from torch's default generator. Code inside `seeded_draws(key)`
-finds it seeded by the key, and the generator is put back after."""
+Views and orders draw from a `generator` of their own. Nets draw their weights and their dropout
+from torch's default generators: code inside `seeded_draws` finds the CPU's seeded by the key, and
+it is put back after."""
 
 from __future__ import annotations
 
@@ -19,33 +20,23 @@ def derive_seed(purpose: str, *key: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
 
 
-@contextmanager
-def seeded_draws(purpose: str, *key: int) -> Iterator[None]:
-    """Draws on torch's CPU generator inside the block are a function of (purpose, key) alone."""
-    with generator_put_back():
-        seed_draws(purpose, *key)
-        yield
+def generator(purpose: str, *key: int) -> torch.Generator:
+    """A new one, whose draws are a function of (purpose, key) alone."""
+    return torch.Generator().manual_seed(derive_seed(purpose, *key))
 
 
 @contextmanager
-def generator_put_back() -> Iterator[None]:
-    """Whatever the block draws or seeds, torch's CPU generator is after it as it was before."""
-    state = torch.default_generator.get_state()
+def seeded_draws(purpose: str, *key: int) -> Iterator[int]:
+    """Draws on torch's CPU generator inside the block are a function of (purpose, key) alone; gives
+    the seed."""
+    state, seed = torch.default_generator.get_state(), derive_seed(purpose, *key)
     try:
-        yield
+        torch.default_generator.manual_seed(seed)
+        yield seed
     finally:
         torch.default_generator.set_state(state)
 
 
-def seed_draws(purpose: str, *key: int) -> int:
-    """Seed torch's CPU generator by (purpose, key), for code inside `generator_put_back`; returns
-    the seed."""
-    seed = derive_seed(purpose, *key)
-    torch.default_generator.manual_seed(seed)
-    return seed
-
-
 def permutation(size: int, purpose: str, *key: int) -> torch.Tensor:
     """A (size,) permutation of 0 to size-1 that depends on (purpose, key) alone."""
-    generator = torch.Generator().manual_seed(derive_seed(purpose, *key))
-    return torch.randperm(size, generator=generator)
+    return torch.randperm(size, generator=generator(purpose, *key))

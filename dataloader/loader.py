@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from common.errors import UserError, one_line
-from common.random_streams import generator_put_back, permutation, seed_draws, seeded_draws
+from common.random_streams import generator, permutation
 from dataloader.images import Images
 from dataloader.views import View
 from dataloader.worker_processes import allow_files, begin, in_words, starting
@@ -34,10 +34,12 @@ class ViewDataset(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[int, torch.Tensor, int]:
         """The index, view (3, H, W) uint8 and label; UserError when its image cannot be read."""
-        epoch, index = key
-        with seeded_draws("views", self.seed, epoch, index):
-            view = self.view(self.images.image(index))
+        _, index = key
+        view = self.view(self.images.image(index), self._draws(key))
         return index, view, int(self.images.labels[index])
+
+    def _draws(self, key: Key) -> torch.Generator:
+        return generator("views", self.seed, *key)
 
     def __getitems__(self, keys: list[Key]) -> Loaded | UserError:
         """The readable samples as one batch, and the others' errors; in their place what keeps a
@@ -57,16 +59,15 @@ class ViewDataset(Dataset):
         size = self.view.size
         pictures = _shareable(torch.empty(len(keys), size, size, 3, dtype=torch.uint8))
         rows, read, errors = pictures.numpy(), [], []
-        with generator_put_back():
-            for epoch, index in keys:
-                try:
-                    image = self.images.image(index)
-                except UserError as error:  # the main process decides what follows
-                    errors.append(error)
-                    continue
-                seed_draws("views", self.seed, epoch, index)
-                rows[len(read)] = self.view.picture(image)
-                read.append(index)
+        for key in keys:
+            _, index = key
+            try:
+                image = self.images.image(index)
+            except UserError as error:  # the main process decides what follows
+                errors.append(error)
+                continue
+            rows[len(read)] = self.view.picture(image, self._draws(key))
+            read.append(index)
         index = _shareable(torch.tensor(read, dtype=torch.int64))
         labels = _shareable(torch.from_numpy(self.images.labels[read]))
         return (index, pictures[: len(read)].permute(0, 3, 1, 2), labels), errors

@@ -161,8 +161,8 @@ VIEW_LETTERS = {view.letter: view.name for view in VIEWS if view.letter}
 
 @dataclass(frozen=True)
 class View:
-    """Steps that make a picture of `size` x `size` pixels of an image, with draws from torch's
-    default generator (`random_streams.seeded_draws` seeds it)."""
+    """Steps that make a picture of `size` x `size` pixels of an image, with draws from a generator
+    (`random_streams.generator` has one for each image)."""
 
     size: int
     steps: tuple[Step, ...]
@@ -173,14 +173,14 @@ class View:
         steps = "; ".join(map(describe, self.steps))
         return f"revision {REVISION}, {self.size} pixels: {steps}"
 
-    def picture(self, image: Image) -> Image:
+    def picture(self, image: Image, random: torch.Generator) -> Image:
         """The view of an RGB Pillow image, as one of size x size pixels.
 
         Raises UserError for an image that the steps do not make square.
         """
         from dataloader.pipeline import perform  # only who makes pictures waits for torch
 
-        picture = perform(self.steps, self.size, image)
+        picture = perform(self.steps, self.size, image, random)
         if picture.size != (self.size, self.size):
             raise UserError(
                 f"an image of {image.width}x{image.height} pixels makes a view of "
@@ -188,11 +188,11 @@ class View:
             )
         return picture
 
-    def __call__(self, image: Image) -> torch.Tensor:
+    def __call__(self, image: Image, random: torch.Generator) -> torch.Tensor:
         """The view of an RGB Pillow image, (3, size, size) uint8."""
         from dataloader.pipeline import pixels
 
-        return pixels(self.picture(image))
+        return pixels(self.picture(image, random))
 
 
 def cifar_view(name: str, size: int, *, strength: float = 1.0) -> View:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.random_streams import generator_put_back, seed_draws, seeded_draws
+from common.random_streams import seeded_draws
 from engine.checkpoint import (
     Header,
     blamed_on,
@@ -77,8 +77,7 @@ class Learner:
         """Logits for the next step. What the net draws (dropout, stochastic depth) is a function
         of the run's stream, the epoch and the step, so that a resumed run draws it again."""
         self._steps += 1
-        with generator_put_back():
-            seed = seed_draws("step", *self._key, self._steps)
+        with seeded_draws("step", *self._key, self._steps) as seed:
             if images.device.type == "cuda":
                 torch.cuda.default_generators[images.device.index or 0].manual_seed(seed)
             return self.parallel(images)

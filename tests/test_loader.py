@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.random_streams import derive_seed, permutation, seeded_draws
+from common.random_streams import derive_seed, generator, permutation, seeded_draws
 from dataloader.loader import EpochBatches, ViewDataset, ViewLoader
 from dataloader.views import cifar_view
 
@@ -111,8 +111,10 @@ def test_what_was_drawn_before_does_not_matter():
     with seeded_draws("views", 1, 2, 3):
         first = torch.rand(2)
     torch.rand(5)
-    with seeded_draws("views", 1, 2, 3):
+    with seeded_draws("views", 1, 2, 3) as seed:
         assert torch.equal(torch.rand(2), first)
+    assert torch.equal(torch.rand(2, generator=generator("views", 1, 2, 3)), first)
+    assert seed == derive_seed("views", 1, 2, 3)
     assert derive_seed("views", 1, 2, 3) != derive_seed("order", 1, 2, 3)
     assert derive_seed("views", 1, 2, 3) != derive_seed("views", 1, 3, 2)
 

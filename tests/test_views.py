@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from common.errors import UserError
-from common.random_streams import seeded_draws
+from common.random_streams import generator, seeded_draws
 from dataloader import views
 from dataloader.steps import Resize, between
 from dataloader.views import (
@@ -28,16 +28,21 @@ FAMILIES = [cifar_view, imagenet_view]
 BICUBIC = v2.InterpolationMode.BICUBIC
 
 
-def drawn(view, image, seed):
+def drawn(view, image, seed=0):
+    return view(image, generator("views", 0, seed))
+
+
+def torchvisions(transform, image, seed):
+    """Its transforms draw from torch's default generator."""
     with seeded_draws("views", 0, seed):
-        return view(image)
+        return transform(image)
 
 
 @pytest.mark.parametrize("view", FAMILIES)
 @pytest.mark.parametrize("size", [32, 224])
 @pytest.mark.parametrize("name", VIEW_NAMES)
 def test_shape_and_type(few_images, view, size, name):
-    pixels = view(name, size)(few_images.image(0))
+    pixels = drawn(view(name, size), few_images.image(0))
     assert pixels.shape == (3, size, size)
     assert pixels.dtype == torch.uint8
 
@@ -91,18 +96,18 @@ class TestAgainstTorchvision:
             if family is imagenet_view and seed % 2:
                 image = Image.fromarray(noise)
             ours = drawn(family(name, size), image, seed)
-            assert torch.equal(ours, drawn(theirs, image, seed)), seed
+            assert torch.equal(ours, torchvisions(theirs, image, seed)), seed
 
     def test_a_crop_that_never_fits_is_the_middle(self, random):
         wide = Image.fromarray(random.integers(0, 256, (4, 90, 3), dtype=np.uint8))
         theirs = v2.Compose([v2.RandomResizedCrop(32), v2.PILToTensor()])
         for image in (wide, wide.transpose(Image.Transpose.ROTATE_90)):
             ours = drawn(imagenet_view("base", 32), image, 0)
-            assert torch.equal(ours, drawn(theirs, image, 0))
+            assert torch.equal(ours, torchvisions(theirs, image, 0))
 
 
 def test_test_view_at_native_size_is_the_image(few_images):
-    pixels = cifar_view("test", 32)(few_images.image(3))
+    pixels = drawn(cifar_view("test", 32), few_images.image(3))
     assert np.array_equal(pixels.permute(1, 2, 0).numpy(), few_images.images[3])
 
 
@@ -110,12 +115,12 @@ def test_test_view_at_native_size_is_the_image(few_images):
 def test_of_an_oblong_image_the_test_view_is_the_middle(random, shape):
     image = Image.fromarray(random.integers(0, 256, (*shape, 3), dtype=np.uint8))
     theirs = v2.Compose([v2.Resize(32), v2.CenterCrop(32), v2.PILToTensor()])
-    assert torch.equal(cifar_view("test", 32)(image), theirs(image))
+    assert torch.equal(drawn(cifar_view("test", 32), image), theirs(image))
 
 
 def test_an_image_that_stays_oblong_is_refused():
     with pytest.raises(UserError, match=r"40x32 .* not square"):
-        View(32, (Resize(),))(Image.new("RGB", (40, 32)))
+        drawn(View(32, (Resize(),)), Image.new("RGB", (40, 32)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -299,12 +304,12 @@ class TestElongatedImages:
     @pytest.mark.parametrize("sides", [(24, 192), (192, 24), (9, 72), (31, 245), (7, 50), (1, 8)])
     def test_up_to_eight_times_as_long_as_wide_nothing_changes(self, sides):
         image = self.noise(*sides)
-        assert torch.equal(imagenet_view("test", 56)(image), self.whole(image, 56))
+        assert torch.equal(drawn(imagenet_view("test", 56), image), self.whole(image, 56))
 
     @pytest.mark.parametrize("sides", [(24, 193), (24, 900), (901, 24), (3, 500)])
     def test_beyond_the_middle_is_seen_all_the_same(self, sides):
         image = self.noise(*sides)
-        difference = imagenet_view("test", 56)(image).int() - self.whole(image, 56).int()
+        difference = drawn(imagenet_view("test", 56), image).int() - self.whole(image, 56).int()
         assert difference.abs().float().mean() < 4  # of noise: a shift by less than a pixel of it
 
     @pytest.mark.parametrize("view", FAMILIES)

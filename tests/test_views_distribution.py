@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
-from common.random_streams import seeded_draws
+from common.random_streams import generator, seeded_draws
 from dataloader import pipeline
 from dataloader.pipeline import at_level, below, happens, normal, uniform
 from dataloader.steps import Cutout
@@ -42,9 +42,9 @@ def calls(monkeypatch):
 
 
 def draw(step, calls, count=DRAWS):
-    with seeded_draws("distribution", 0):
-        for _ in range(count):
-            pipeline.perform((step,), 8, IMAGE)
+    random = generator("distribution", 0)
+    for _ in range(count):
+        pipeline.perform((step,), 8, IMAGE, random)
     return calls
 
 
@@ -55,11 +55,8 @@ def within(count, expected, draws=DRAWS):
 
 def levels(table, name, *numbers):
     """All magnitudes drawn of an operation at given levels."""
-    drawn = []
-    with seeded_draws("levels", 0):
-        for level in numbers:
-            drawn.append(pipeline._magnitude(table[name], level))
-    return drawn
+    random = generator("levels", 0)
+    return [pipeline._magnitude(table[name], level, random) for level in numbers]
 
 
 class TestAutoAugment:
@@ -131,11 +128,11 @@ class TestRandAugment:
 
     def test_how_many_are_applied(self, calls):
         counts = Counter()
-        with seeded_draws("distribution", 1):
-            for _ in range(DRAWS):
-                calls.clear()
-                pipeline.perform((IMAGENET_RAND_AUGMENT,), 8, IMAGE)
-                counts[len(calls)] += 1
+        random = generator("distribution", 1)
+        for _ in range(DRAWS):
+            calls.clear()
+            pipeline.perform((IMAGENET_RAND_AUGMENT,), 8, IMAGE, random)
+            counts[len(calls)] += 1
         assert [within(counts[k], DRAWS * p) for k, p in enumerate((0.25, 0.5, 0.25))] == [True] * 3
 
     def test_level_is_cut_normal_and_drawn_anew(self, calls):
@@ -169,7 +166,7 @@ class TestRandAugment:
     def test_whole_numbers_survive_the_arithmetic_of_a_dial(self):
         for share in np.linspace(0.01, 1, 100):
             solarize = IMAGENET["solarize"].faded(share)
-            assert pipeline._magnitude(solarize, 10) == 256
+            assert pipeline._magnitude(solarize, 10, generator("levels")) == 256
 
 
 class TestCutout:
@@ -177,8 +174,8 @@ class TestCutout:
         white = Image.new("RGB", (32, 32), (255, 255, 255))
         shapes = set()
         for seed in range(300):
-            with seeded_draws("cutout", seed):
-                pixels = np.asarray(pipeline.perform((Cutout(16),), 32, white))
+            random = generator("cutout", seed)
+            pixels = np.asarray(pipeline.perform((Cutout(16),), 32, white, random))
             rows, columns = np.nonzero((pixels == 0).all(-1))
             height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
             assert len(rows) == height * width  # a filled rectangle
@@ -191,43 +188,41 @@ class TestCutout:
 
     def test_no_side_no_square(self):
         white = Image.new("RGB", (8, 8), (255, 255, 255))
-        pixels = np.asarray(pipeline.perform((Cutout(0.3),), 8, white))
+        pixels = np.asarray(pipeline.perform((Cutout(0.3),), 8, white, generator("cutout")))
         assert pixels.min() == 255
 
 
 class TestDraws:
     def test_ranges_and_means(self):
-        with seeded_draws("draws", 0):
-            uniforms = [uniform(2, 5) for _ in range(4000)]
-            normals = [normal(10, 0.5) for _ in range(4000)]
-            belows = Counter(below(3) for _ in range(3000))
-            coins = sum(happens(0.2) for _ in range(4000))
+        random = generator("draws", 0)
+        uniforms = [uniform(2, 5, random) for _ in range(4000)]
+        normals = [normal(10, 0.5, random) for _ in range(4000)]
+        belows = Counter(below(3, random) for _ in range(3000))
+        coins = sum(happens(0.2, random) for _ in range(4000))
         assert 2 <= min(uniforms) < max(uniforms) < 5
         assert np.mean(uniforms) == pytest.approx(3.5, abs=0.06)
         assert (np.mean(normals), np.std(normals)) == pytest.approx((10, 0.5), abs=0.04)
         assert set(belows) == {0, 1, 2}
         assert all(within(count, 1000, 3000) for count in belows.values())
         assert within(coins, 800, 4000)
-        assert not any(happens(0) for _ in range(100))
+        assert not any(happens(0, random) for _ in range(100))
 
     def test_a_sure_thing_draws_nothing(self):
-        with seeded_draws("draws", 1):
-            first = torch.rand(1)
-        with seeded_draws("draws", 1):
-            assert happens(1)
-            assert torch.equal(torch.rand(1), first)
+        fresh, used = generator("draws", 1), generator("draws", 1)
+        assert happens(1, used)
+        assert torch.equal(used.get_state(), fresh.get_state())
 
 
 def test_geometry_uncovers_the_published_fill():
     """Each geometric operation at its largest level, on white: what is not white is the fill."""
-    white = Image.new("RGB", (40, 40), (255, 255, 255))
+    white, random = Image.new("RGB", (40, 40), (255, 255, 255)), generator("levels")
     for table, level, fill in (
         (CIFAR_OPERATIONS, 9, CIFAR_AUTO_AUGMENT.fill),
         (IMAGENET_OPERATIONS, 10, IMAGENET_RAND_AUGMENT.fill),
     ):
         for operation in table:
             if operation.interpolations:
-                moved = np.asarray(at_level(operation, level, white, fill)).reshape(-1, 3)
+                moved = np.asarray(at_level(operation, level, white, fill, random)).reshape(-1, 3)
                 uncovered = moved[(moved != 255).any(axis=1)]
                 assert len(uncovered) > 100, operation.name
                 assert (uncovered == fill).all(), operation.name
@@ -237,15 +232,20 @@ def test_mean_and_spread_are_torchvisions_once_it_fills_with_grey(few_images):
     """Its AutoAugment has the same operations but for shear, rotation's sign and the fill."""
     theirs = v2.Compose([v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10, fill=128), v2.PILToTensor()])
 
+    def torchvisions(image, seed):
+        with seeded_draws("views", seed):
+            return theirs(image)
+
     def moments(view):
-        views = []
-        for seed in range(1200):
-            with seeded_draws("views", seed):
-                views.append(view(few_images.image(seed % 40)))
+        views = [view(few_images.image(seed % 40), seed) for seed in range(1200)]
         channels = torch.stack(views).float().transpose(0, 1).flatten(1)
         return torch.stack([channels.mean(1), channels.std(1)]) / 255
 
-    ours = moments(View(32, (CIFAR_AUTO_AUGMENT,)))
-    assert torch.allclose(ours, moments(theirs), atol=0.005)
-    black = View(32, (replace(CIFAR_AUTO_AUGMENT, fill=(0, 0, 0)),))
+    def under(step):
+        view = View(32, (step,))
+        return lambda image, seed: view(image, generator("views", seed))
+
+    ours = moments(under(CIFAR_AUTO_AUGMENT))
+    assert torch.allclose(ours, moments(torchvisions), atol=0.005)
+    black = under(replace(CIFAR_AUTO_AUGMENT, fill=(0, 0, 0)))
     assert not torch.allclose(ours, moments(black), atol=0.005)

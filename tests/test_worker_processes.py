@@ -158,7 +158,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(few_images):
 
 def test_a_users_error_in_a_worker_is_said_as_it_is(few_images):
     class Refusing(type(cifar_view("weak", 32))):
-        def picture(self, image):
+        def picture(self, image, random):
             raise UserError("such an image has no view")
 
     refusing = Refusing(**vars(cifar_view("weak", 32)))
