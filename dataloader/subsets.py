@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.errors import UserError
-from common.random_streams import permutation
 
 
 def exponential_counts(largest: int, ratio: int, num_classes: int) -> list[int]:
@@ -98,6 +97,8 @@ def split_holdout(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, ...]
 
 
 def _share(labels: np.ndarray, c: int, fraction: float) -> np.ndarray:
+    from common.random_streams import permutation  # who makes lists need not wait for torch
+
     indices = np.flatnonzero(labels == c)
     order = permutation(len(indices), "holdout", c).numpy()
     return indices[order[: round(fraction * len(indices))]]

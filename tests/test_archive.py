@@ -15,11 +15,8 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError, run_program
-from dataloader.archive import FOLDER
-from dataloader.cifar import load_cifar100
-from dataloader.dealWith_cifar_dataset import main
-from dataloader.plain_pickle import read_pickle
-from dataloader.prepare_cifar import image_files
+from dataloader.cifar import FOLDER, load_cifar100, read_pickle
+from dataloader.dealWith_cifar_dataset import image_files, main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -299,8 +296,14 @@ def test_object_arrays_are_refused(tmp_path, refused):
     ],
     ids=lambda member: f"{member.name}-{member.type.decode()}",
 )
-def test_unsafe_members_are_refused(tmp_path, refused, member):
-    refused(write_tar(tmp_path / "a.tar.gz", members(), member), "refused, member")
+def test_members_that_lead_elsewhere_are_left_out(tmp_path, data, member):
+    before = {*tmp_path.rglob("*")}
+    archive = write_tar(tmp_path / "a.tar.gz", members(), member)
+    assert prepare(archive, data) == 0
+    files = {data / FOLDER / name for name in ("train", "test", "meta")}
+    assert {*tmp_path.rglob("*")} - before == {archive, data, data / FOLDER, *files}
+    assert all(path.is_file() and not path.is_symlink() for path in files)
+    assert len(load_cifar100(data, "train")) == 7
 
 
 def test_oversized_member_is_refused_before_it_is_read(tmp_path, refused):

@@ -117,7 +117,6 @@ BOMBS = {
         "archive",
         lambda: of_pickle(b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x."),
     ),
-    "pickle-key": ("archive", lambda: of_pickle(b"\x80\x02}" + doubled(60) + b"K\x01s.")),
     "pickle-label": (
         "archive",
         lambda: of_pickle(
@@ -175,9 +174,8 @@ BOMBS = {
 READERS = """
     import resource, sys
     from pathlib import Path
-    from dataloader.archive import extract_archive
     from common.checked_zip import read_npz
-    from dataloader.cifar import load_cifar100
+    from dataloader.cifar import extract_archive, load_cifar100
     from common.errors import UserError
     from common.files import read_json
     from dataloader.images import read_rgb

@@ -20,7 +20,7 @@ from common.files import append_line
 from common.settings import LARGEST_INTEGER
 from dataloader.image_list import read_list
 from dataloader.images import read_rgb
-from dataloader.long_tail_lists import make_lists
+from dataloader.make_long_tail_list import make_lists
 from engine import checkpoint
 from engine.config import StudentConfig, TeacherConfig
 from engine.flags import resolve

@@ -1,4 +1,4 @@
-"""The data programs' first and last moments: light to start, one line when stopped."""
+"""The data programs' first and last moments: quick to start, one line when stopped."""
 
 import gzip
 import signal
@@ -14,14 +14,12 @@ PROGRAMS = ("dealWith_cifar_dataset", "make_long_tail_list")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_nothing_slow_is_imported_before_an_interrupt_can_be_told(program):
-    code = (
-        f"import dataloader.{program}, sys; print('numpy' in sys.modules, 'torch' in sys.modules)"
-    )
+def test_nothing_slow_is_imported_for_help(program):
+    code = f"import dataloader.{program}, sys; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "False False\n"
+    assert done.stdout == "False\n"
 
 
 def slow_archive(path):

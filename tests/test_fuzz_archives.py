@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from test_archive import members, py2_pickle, write_tar
 
 from common.errors import UserError
-from dataloader.archive import extract_archive
-from dataloader.cifar import load_cifar100
-from dataloader.plain_pickle import read_pickle
+from dataloader.cifar import extract_archive, load_cifar100, read_pickle
 
 SMALL = {
     b"filenames": [b"a.png", b"b.png"],
@@ -38,23 +36,6 @@ def read_or_refused(read, path, content):
         assert "\n" not in str(error)
         assert len(str(error)) < 1000
         return None
-
-
-PLAIN = st.recursive(
-    st.binary(max_size=5) | st.text(max_size=5) | st.integers() | st.none() | st.booleans(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=10,
-)
-
-
-@fuzzed(200)
-@given(st.dictionaries(st.text(max_size=5), PLAIN), st.integers(1, 5))
-def test_plain_data_is_read_as_python_reads_it(path, content, protocol):
-    made = pickle.dumps(content, protocol)
-    if protocol < 3 and (b"_codecs" in made or b"__builtin__" in made):
-        return  # bytes, by a function call
-    path.write_bytes(made)
-    assert read_pickle(path) == content
 
 
 INSTRUCTIONS = st.sampled_from(

@@ -14,8 +14,7 @@ from dataloader import imagenet
 from dataloader.datasets import load_split
 from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
 from dataloader.images import FileImageSet
-from dataloader.long_tail_lists import assign
-from dataloader.make_long_tail_list import main
+from dataloader.make_long_tail_list import assign, main
 from dataloader.subsets import pareto_counts
 
 WNIDS = ("n01440764", "n01443537", "n02102040")

@@ -10,13 +10,12 @@ from common.checked_zip import check_zip, read_npz
 from common.errors import UserError, run_program
 from common.files import open_text, read_json, read_text, regular, sha256
 from common.settings import read_yaml
-from dataloader.archive import extract_archive
 from dataloader.channel_statistics import _read_cache
+from dataloader.cifar import extract_archive, read_pickle
 from dataloader.dealWith_cifar_dataset import main
 from dataloader.image_list import checked_entries, read_list
 from dataloader.imagenet import flat_entries
 from dataloader.images import read_rgb
-from dataloader.plain_pickle import read_pickle
 from engine.checkpoint import load_model
 from engine.config import StudentConfig
 from engine.flags import resolve

@@ -99,7 +99,7 @@ def test_names_that_are_no_text(tmp_path):
 
 
 def test_lists_of_our_own_name_them(tmp_path):
-    from dataloader.long_tail_lists import make_lists
+    from dataloader.make_long_tail_list import make_lists
 
     for split in ("train", "val"):
         save(
