@@ -20,7 +20,9 @@ import numpy as np
 
 from common.errors import UserError, one_line, shown
 from common.files import regular
-from dataloader.images import ImageSet
+from dataloader.image_list import load_listed
+from dataloader.images import DataSet, ImageSet
+from dataloader.views import CIFAR_STATISTICS, cifar_view
 
 FOLDER = "cifar-100-python"
 ARCHIVE = f"{FOLDER}.tar.gz"
@@ -214,8 +216,8 @@ class PlainUnpickler(pickle.Unpickler):
 # Its images
 
 
-def load_cifar100(root: Path, split: str) -> ImageSet:
-    """The "train" or "test" split under the data root `root`.
+def load_cifar100(root: Path, split: str, list_path: Path | None = None) -> ImageSet:
+    """The "train" or "test" split under the data root `root`; it needs no list.
 
     images (N, 32, 32, 3) uint8, labels (N,) int64 in [0, 100), both in archive order; N is
     whatever the file holds. Raises UserError if a file is missing or its content is invalid.
@@ -292,3 +294,12 @@ def _strings(path: Path, content: dict[Any, Any], key: bytes) -> list[str]:
         if not isinstance(value, bytes):
             raise UserError(f"{path}: {key.decode()} at index {index} is not a string")
     return [value.decode("latin-1") for value in values]  # never fails; published names are ASCII
+
+
+CIFAR100 = DataSet(
+    load=load_cifar100,
+    class_names=class_names,
+    load_list=load_listed,
+    view=cifar_view,
+    statistics=CIFAR_STATISTICS,
+)

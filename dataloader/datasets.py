@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
-from dataloader.cifar import class_names as cifar_class_names
-from dataloader.cifar import load_cifar100
-from dataloader.image_list import load_listed
-from dataloader.imagenet import class_names as imagenet_class_names
-from dataloader.imagenet import load_image_list, load_imagenet, load_imagenet_lt
-from dataloader.images import Images, evenly_spaced
+from dataloader.cifar import CIFAR100
+from dataloader.imagenet import IMAGENET, IMAGENET_LT
+from dataloader.images import DataSet, Images, evenly_spaced
 from dataloader.subsets import select, tail_counts
-from dataloader.synthetic import CLASS_NAMES, load_synthetic
-from dataloader.views import (
-    CIFAR_STATISTICS,
-    IMAGENET_STATISTICS,
-    VIEW_FAMILIES,
-    Statistics,
-    View,
-    cifar_view,
-    imagenet_view,
-)
+from dataloader.synthetic import SYNTHETIC
+from dataloader.views import VIEW_FAMILIES
 
+DATASETS = {
+    "CIFAR100": CIFAR100,
+    "synthetic": SYNTHETIC,
+    "ImageNet": IMAGENET,
+    "ImageNet_LT": IMAGENET_LT,
+}
 TAILS = {"": None, "_imb10": 10, "_imb50": 50, "_imb100": 100}  # of a name: what a tail divides by
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a data set and its long-tailed versions have in common.
-
-    load: (data root, split, folder of lists or None) to the split "train", "validation" or
-    "test", None where the set has no validation split of its own;
-    view: (name, size, strength=1.0) to the view;
-    class_names: data root to the names of all classes;
-    load_list: (list file, data root, class names) to the listed images;
-    statistics: None where they must be given or measured (`dataloader.channel_statistics`).
-    """
-
-    load: Callable[[Path, str, Path | None], Images | None]
-    class_names: Callable[[Path], tuple[str, ...]]
-    load_list: Callable[[Path, Path, tuple[str, ...]], Images]
-    view: Callable[..., View]
-    statistics: Statistics | None
 
 
 @dataclass(frozen=True)
@@ -63,9 +37,11 @@ class DatasetName:
     views: str | None = None
 
     @property
-    def family(self) -> Family:
+    def data_set(self) -> DataSet:
         """How its images are read and viewed."""
-        return _families()[self.base] if self.views is None else _own_family(self.views)
+        if self.views is None:
+            return DATASETS[self.base]
+        return replace(IMAGENET, view=VIEW_FAMILIES[self.views], statistics=None)
 
 
 def parse_dataset(name: str, views: str | None = None) -> DatasetName:
@@ -75,8 +51,8 @@ def parse_dataset(name: str, views: str | None = None) -> DatasetName:
     user's own, but for the names of the built-in sets.
     """
     base, tail = _taken_apart(name)
-    if tail not in TAILS or (views is None and base not in _families()):
-        known = ", ".join(_families())
+    if tail not in TAILS or (views is None and base not in DATASETS):
+        known = ", ".join(DATASETS)
         tails = ", ".join(filter(None, TAILS))
         raise UserError(
             f"unknown data set {name!r}: use {known}, a name for images of your own with --views "
@@ -96,7 +72,7 @@ def _taken_apart(name: str) -> tuple[str, str]:
 
 def _check_own_name(name: str) -> None:
     """UserError for a name that is taken or may not be a folder's (of some system's)."""
-    taken = next((known for known in _families() if known.lower() == name.lower()), None)
+    taken = next((known for known in DATASETS if known.lower() == name.lower()), None)
     if taken is not None:
         raise UserError(
             f"{taken} has its views: leave --views out, or name images of your own otherwise"
@@ -129,12 +105,8 @@ def load_split(
     class.
     """
     dataset = parse_dataset(name, views)
-    family = dataset.family
     chosen = {"train": train_list, "test": test_list}.get(split)
-    if chosen is None:
-        images = family.load(data_path, split, list_path)
-    else:
-        images = family.load_list(chosen, data_path, family.class_names(data_path))
+    images = _stored(dataset.data_set, split, data_path, chosen, list_path)
     if images is None:
         return None
     if images.num_classes < 2:
@@ -146,53 +118,16 @@ def load_split(
     return images
 
 
+def _stored(
+    data_set: DataSet, split: str, root: Path, list_file: Path | None, list_path: Path | None
+) -> Images | None:
+    if list_file is not None:
+        return data_set.load_list(root, list_file, data_set.class_names(root))
+    if split == "validation" and not data_set.has_validation:
+        return None
+    return data_set.load(root, split, list_path)
+
+
 def _long_tailed(images: Images, ratio: int) -> Images:
     available = np.bincount(images.labels, minlength=images.num_classes)
     return images.subset(select(images.labels, tail_counts(available, ratio)))
-
-
-def _families() -> dict[str, Family]:
-    cifar = (load_listed, cifar_view, CIFAR_STATISTICS)
-    imagenet = (_load_imagenet_list, imagenet_view, IMAGENET_STATISTICS)
-    return {
-        "CIFAR100": Family(_load_cifar100, cifar_class_names, *cifar),
-        "synthetic": Family(_load_synthetic, _synthetic_class_names, *cifar),
-        "ImageNet": Family(_load_imagenet, imagenet_class_names, *imagenet),
-        "ImageNet_LT": Family(_load_imagenet_lt, imagenet_class_names, *imagenet),
-    }
-
-
-def _own_family(views: str) -> Family:
-    view = VIEW_FAMILIES[views]
-    return Family(_load_imagenet, imagenet_class_names, _load_imagenet_list, view, statistics=None)
-
-
-def _load_cifar100(data_path: Path, split: str, list_path: Path | None) -> Images | None:
-    return None if split == "validation" else load_cifar100(data_path, split)
-
-
-def _load_synthetic(data_path: Path, split: str, list_path: Path | None) -> Images | None:
-    return None if split == "validation" else _rendered(split)
-
-
-@functools.cache
-def _rendered(split: str) -> Images:
-    """Once in a process, which may train and measure many nets: rendering takes as long as asking
-    one of them. All share the arrays, which nobody writes to."""
-    return load_synthetic(split)
-
-
-def _synthetic_class_names(data_path: Path) -> tuple[str, ...]:
-    return CLASS_NAMES
-
-
-def _load_imagenet(data_path: Path, split: str, list_path: Path | None) -> Images | None:
-    return None if split == "validation" else load_imagenet(data_path, split)
-
-
-def _load_imagenet_lt(data_path: Path, split: str, list_path: Path | None) -> Images | None:
-    return load_imagenet_lt(data_path, split, list_path=list_path)
-
-
-def _load_imagenet_list(path: Path, data_path: Path, class_names: tuple[str, ...]) -> Images:
-    return load_image_list(data_path, path, class_names)

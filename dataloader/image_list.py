@@ -43,14 +43,14 @@ def list_entries(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]
         raise UserError(f"the image list {path} is empty: give `path label` a line")
 
 
-def load_listed(list_path: Path, data_path: Path, class_names: tuple[str, ...]) -> ImageSet:
-    """The listed images, paths relative to `data_path`, all of one size."""
-    entries = read_list(list_path, len(class_names))
-    spelled = Speller(data_path).spelled
-    images = [np.asarray(read_rgb(data_path / spelled(name))) for name, _ in entries]
+def load_listed(root: Path, list_file: Path, class_names: tuple[str, ...]) -> ImageSet:
+    """The listed images, paths relative to `root`, all of one size, in memory."""
+    entries = read_list(list_file, len(class_names))
+    spelled = Speller(root).spelled
+    images = [np.asarray(read_rgb(root / spelled(name))) for name, _ in entries]
     odd = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
     if odd is not None:
-        raise UserError(f"{entries[odd][0]} in {list_path} differs in size from the first image")
+        raise UserError(f"{entries[odd][0]} in {list_file} differs in size from the first image")
     labels = np.array([label for _, label in entries], dtype=np.int64)
     return ImageSet(np.stack(images), labels, class_names)
 

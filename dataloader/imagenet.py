@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from common.errors import UserError, shown
 from common.files import read_text, regular
 from dataloader.class_folders import by_form, class_folders, form, image_names, images_of_classes
 from dataloader.image_list import checked_entries, resolved
-from dataloader.images import FileImageSet
+from dataloader.images import DataSet, FileImageSet
+from dataloader.views import IMAGENET_STATISTICS, imagenet_view
 
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
 SOLUTION = "LOC_val_solution.csv"
@@ -149,8 +151,9 @@ LT_LISTS = {
 LT_FOLDER = "ImageNet_LT"
 
 
-def load_imagenet(root: Path, split: str) -> FileImageSet:
-    """The "train" or "test" split below `root`, by class then file name; "test" reads val/.
+def load_imagenet(root: Path, split: str, list_path: Path | None = None) -> FileImageSet:
+    """The "train" or "test" split below `root`, by class then file name; "test" reads val/, and
+    neither a list.
 
     Raises UserError when a folder is missing or empty, or val/ cannot be labelled.
     """
@@ -166,9 +169,7 @@ def load_imagenet(root: Path, split: str) -> FileImageSet:
     return FileImageSet.of(root, images_of_classes(root, folder.name, folders), names)
 
 
-def load_imagenet_lt(
-    root: Path, split: str, *, list_path: Path | None = None
-) -> FileImageSet | None:
+def load_imagenet_lt(root: Path, split: str, list_path: Path | None = None) -> FileImageSet | None:
     """The "train", "validation" or "test" split of ImageNet-LT over the ImageNet below `root`.
 
     Lists are looked for in the folder `list_path`, without it in root and root/ImageNet_LT.
@@ -213,3 +214,13 @@ def class_names(root: Path) -> tuple[str, ...]:
             "holds train/ and val/"
         )
     return tuple(names)
+
+
+IMAGENET = DataSet(
+    load=load_imagenet,
+    class_names=class_names,
+    load_list=load_image_list,
+    view=imagenet_view,
+    statistics=IMAGENET_STATISTICS,
+)
+IMAGENET_LT = replace(IMAGENET, load=load_imagenet_lt, has_validation=True)

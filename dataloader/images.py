@@ -1,4 +1,4 @@
-"""Images with labels and class names, in memory or as files, and reading one of them."""
+"""Images with labels and class names, in memory or as files; reading one; what makes a data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from common.errors import UserError
 from common.files import regular
+from dataloader.views import Statistics, View
 
 # Errors that say nothing of the file: --on-bad-image skip must not leave it out for them.
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -243,3 +244,24 @@ def pack(entries: Iterable[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray, np
 def spans_of(ends: np.ndarray) -> np.ndarray:
     """(N, 2) starts and ends of neighbours that end at `ends` (N,)."""
     return np.column_stack((np.concatenate(([0], ends))[:-1], ends)).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """What a data set and its long-tailed versions have in common: an entry of `datasets.DATASETS`.
+
+    load: (data root, split, folder of lists or None) to the split "train", "validation" or "test";
+    "validation" is asked for if `has_validation`, and None where it is not there;
+    class_names: data root to the names of all classes, by label;
+    load_list: (data root, list file, class names) to the listed images;
+    view: (name, size, strength=1.0) to the view: of views.VIEW_FAMILIES;
+    statistics: of its channels; None where they must be given or measured
+    (`dataloader.channel_statistics`).
+    """
+
+    load: Callable[[Path, str, Path | None], Images | None]
+    class_names: Callable[[Path], tuple[str, ...]]
+    load_list: Callable[[Path, Path, tuple[str, ...]], Images]
+    view: Callable[..., View]
+    statistics: Statistics | None
+    has_validation: bool = False

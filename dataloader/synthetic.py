@@ -8,12 +8,15 @@ matrices), so a hash of them can be tested.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from common.errors import UserError
-from dataloader.images import ImageSet
+from dataloader.image_list import load_listed
+from dataloader.images import DataSet, ImageSet
+from dataloader.views import CIFAR_STATISTICS, cifar_view
 
 SIDE = 32  # pixels
 CLUTTER = 3  # distractors behind the object, in each picture
@@ -209,3 +212,19 @@ def _plain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 SHAPES = {"disc": _disc, "square": _square, "triangle": _triangle, "ring": _ring, "cross": _cross}
 TEXTURES = {"striped": _striped, "spotted": _spotted}
 CLASS_NAMES = tuple(f"{shape}_{texture}" for shape in SHAPES for texture in TEXTURES)
+
+
+@functools.cache
+def _rendered(split: str) -> ImageSet:
+    """Once in a process, which may train and measure many nets: rendering takes as long as asking
+    one of them. All share the arrays, which nobody writes to."""
+    return load_synthetic(split)
+
+
+SYNTHETIC = DataSet(
+    load=lambda root, split, list_path: _rendered(split),
+    class_names=lambda root: CLASS_NAMES,
+    load_list=load_listed,
+    view=cifar_view,
+    statistics=CIFAR_STATISTICS,
+)

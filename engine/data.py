@@ -13,8 +13,8 @@ import torch
 
 from common.errors import UserError
 from dataloader.channel_statistics import measured_statistics
-from dataloader.datasets import Family, load_split, parse_dataset
-from dataloader.images import Images
+from dataloader.datasets import load_split, parse_dataset
+from dataloader.images import DataSet, Images
 from dataloader.loader import ViewLoader
 from dataloader.subsets import split_holdout
 from dataloader.views import Statistics, View
@@ -61,15 +61,15 @@ class Source:
         """How the data set's channels are normalised."""
         if self.mean:
             return Statistics(tuple(self.mean), tuple(self.std))  # lists in a saved config
-        return self._family.statistics
+        return self._data_set.statistics
 
     def view(self, name: str) -> View:
         """The view called `name`, at this size and strength."""
-        return self._family.view(name, self.image_size, strength=self.strength)
+        return self._data_set.view(name, self.image_size, strength=self.strength)
 
     @property
-    def _family(self) -> Family:
-        return parse_dataset(self.dataset, self.views).family
+    def _data_set(self) -> DataSet:
+        return parse_dataset(self.dataset, self.views).data_set
 
     def images(self, split: str) -> Images | None:
         """The images that train ("train"), test ("test"), or are the data set's own to select on

@@ -29,8 +29,8 @@ from torchvision import transforms
 
 from common.errors import OneLineParser, run_program
 from common.workers import default_workers
-from dataloader.datasets import Family, load_split, parse_dataset
-from dataloader.images import Images
+from dataloader.datasets import load_split, parse_dataset
+from dataloader.images import DataSet, Images
 from dataloader.loader import ViewLoader
 from dataloader.views import VIEW_NAMES, imagenet_view
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """A table for each size and number of workers."""
     options = parse(argv)
     torch.set_num_threads(1)
-    family = parse_dataset(options.dataset).family
+    data_set = parse_dataset(options.dataset).data_set
     images = load_split(options.dataset, "train", options.data_path)
     chosen = np.linspace(0, len(images) - 1, options.images).astype(int)
     images = images.subset(chosen)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for size in options.sizes:
         for workers in options.workers:
             print(f"\n{size} pixels, {workers} workers      images/s   CPU ms    times plain")
-            table(images, family, size, workers, options.repeats)
+            table(images, data_set, size, workers, options.repeats)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -66,20 +66,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def table(images: Images, family: Family, size: int, workers: int, repeats: int) -> None:
+def table(images: Images, data_set: DataSet, size: int, workers: int, repeats: int) -> None:
     """A line for the plain pipeline, then one for each view."""
 
     def loader(view: str) -> ViewLoader:
         return ViewLoader(
             images,
-            family.view(view, size),
+            data_set.view(view, size),
             seed=0,
             batch_size=BATCH,
             shuffle=True,
             workers=workers,
         )
 
-    plain = measured(lambda: PlainEpochs(images, family, size, workers), len(images), repeats)
+    plain = measured(lambda: PlainEpochs(images, data_set, size, workers), len(images), repeats)
     print(f"{'plain (weak and strong)':28}{plain[0]:8.0f}{plain[1]:9.3f}", flush=True)
     for view in VIEW_NAMES:
         rate, cpu = measured(lambda view=view: loader(view), len(images), repeats)
@@ -110,9 +110,9 @@ def cpu_seconds() -> float:
 class PlainPairs(Dataset):
     """Every sample as a normalised weak and a normalised strong view."""
 
-    def __init__(self, images: Images, family: Family, size: int) -> None:
+    def __init__(self, images: Images, data_set: DataSet, size: int) -> None:
         self.images = images
-        self.weak, self.strong = plain_transforms(family, size)
+        self.weak, self.strong = plain_transforms(data_set, size)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,15 +122,15 @@ class PlainPairs(Dataset):
         return self.weak(image), self.strong(image), int(self.images.labels[index])
 
 
-def plain_transforms(family: Family, size: int) -> tuple[Callable, Callable]:
+def plain_transforms(data_set: DataSet, size: int) -> tuple[Callable, Callable]:
     """Weak and strong, from torchvision's transforms alone."""
     bilinear, bicubic = (transforms.InterpolationMode[way] for way in ("BILINEAR", "BICUBIC"))
     finish = [
         transforms.ToTensor(),
-        transforms.Normalize(family.statistics.mean, family.statistics.std),
+        transforms.Normalize(data_set.statistics.mean, data_set.statistics.std),
     ]
     flip = transforms.RandomHorizontalFlip()
-    if family.view is imagenet_view:
+    if data_set.view is imagenet_view:
         jitter = transforms.ColorJitter(0.4, 0.4, 0.4)
         shared = [transforms.RandomResizedCrop(size), flip, jitter]
         weak, strong = [], [transforms.RandAugment(2, 10, 11, bilinear, fill=[124, 116, 104])]
@@ -147,9 +147,9 @@ def plain_transforms(family: Family, size: int) -> tuple[Callable, Callable]:
 class PlainEpochs:
     """The plain pipeline with the loader's interface."""
 
-    def __init__(self, images: Images, family: Family, size: int, workers: int) -> None:
+    def __init__(self, images: Images, data_set: DataSet, size: int, workers: int) -> None:
         self.loader = DataLoader(
-            PlainPairs(images, family, size),
+            PlainPairs(images, data_set, size),
             BATCH,
             shuffle=True,
             num_workers=workers,

@@ -26,10 +26,15 @@ PARTS = (
 GUIDE = (ROOT / "docs" / "extending.md").read_text()
 
 
-def example(heading):
-    """The first block of code below a heading of the guide."""
+def examples(heading):
+    """The blocks of code below a heading of the guide."""
     section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.search(r"```(?:python)?\n(.*?)```", section, re.DOTALL)[1]
+    return re.findall(r"```(?:python)?\n(.*?)```", section, re.DOTALL)
+
+
+def example(heading):
+    """The first of them."""
+    return examples(heading)[0]
 
 
 @pytest.fixture
@@ -42,9 +47,9 @@ def house(tmp_path):
         shutil.copy(ROOT / file, root)
     (root / "tiny.yaml").write_text(TINY.replace("epochs: 3", "epochs: 1"))
 
-    def run(program, *flags):
+    def run(program, *flags, dataset="synthetic_imb10"):
         done = subprocess.run(
-            [sys.executable, program, "--dataset", "synthetic_imb10", *flags],
+            [sys.executable, program, "--dataset", dataset, *flags],
             cwd=root,
             env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
             capture_output=True,
@@ -72,6 +77,23 @@ def test_a_third_view_works_everywhere(house):
     assert [row["view"] for row in rows] == ["weak", "strong", "medium"]
     assert all((results / f"{name}.png").is_file() for name in ("ece", "iou_T_S", "affinity"))
     assert "T1m_Sm" in house("evaluation/report.py")
+
+
+def test_a_data_set_is_a_file_and_a_line(house):
+    file, line = examples("Another data set")
+    (house.root / "dataloader" / "colours.py").write_text(file)
+    registry = house.root / "dataloader" / "datasets.py"
+    before, after = registry.read_text().split("DATASETS = {\n")
+    imported = "from dataloader.colours import COLOURS\n"
+    registry.write_text(f"{before}{imported}DATASETS = {{\n{line}{after}")
+    train = ("--recipe", "tiny.yaml")
+    house("train_teacher.py", "--cell", "T1w", *train, dataset="colours_imb10")
+    house("train_student.py", "--cell", "T1w_Sw", *train, dataset="colours_imb10")
+    assert "T1w_Sw" in house(
+        "evaluation/calculate_ece.py", "--cells", "1T", "--split", "train", dataset="colours_imb10"
+    )
+    (row,) = json.loads((house.root / "runs" / "colours_imb10" / "ece.json").read_text())
+    assert row["cell"] == "T1w_Sw"
 
 
 def test_a_notebook_elsewhere_uses_the_checkout(tmp_path):
