@@ -24,10 +24,13 @@ from engine.processes import ALONE, Ranks
 from engine.run import Runs
 from metrics.shots import shot_group_of_class
 
+HOW_SEEN = ("mean", "std", "image_size", "strength")
+
 
 @dataclass(frozen=True)
 class Source:
-    """The settings that say it, under their names in `engine.config`."""
+    """The settings that say it, under their names in `engine.config`; but for HOW_SEEN they decide on
+    the images."""
 
     dataset: str
     data_path: str
@@ -51,10 +54,7 @@ class Source:
     @property
     def which(self) -> tuple[Any, ...]:
         """What decides on the images, whatever is then seen of them."""
-        return (
-            self.dataset, self.data_path, self.train_list, self.test_list, self.list_path,
-            self.views, self.max_train_images, self.max_test_images, self.holdout_fraction,
-        )  # fmt: skip
+        return tuple(value for name, value in vars(self).items() if name not in HOW_SEEN)
 
     @property
     def statistics(self) -> Statistics:

@@ -15,11 +15,18 @@ from common.errors import UserError, shown
 from common.settings import Settings, option
 from dataloader.views import VIEW_NAMES
 from engine.cells import parse_cell
-from engine.config import ON_BAD_IMAGE, WHICH_CHECKPOINT
+from engine.config import WHICH_CHECKPOINT, TrainConfig
 from engine.flags import parse
 
 SPLITS = ("test", "train")
 TAKEN = "results"  # the report's own table
+
+
+def of_run(name: str, also: str = "") -> Any:
+    """An option that takes the place of each run's setting `name`, with the values it may have."""
+    meta = TrainConfig.__dataclass_fields__[name].metadata
+    words = " ".join(filter(None, [meta["help"], also]))
+    return dataclasses.field(default=None, metadata={**meta, "help": f"{words}, if not the run's"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +45,13 @@ class MeasureOptions(Settings):
     )
     checkpoint: str = option("last", "epoch that is measured", choices=WHICH_CHECKPOINT)
 
-    data_path: str | None = option(
-        None, "folder with the data sets (or DATA), if not the run's", operational=True
-    )
-    train_list: str | None = option(None, "list file of training images, if not the run's")
-    test_list: str | None = option(None, "list file of test images, if not the run's")
-    list_path: str | None = option(None, "folder of ImageNet-LT's lists, if not the run's")
-    holdout_fraction: float | None = option(
-        None, "share held out of the training set, if not the run's", at_least=0, below=1
-    )
-    image_size: int | None = option(
-        None, "height and width of the views, if not the run's", at_least=8, at_most=4096
-    )
-    on_bad_image: str | None = option(
-        None, "an image that cannot be read, if not as in the run", choices=ON_BAD_IMAGE
-    )
+    data_path: str | None = of_run("data_path", "(or DATA)")
+    train_list: str | None = of_run("train_list")
+    test_list: str | None = of_run("test_list")
+    list_path: str | None = of_run("list_path")
+    holdout_fraction: float | None = of_run("holdout_fraction")
+    image_size: int | None = of_run("image_size")
+    on_bad_image: str | None = of_run("on_bad_image")
     max_images: int | None = option(
         None, "a quick look at so many evenly spaced images of a split", at_least=1
     )
@@ -65,10 +64,7 @@ class MeasureOptions(Settings):
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N", operational=True)
     batch_size: int = option(256, "images a forward pass", at_least=1, operational=True)
-    workers: int | None = option(
-        None, "processes that compute views, if not as many as in the run", at_least=0,
-        operational=True,
-    )  # fmt: skip
+    workers: int | None = of_run("workers")
     name: str = option("", "of the result files beside the runs", operational=True)
 
     def __post_init__(self) -> None:
@@ -83,6 +79,13 @@ class MeasureOptions(Settings):
     def folder(self) -> Path:
         """Where the data set's runs and results are."""
         return Path(self.output_dir) / self.dataset
+
+    @property
+    def in_place(self) -> dict[str, Any]:
+        """What is given in the place of the runs' own settings."""
+        names = [f.name for f in dataclasses.fields(MeasureOptions) if f.default is None]
+        given = {name: getattr(self, name) for name in names if hasattr(TrainConfig, name)}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def asked(self) -> str:

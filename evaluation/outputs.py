@@ -99,16 +99,8 @@ class Sources:
         """The run's settings (a default where it is older than one) under the options."""
         if run not in self._asked:  # of a finished run they stay as they are
             defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-            asked = {k: v for k, v in vars(self.options).items() if v is not None}
-            overrides = {k: asked[k] for k in asked.keys() & _OVERRIDES}
-            self._asked[run] = defaults | run.saved_settings() | overrides
+            self._asked[run] = defaults | run.saved_settings() | self.options.in_place
         return self._asked[run]
-
-
-_OVERRIDES = {
-    "data_path", "train_list", "test_list", "list_path", "holdout_fraction", "image_size",
-    "on_bad_image", "workers",
-}  # fmt: skip
 
 
 FORMAT = 3  # of the files; a change makes all outputs anew
