@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ def read_npz(
     arrays: each one's data type ("float32"; "U", text of any length) and number of dimensions.
     Those `optional` may be left out. DamagedError when the file is missing, damaged or encrypted,
     lacks an array, has it in another type or number of dimensions, or with a NaN or an infinity;
-    sizes are compared before anything is allocated, and nothing is unpickled.
+    nothing is unpickled.
     """
     try:
         with zipfile.ZipFile(regular(path)) as file:
@@ -52,37 +51,17 @@ def read_npz(
 
 
 def _read_array(file: zipfile.ZipFile, name: str, dtype: str, ndim: int) -> np.ndarray:
-    member = file.getinfo(f"{name}.npy")
-    with file.open(member) as stream:
-        shape, found = _header(stream)
-        content = member.file_size - stream.tell()
-    if len(shape) != ndim or not _is_dtype(found, dtype):
-        raise ValueError(f"{name} has {len(shape)} dimensions of {found}, not {ndim} of {dtype}")
-    if min(shape, default=0) < 0 or found.itemsize * _count(shape) != content:
-        raise ValueError(f"{name} of shape {shape} does not take {content} bytes")
-    with file.open(member) as stream:  # to its last byte, where the checksum is compared
+    with file.open(f"{name}.npy") as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):  # the checksum is compared at the last byte
+            raise ValueError(f"{name} is longer than its shape {array.shape}")
+    if array.ndim != ndim or not _is_dtype(array.dtype, dtype):
+        raise ValueError(
+            f"{name} has {array.ndim} dimensions of {array.dtype}, not {ndim} of {dtype}"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} has a NaN or an infinity")
     return array
-
-
-def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, _, dtype = readers[version](stream)
-    return shape, dtype
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    """Elements, in integers that do not overflow."""
-    count = 1
-    for length in shape:
-        count *= length
-    return count
 
 
 def _is_dtype(found: np.dtype, wanted: str) -> bool:

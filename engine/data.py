@@ -29,8 +29,8 @@ HOW_SEEN = ("mean", "std", "image_size", "strength")
 
 @dataclass(frozen=True)
 class Source:
-    """The settings that say it, under their names in `engine.config`; but for HOW_SEEN they decide on
-    the images."""
+    """The settings that say it, under their names in `engine.config`: those of HOW_SEEN how the
+    images look, the others which they are."""
 
     dataset: str
     data_path: str
