@@ -113,8 +113,10 @@ class Terminated(BaseException):
 class OneLineParser(argparse.ArgumentParser):
     """A parser of flags that must be spelled out, and whose complaints are a UserError."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options, allow_abbrev=False)
+    def __init__(self, description: str | None = None, argument_default: str | None = None) -> None:
+        super().__init__(
+            description=description, argument_default=argument_default, allow_abbrev=False
+        )
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the flags."""

@@ -129,12 +129,19 @@ def option(
     return field(default=default, metadata=meta)
 
 
+@dataclass(frozen=True)
 class Settings:
     """A frozen dataclass of `option` fields: the values are checked when it is made."""
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
             check_value(setting, getattr(self, setting.name))
+
+    @classmethod
+    @functools.cache
+    def types(cls) -> dict[str, Any]:
+        """The fields' types: to evaluate 40 annotations takes longer than to read a file."""
+        return typing.get_type_hints(cls)
 
 
 def flag_of(name: str) -> str:
@@ -174,7 +181,7 @@ SWITCH = {"no": "no", "off": "no", "false": "no", "yes": "yes", "on": "yes", "tr
 def typed(settings_class: type[Settings], key: Any, value: Any, where: Path) -> Any:
     """What a file says (`read_yaml`) in its field's type; UserError when the key is none of the
     settings', or the value none of the key's."""
-    hints = _hints(settings_class)
+    hints = settings_class.types()
     settings = {setting.name: setting for setting in dataclasses.fields(settings_class)}
     if key not in settings:
         close = difflib.get_close_matches(str(key)[:80], settings, n=1)
@@ -223,12 +230,6 @@ def kind_of(hint: Any) -> tuple[type, bool]:
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0], True
     return hint, False
-
-
-@functools.cache
-def _hints(settings_class: type[Settings]) -> dict[str, Any]:
-    """The fields' types: to evaluate 40 annotations takes longer than to read a file."""
-    return typing.get_type_hints(settings_class)
 
 
 MOST_BYTES = 64 * 2**10
