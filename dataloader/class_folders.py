@@ -138,7 +138,8 @@ def _joined(below: str, name: str) -> str:
 
 def _listing(folder: Path) -> _Listing:
     """What is in `folder`, but for names that begin with a dot: a system's, not the user's."""
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

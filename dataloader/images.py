@@ -56,8 +56,9 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def _decoded(path: Path) -> Image.Image:
-    with Image.open(regular(path), formats=FORMATS) as image:
-        image.load()
+    with Image.open(regular(path), formats=FORMATS) as opened:
+        opened.load()
+        image: Image.Image = opened
         if image.mode.startswith(("I", "F")):
             image = _upper_bits(image)
         if image.mode == "La":  # converts to nothing else
@@ -79,16 +80,24 @@ def _upper_bits(image: Image.Image) -> Image.Image:
 
 
 class Images(Protocol):
-    """What loaders and measures ask of a split, wherever its pixels are.
-
-    labels: (N,) int64 in [0, num_classes); masks: (N, H, W) bool, True on the object, or None.
-    """
-
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    masks: np.ndarray | None
+    """What loaders and measures ask of a split, wherever its pixels are."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 in [0, num_classes)."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class, whether or not each has an image in this split."""
+        ...
+
+    @property
+    def masks(self) -> np.ndarray | None:
+        """(N, H, W) bool, True on the object, where the data set knows it."""
+        ...
 
     @property
     def num_classes(self) -> int:

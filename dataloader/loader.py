@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
@@ -58,16 +59,18 @@ class ViewDataset(Dataset):
         """
         size = self.view.size
         pictures = _shareable(torch.empty(len(keys), size, size, 3, dtype=torch.uint8))
-        rows, read, errors = pictures.numpy(), [], []
+        rows = pictures.numpy()
+        read: list[int] = []
+        errors: list[UserError] = []
         for key in keys:
-            _, index = key
+            _, k = key
             try:
-                image = self.images.image(index)
+                image = self.images.image(k)
             except UserError as error:  # the main process decides what follows
                 errors.append(error)
                 continue
             rows[len(read)] = self.view.picture(image, self._draws(key))
-            read.append(index)
+            read.append(k)
         index = _shareable(torch.tensor(read, dtype=torch.int64))
         labels = _shareable(torch.from_numpy(self.images.labels[read]))
         return (index, pictures[: len(read)].permute(0, 3, 1, 2), labels), errors
@@ -83,8 +86,8 @@ def _shareable(values: torch.Tensor) -> torch.Tensor:
         raise OSError(one_line(error)) from None
 
 
-def as_loaded(loaded: Loaded | UserError) -> Loaded | UserError:
-    """The data set has made a batch of it already."""
+def as_loaded(loaded: Any) -> Any:
+    """The data set has made a batch of it already, and no list of samples, as torch supposes."""
     return loaded
 
 
@@ -234,7 +237,8 @@ def _without_singles(batches: Iterable[Batch]) -> Iterator[Batch]:
 
     Only where images were left out.
     """
-    kept, left = None, []
+    kept: Batch | None = None
+    left: list[Batch] = []
     for batch in batches:
         if kept is None:
             kept = batch
@@ -242,8 +246,9 @@ def _without_singles(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield from (kept, *left)
             kept, left = batch, []
         else:
-            kept = tuple(map(torch.cat, zip(kept, batch, strict=True)))
-            left.append(tuple(part[:0] for part in batch))
+            index, views, labels = map(torch.cat, zip(kept, batch, strict=True))
+            kept = index, views, labels
+            left.append((batch[0][:0], batch[1][:0], batch[2][:0]))
     if kept is None:
         return
     if len(kept[0]) == 1:

@@ -199,7 +199,7 @@ def at_level(
     random: Generator,
 ) -> Image.Image:
     """The operation at `level`, its sign and interpolation drawn where it has several."""
-    if operation.neutral is None:
+    if operation.neutral is None or level is None:
         return operate(operation.name, image)
     magnitude = _magnitude(operation, level, random)
     if not operation.interpolations:
@@ -215,7 +215,7 @@ def _magnitude(operation: Operation, level: float, random: Generator) -> float:
         return math.floor(magnitude + 1e-9)  # 4 may be computed as 3.9999999999999996
     if operation.whole == "nearest":
         return round(magnitude)
-    if operation.either_sign and happens(0.5, random):
+    if operation.either_sign and operation.neutral is not None and happens(0.5, random):
         return 2 * operation.neutral - magnitude
     return magnitude
 

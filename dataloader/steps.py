@@ -130,7 +130,7 @@ Choice = tuple[str, float, int | None]  # operation, probability, level
 class AutoAugment:
     """A sub-policy drawn, and its two operations applied in turn, each with its probability."""
 
-    sub_policies: tuple[tuple[Choice, Choice], ...]
+    sub_policies: tuple[tuple[Choice, ...], ...]  # of two each
     operations: tuple[Operation, ...]
     fill: Colour
 
@@ -185,13 +185,22 @@ def between(weak: tuple[Step, ...], strong: tuple[Step, ...], strength: float) -
     if strength in (0, 1):
         return strong if strength else weak
     fading = tuple(
-        step if step in strong else step.faded(probability=1, magnitude=1 - strength)
+        step if step in strong else _faded(step, probability=1, magnitude=1 - strength)
         for step in weak
     )
     growing = tuple(
-        step.faded(probability=strength, magnitude=strength) for step in strong if step not in weak
+        _faded(step, probability=strength, magnitude=strength)
+        for step in strong
+        if step not in weak
     )
     return fading + growing
+
+
+def _faded(step: Step, *, probability: float, magnitude: float) -> Step:
+    """TypeError for a step that sets the size, which no view can do by half."""
+    if isinstance(step, RandomResizedCrop | Resize | CenterCrop):
+        raise TypeError(f"{type(step).__name__} is of all views or of none")
+    return step.faded(probability=probability, magnitude=magnitude)
 
 
 def describe(value: Any) -> str:

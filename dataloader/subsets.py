@@ -58,7 +58,7 @@ def pareto_counts(
     return np.rint(smallest + (largest - smallest) * share).astype(int).tolist()
 
 
-def select(labels: np.ndarray, counts: Sequence[int], *, seed: int = 0) -> np.ndarray:
+def select(labels: np.ndarray, counts: Sequence[int] | np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Indices of the images kept: counts[c] of class c, class after class.
 
     The literature's split: one RandomState(seed); for each class in order its indices, in

@@ -226,8 +226,8 @@ def _view(steps: dict[str, tuple[Step, ...]], name: str, size: int, strength: fl
 class Statistics:
     """Mean and standard deviation of a data set's channels, pixels in [0, 1]."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]  # of red, green and blue
+    std: tuple[float, ...]
 
     def normalise(self, views: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) uint8 views to float32 of zero mean and unit variance, same device."""

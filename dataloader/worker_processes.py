@@ -50,7 +50,7 @@ def begin(worker: int) -> None:
     """
     gc.freeze()
     sys.excepthook = _report  # of the thread that hands out shared memory
-    Queue._on_queue_feeder_error = staticmethod(_lose)
+    Queue._on_queue_feeder_error = staticmethod(_lose)  # type: ignore[attr-defined]  # private
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: os._exit(0))
     for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
