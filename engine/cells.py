@@ -121,10 +121,12 @@ def parse_cell(name: str) -> Cell:
 def views_of(name: str) -> set[str]:
     """Names of the views on which the models that `name` joins were trained: of a cell's, or of
     several teachers'."""
-    matches = [_TEACHER.fullmatch(part) or _STUDENT.fullmatch(part) for part in name.split("_")]
-    if None in matches:
+    parts = name.split("_")
+    matches = [_TEACHER.fullmatch(part) or _STUDENT.fullmatch(part) for part in parts]
+    letters = [match.groups()[-2] for match in matches if match]
+    if len(letters) < len(parts):
         raise UserError(f"unknown cell {shown(name)}: use names such as T1w or T1s_T2w_Ss")
-    return {VIEW_LETTERS[match.groups()[-2]] for match in matches}
+    return {VIEW_LETTERS[letter] for letter in letters}
 
 
 def teacher_cells(variant: str | None = None) -> list[TeacherCell]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeGuard, get_type_hints
 
 import torch
 from torch import nn
@@ -197,9 +197,11 @@ def read_pretrained(model: nn.Module, path: Path) -> Start:
         start = fitted(model, weights)
     _check_tensors(start.weights, f"{path}", "take other weights")
     load_weights(model, start.weights)
-    is_own = isinstance(content, Mapping) and {"header", "model"} <= content.keys()
+    transforms = True  # as published weights of torchvision do
+    if isinstance(content, Mapping) and {"header", "model"} <= content.keys():
+        transforms = _header(content["header"], path).transform_input
     said = [f"of its entry {entry!r}"] * bool(entry) + list(start.said)
-    if set_transform_input(model, not is_own or _header(content["header"], path).transform_input):
+    if set_transform_input(model, transforms):
         said.append("inputs transformed as torchvision does for published weights")
     return replace(start, said=tuple(said))
 
@@ -243,19 +245,18 @@ def _refusal(error: Exception, remedy: str) -> str:
 def _header(values: object, path: Path) -> Header:
     """What a checkpoint says of itself, of the right types and of sizes that fit in memory."""
     kinds = get_type_hints(Header)
-    if isinstance(values, dict):
-        values = {"transform_input": False, **values}  # of a checkpoint older than the field
+    header = values if isinstance(values, dict) else {}
+    header = {"transform_input": False, **header}  # of a checkpoint older than the field
     fits = (
-        isinstance(values, dict)
-        and values.keys() == kinds.keys()
-        and all(type(values[name]) is kind for name, kind in kinds.items())
-        and 1 <= values["num_classes"] <= MOST_CLASSES
-        and 8 <= values["image_size"] <= MOST_PIXELS
-        and values["epoch"] >= 0
+        header.keys() == kinds.keys()
+        and all(type(header[name]) is kind for name, kind in kinds.items())
+        and 1 <= header["num_classes"] <= MOST_CLASSES
+        and 8 <= header["image_size"] <= MOST_PIXELS
+        and header["epoch"] >= 0
     )
     if not fits:
         raise UserError(f"{path} is no checkpoint of this project: its header is none")
-    return Header(**values)
+    return Header(**header)
 
 
 def _check_tensors(tensors: object, where: str, remedy: str = ANEW) -> None:
@@ -270,19 +271,22 @@ def _check_tensors(tensors: object, where: str, remedy: str = ANEW) -> None:
 def check_tensor(tensor: object, where: str, remedy: str = ANEW) -> None:
     """UserError unless it is a dense tensor on the CPU, with all its elements in memory (repeated
     by a stride of 0, one number makes a tensor of any size), and these are finite numbers."""
-    is_dense = (
-        torch.is_tensor(tensor)
-        and tensor.layout is torch.strided
-        and tensor.device.type == "cpu"
-        and not (tensor.is_quantized or tensor.is_complex() or tensor.is_nested)
-        and tensor.nbytes <= tensor.untyped_storage().nbytes()
-    )
-    if not is_dense:
+    if not _is_dense(tensor):
         raise UserError(
             f"{where} is no tensor of weights, dense and of real numbers: save it as one"
         )
     if not torch.isfinite(tensor).all():
         raise UserError(f"{where} holds a NaN or an infinity: {remedy}")
+
+
+def _is_dense(tensor: object) -> TypeGuard[torch.Tensor]:
+    return (
+        isinstance(tensor, torch.Tensor)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_complex() or tensor.is_nested)
+        and tensor.nbytes <= tensor.untyped_storage().nbytes()
+    )
 
 
 @contextmanager

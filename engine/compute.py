@@ -18,7 +18,7 @@ from torch import nn
 
 from common.errors import UserError, shown
 from dataloader.views import Statistics
-from engine.config import Config, TrainConfig
+from engine.config import OneRole, TrainConfig
 from engine.processes import ALONE, Ranks
 
 # What is said where memory runs out: by the CPU's allocators, by the CUDA runtime (an
@@ -95,7 +95,7 @@ class Compute:
         set_arithmetic(device, tf32=False, deterministic=True)
         return cls(device, "none", statistics)
 
-    def settled(self, config: Config) -> Config:
+    def settled(self, config: OneRole) -> OneRole:
         """`config` with the precision that was chosen: the run goes on in it."""
         return dataclasses.replace(config, amp=self.amp)
 
@@ -113,7 +113,7 @@ class Compute:
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, channels last: faster convolutions on the CPU and GPU alike."""
-        return model.to(self.device, memory_format=torch.channels_last)
+        return model.to(self.device).to(memory_format=torch.channels_last)
 
     def inputs(self, views: torch.Tensor) -> torch.Tensor:
         """uint8 views (B, 3, H, W) as normalised float32 inputs on the device."""

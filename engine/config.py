@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from common.errors import UserError
 from common.settings import (
@@ -34,6 +34,8 @@ FIRST_STUDENT_STREAM = 1000
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Settings):
     """What a teacher and a student have in common."""
+
+    role: ClassVar[str]
 
     dataset: str = option(
         "CIFAR100",
@@ -193,6 +195,7 @@ class StudentConfig(TrainConfig):
 
 
 Config = TeacherConfig | StudentConfig
+OneRole = TypeVar("OneRole", bound=Config)  # all teachers or all students
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -19,7 +19,7 @@ from dataloader.loader import ViewLoader
 from dataloader.subsets import split_holdout
 from dataloader.views import Statistics, View
 from engine.compute import pick_device
-from engine.config import Config
+from engine.config import Config, OneRole
 from engine.processes import ALONE, Ranks
 from engine.run import Runs
 from metrics.shots import shot_group_of_class
@@ -61,7 +61,10 @@ class Source:
         """How the data set's channels are normalised."""
         if self.mean:
             return Statistics(tuple(self.mean), tuple(self.std))  # lists in a saved config
-        return self._data_set.statistics
+        known = self._data_set.statistics
+        if known is None:
+            raise UserError(f"{self.dataset} has no known statistics: give --mean and --std")
+        return known
 
     def view(self, name: str) -> View:
         """The view called `name`, at this size and strength."""
@@ -71,9 +74,8 @@ class Source:
     def _data_set(self) -> DataSet:
         return parse_dataset(self.dataset, self.views).data_set
 
-    def images(self, split: str) -> Images | None:
-        """The images that train ("train"), test ("test"), or are the data set's own to select on
-        ("validation", None where it has none)."""
+    def images(self, split: str) -> Images:
+        """The images that train ("train") or test ("test")."""
         images = self.load(split)
         return self.divided(images)[0] if split == "train" else images
 
@@ -84,8 +86,18 @@ class Source:
         kept, held_out = split_holdout(training.labels, self.holdout_fraction)
         return training.subset(kept), training.subset(held_out)
 
-    def load(self, split: str) -> Images | None:
+    def load(self, split: str) -> Images:
         """A split, whatever is held out of it."""
+        images = self._stored(split)
+        if images is None:
+            raise UserError(f"{self.dataset} has no {split} split")
+        return images
+
+    def validation(self) -> Images | None:
+        """The images that the data set has to select on."""
+        return self._stored("validation")
+
+    def _stored(self, split: str) -> Images | None:
         return load_split(
             self.dataset,
             split,
@@ -128,7 +140,7 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
     source = Source.of(vars(config))
     whole = source.load("train")
     train, held_out = source.divided(whole)
-    own_validation = source.images("validation")
+    validation_split = source.validation()
     skips = config.on_bad_image == "skip"
     if config.epochs:
         _check_batch(config, ranks)
@@ -155,8 +167,8 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
     selected_on = "test"
     if held_out is not None:
         validation, selected_on = loader(held_out, "test", training=False), "holdout"
-    elif own_validation is not None:
-        validation, selected_on = loader(own_validation, "test", training=False), "validation"
+    elif validation_split is not None:
+        validation, selected_on = loader(validation_split, "test", training=False), "validation"
     return RunData(
         train=loader(train, config.parsed_cell.view, training=True),
         validation=validation,
@@ -202,7 +214,7 @@ def check_enough(images: Images, purpose: str, *, at_least: int, skips: bool) ->
 CACHE = ".image_statistics.json"
 
 
-def with_statistics(config: Config) -> Config:
+def with_statistics(config: OneRole) -> OneRole:
     """`config` with the statistics that it leaves open: those of its run where there is one to go
     on from, else measured on the training images as stored."""
     _ = parse_dataset(config.dataset, config.views)  # before its name becomes a path
@@ -215,7 +227,10 @@ def with_statistics(config: Config) -> Config:
 
 def _measured(config: Config) -> Statistics:
     """All runs of a data set measure the same images, whatever each of them holds out."""
-    root = Path(config.data_path)
-    base = parse_dataset(config.dataset, config.views).base
-    images = load_split(base, "train", root, views=config.views)
-    return measured_statistics(images, root / CACHE)
+    whole = dataclasses.replace(
+        Source.of(vars(config)),
+        dataset=parse_dataset(config.dataset, config.views).base,
+        train_list=None,
+        max_train_images=0,
+    )
+    return measured_statistics(whole.load("train"), Path(config.data_path) / CACHE)

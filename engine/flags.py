@@ -69,7 +69,9 @@ def _one_or_several(
     parser: OneLineParser, config_class: type[Config], argv: Sequence[str] | None
 ) -> dict[str, Any]:
     """The flags of `argv`, cells and seeds as lists, whether one or several were named."""
-    several = {"cells": (str, "several cells, or groups of them: T, 0T to 3T")}
+    several: dict[str, tuple[type, str]] = {
+        "cells": (str, "several cells, or groups of them: T, 0T to 3T")
+    }
     if config_class is StudentConfig:
         several["seeds"] = (int, "several seeds of each cell")
     for name, (kind, help) in several.items():

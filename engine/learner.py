@@ -187,7 +187,7 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
     best_epoch = state.get("best_epoch")
     if type(best_epoch) is not int or not min(1, header.epoch) <= best_epoch <= header.epoch:
         raise UserError(f"{path} names no best epoch up to {header.epoch}: {ADVICE}")
-    saved = state.get("optimizer")
+    saved = state.get("optimizer", {})
     if not _is_of(learner.optimizer, saved):
         raise UserError(f"{path} holds the state of another optimiser: {ADVICE}")
     _check_momenta(learner.optimizer, saved["state"], path)

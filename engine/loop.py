@@ -148,12 +148,12 @@ def answers_of(
 
     The test view is the same in every epoch, so its teachers are queried once. None without one.
     """
-    if not teachers.names:
+    if teachers.models is None:
         return None
     known = torch.zeros(len(teachers.names), size, num_classes)
     for index, views, _ in batches:
         with compute.autocast():
-            known[:, index] = teachers.logits(compute.inputs(views)).float().cpu()
+            known[:, index] = teachers.models(compute.inputs(views)).float().cpu()
     return known
 
 

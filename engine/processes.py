@@ -80,7 +80,8 @@ class Ranks:
         ddp = nn.parallel.DistributedDataParallel
         names = inspect.signature(ddp).parameters  # torch 2.14 calls it by another name
         sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-        return ddp(model, devices, gradient_as_bucket_view=True, **{sync: False})
+        options: dict[str, Any] = {"gradient_as_bucket_view": True, sync: False}
+        return ddp(model, devices, **options)
 
     def take_buffers(self, model: nn.Module) -> None:
         """Make the model's buffers (BatchNorm's statistics) those of process 0."""
@@ -91,7 +92,7 @@ class Ranks:
     def reason(self, error: BaseException) -> BaseException:
         """What ended the run: `error`, in a user's words, if this process is the first to fail;
         else an AnotherFailedError with what the first one said."""
-        if self.size == 1:
+        if self.board is None:
             return error
         if _is_broken_connection(error):
             error = UserError(f"another process of the run was killed or lost; {GO_ON}")
@@ -118,8 +119,8 @@ def joined() -> Iterator[Ranks]:
     if place is None:
         yield ALONE
         return
-    ranks = _join(place)
-    with _ended_by_sigterm(), _watched(ranks):
+    ranks, board = _join(place)
+    with _ended_by_sigterm(), _watched(ranks, board):
         try:
             yield ranks
             ranks.wait()
@@ -133,7 +134,9 @@ def joined() -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def _join(place: Place) -> Ranks:
+def _join(place: Place) -> tuple[Ranks, dist.Store]:
+    """This process among those that have met, and a board of its own on which signs of life are
+    left: a store serves one thread."""
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun itself may be killed
         end_with(os.getppid())
     if place.is_one_machine:  # neither listens to the network then
@@ -143,7 +146,7 @@ def _join(place: Place) -> Ranks:
     store = _waited_for(place)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     board = dist.PrefixStore(f"distillation/{attempt}", store.clone())
-    return Ranks(place.rank, place.size, place.local, board)
+    return Ranks(place.rank, place.size, place.local, board), board.clone()
 
 
 def _waited_for(place: Place) -> dist.Store:
@@ -234,9 +237,8 @@ class Heartbeats:
 
 
 @contextmanager
-def _watched(ranks: Ranks) -> Iterator[None]:
+def _watched(ranks: Ranks, board: dist.Store) -> Iterator[None]:
     """Ends this process, which may wait for ever in a GPU's queue, when another is silent."""
-    board = ranks.board.clone()
     board.set_timeout(timedelta(seconds=30))
     heartbeats = Heartbeats(board, ranks.rank, ranks.size)
     ranks.wait()  # until each has left its first sign

@@ -21,7 +21,7 @@ from common.errors import DamagedError, UserError
 from common.files import read_json, write_text
 from common.settings import known_settings, read_yaml
 from engine.cells import Cell, TeacherCell, parse_cell
-from engine.config import Config, StudentConfig, TeacherConfig, changed_settings, to_yaml
+from engine.config import Config, OneRole, StudentConfig, TeacherConfig, changed_settings, to_yaml
 from engine.records import read_environment, read_epochs, read_metrics, write_epochs
 
 OWN_FILES = {
@@ -116,7 +116,7 @@ class RunDirectory:
                 "--resume never"
             )
 
-    def as_begun(self, config: Config) -> Config:
+    def as_begun(self, config: OneRole) -> OneRole:
         """`config` in the precision in which the run has epochs already, where `config` leaves it
         open."""
         if config.amp != "auto" or config.resume == "never" or not self.has_epoch():
@@ -293,7 +293,7 @@ class Runs:
         return runs
 
 
-def unfinished(configs: Sequence[Config]) -> list[Config]:
+def unfinished(configs: Sequence[OneRole]) -> list[OneRole]:
     """Those of `configs` with something left to do, in the precision that they began with; of the
     others it is said that they are finished. UserError when a directory holds a run made with other
     settings."""

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from common.errors import DivergedError, UserError, shown, signals_wait
 from common.settings import variable
-from engine.config import Config
+from engine.config import Config, OneRole
 
 if TYPE_CHECKING:
     from engine.processes import Ranks
 
 
-def side_by_side(configs: Iterable[Config]) -> list[list[Config]]:
+def side_by_side(configs: Iterable[OneRole]) -> list[list[OneRole]]:
     """Runs that see the same images in the same order and differ in their teachers alone make a
     group, at most `--together` of them; a run that is named twice is in it once."""
-    alike: dict[Hashable, list[Config]] = {}
+    alike: dict[Hashable, list[OneRole]] = {}
     for config in dict.fromkeys(configs):
         alike.setdefault(_shared(config), []).append(config)
     return [
@@ -114,7 +114,7 @@ def _of_slurm(variables: Mapping[str, str]) -> tuple[int, int]:
 
 
 def train_each(
-    groups: Sequence[Sequence[Config]], train: Callable[[Sequence[Config], Ranks], None]
+    groups: Sequence[Sequence[OneRole]], train: Callable[[Sequence[OneRole], Ranks], None]
 ) -> None:
     """Train group after group. DivergedError at the end names the runs whose loss was no longer
     finite; any other error stops all at once."""

@@ -95,12 +95,13 @@ class EpochSums:
         self._sums = self._sums + rows.sum(dim=1, dtype=torch.float64)
         self._count += len(labels)
         if self._shots is not None:
-            self._add_shots(measures, labels)
+            self._add_shots(measures, self._shots[labels])
 
-    def _add_shots(self, measures: dict[str, torch.Tensor], labels: torch.Tensor) -> None:
-        """Rows: number of samples, then the sum of each measure; a column for each group."""
+    def _add_shots(self, measures: dict[str, torch.Tensor], groups: torch.Tensor) -> None:
+        """Rows: number of samples, then the sum of each measure; a column for each group. groups:
+        (B,) that of each sample."""
         self._shot_names = [name for name in BY_SHOTS if name in measures]
-        in_group = F.one_hot(self._shots[labels], len(SHOT_GROUPS)).double()  # (B, groups)
+        in_group = F.one_hot(groups, len(SHOT_GROUPS)).double()  # (B, groups)
         rows = [in_group.sum(0)]
         rows += [measures[name].double() @ in_group for name in self._shot_names]
         self._shot_sums = self._shot_sums + torch.stack(rows)

@@ -37,7 +37,7 @@ class Fit:
     task: Task
     history: list[Record] = field(default_factory=list)  # a record an epoch
     best_epoch: int = 0
-    _lock: RunLock | None = None  # of the process that writes, once it has begun
+    _lock: RunLock | None = None  # these three are of the process that writes, once it has begun
     _place: Place | None = None
     _scalars: Scalars | None = None
 
@@ -54,8 +54,7 @@ class Fit:
         """Make the run's directory, or go on after its last checkpoint where there is one. `view`
         describes what the images go through: another one is another experiment. UserError where
         another process has the run in work."""
-        self._writes = compute.ranks.is_main
-        if self._writes:
+        if compute.ranks.is_main:
             self._lock = RunLock.of(self.run.path)
             self.run.prepare(self.config)
             self._place = Place.of(self.run.config)
@@ -63,7 +62,7 @@ class Fit:
         if self.run.checkpoint("last").is_file():
             self._resume()
         self._check_that_all_see(len(self.history), compute.ranks)
-        if self._writes:
+        if compute.ranks.is_main:
             self._record_environment(teachers, view, compute)
             self._scalars = Scalars(self.run.tensorboard, first_epoch=len(self.history) + 1)
 
@@ -83,13 +82,15 @@ class Fit:
         self.history.append(record)
         if is_best := self._is_best(record):
             self.best_epoch = record["epoch"]
-        if self._writes:
-            self._write(record, num_classes, is_best=is_best)
+        if self._place is not None:
+            self._place.check()
+            self._write(num_classes, is_best=is_best)
+        if self._scalars is not None:
+            self._scalars.write(record)
 
-    def _write(self, record: Record, num_classes: int, *, is_best: bool) -> None:
+    def _write(self, num_classes: int, *, is_best: bool) -> None:
         """The records, then best.pt if the epoch is the best so far, then last.pt: in this order a
         run killed between two of them repeats the epoch and writes them again."""
-        self._place.check()
         self.run.write_epochs(self.history)
         header = self._header(num_classes)
         if is_best:
@@ -97,7 +98,6 @@ class Fit:
             checkpoint.save(self.run.checkpoint("best"), header, model)
         state = self.task.learner.state_dict() | {"best_epoch": self.best_epoch}
         checkpoint.save(self.run.checkpoint("last"), header, state)
-        self._scalars.write(record)
 
     def _header(self, num_classes: int) -> Header:
         config, model = self.config, self.task.learner.model
@@ -105,7 +105,7 @@ class Fit:
 
     def adopt(self, num_classes: int) -> None:
         """Keep weights that were trained elsewhere, as the last and the best epoch."""
-        if self._writes:
+        if self._place is not None:
             self._place.check()
             header = self._header(num_classes)
             model = {"model": self.task.learner.model.state_dict()}
@@ -120,7 +120,7 @@ class Fit:
 
     def finish(self, data: RunData, tests: dict[str, dict[str, float]]) -> None:
         """Write metrics.json: the last and the best epoch, each with its figures on test images."""
-        if not self._writes:
+        if self._place is None:
             return
         self._place.check()
         seconds = [record["seconds"] for record in self.history]
@@ -153,7 +153,7 @@ class Fit:
 
     def report(self, selected_on: str, progress: Progress) -> None:
         """Print the last epoch's line."""
-        if not self._writes:
+        if self._place is None:
             return
         record = self.history[-1]
         train, validation = record["train"], record["validation"]
