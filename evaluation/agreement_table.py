@@ -50,7 +50,7 @@ def publish_agreement(options: AgreementOptions) -> None:
     """Print and write a row for each pair of each student cell."""
     grid, store, runs = open_grid(options)
     of_runs = of_each(
-        grid.with_teachers(runs), lambda run: list(Pairs(grid, store, run).rows()), named
+        grid.with_teachers(runs), lambda run: list(Pairs(grid, store, run, options).rows()), named
     )
     rows = list(itertools.chain.from_iterable(of_runs))
     plain = (options.split, options.view) == ("test", "test")
@@ -71,15 +71,20 @@ def publish_agreement(options: AgreementOptions) -> None:
 class Pairs:
     """The models of a student's cell, all asked about the images and the view of the student."""
 
-    def __init__(self, grid: Grid, store: OutputStore, run: RunDirectory) -> None:
+    def __init__(
+        self, grid: Grid, store: OutputStore, run: RunDirectory, options: AgreementOptions
+    ) -> None:
         self.store, self.run = store, run
         self.teachers = grid.teachers(run.cell.teachers)
-        asked = {"split": store.options.split, "view": store.options.view, "like": run}
-        answers = {str(t.cell): store.answers(t, **asked) for t in self.teachers}
+
+        def answers_of(model: RunDirectory) -> Answers:
+            return store.answers(model, split=options.split, view=options.view, like=run)
+
+        answers = {str(teacher.cell): answers_of(teacher) for teacher in self.teachers}
         self.models: dict[str, Model] = {name: (own,) for name, own in answers.items()}
         if all(own.logits is not None for own in answers.values()) or len(answers) == 1:
             self.models[ENSEMBLE] = tuple(answers.values())
-        self.models[STUDENT] = (store.answers(run, **asked),)
+        self.models[STUDENT] = (answers_of(run),)
 
     def rows(self) -> Iterator[Row]:
         """Teachers with the student, the ensemble with it, then teachers among them."""
@@ -175,7 +180,8 @@ def _or_none(value: float) -> float | None:
 
 
 def _logits(model: Model, rows: slice) -> torch.Tensor:
-    return ensemble_logits(torch.stack([own.logits[rows] for own in model]))
+    known = [member.logits[rows] for member in model if member.logits is not None]
+    return ensemble_logits(torch.stack(known))
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -115,8 +115,9 @@ def size_of(kept: Answers | AttentionMaps) -> int:
 def write(path: Path, key: str, kept: Answers | AttentionMaps) -> None:
     """Replace the file at once. `key` is what its content is a function of."""
     arrays = {name: tensor.numpy() for name, tensor in tensors_of(kept).items()}
+    content: dict[str, Any] = {"key": key, **arrays}
     with staged(path) as partial, partial.open("wb") as file:
-        np.savez(file, key=key, **arrays)  # a copy in memory first would double the peak
+        np.savez(file, **content)  # a copy in memory first would double the peak
 
 
 def read(path: Path, key: str, kind: type[Kept]) -> Kept | None:
@@ -149,7 +150,8 @@ def collect(
     Logits are looked at batch by batch and kept only if asked for: those of a million images of a
     thousand classes take 5 GB. UserError where there is no batch.
     """
-    answers, maps = Collected(most), []
+    answers = Collected(most)
+    maps: list[list[torch.Tensor]] = []
     for index, views, labels in batches:
         inputs = compute.inputs(views)
         chosen = torch.isin(index, mapped)
@@ -162,9 +164,11 @@ def collect(
             logits = model(inputs).float().cpu()
         answers.add(_answers(index, labels, logits, keep_logits))
     collected = answers.so_far()
+    if not maps:
+        return collected, None
+    index, labels, logits, of_class, class_sum = map(torch.cat, zip(*maps, strict=True))
     side = torch.tensor(inputs.shape[-1])
-    looked = AttentionMaps(*map(torch.cat, zip(*maps, strict=True)), side) if maps else None
-    return collected, looked
+    return collected, AttentionMaps(index, labels, logits, of_class, class_sum, side)
 
 
 def _answers(

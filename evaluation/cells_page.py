@@ -106,7 +106,7 @@ def _figure(row: Row, name: str, decimals: int) -> str:
     value, std = row.get(name), row.get(f"{name}_std")
     if value is None:
         return "-"
-    n = row.get(f"{name}_n", row["seeds"])
+    n = row[f"{name}_n"] if f"{name}_n" in row else row["seeds"]
     of = "" if n == row["seeds"] else f", n = {n}"
     text = f"{value:.{decimals}f}"
     if std is None:

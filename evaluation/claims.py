@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.cells import StudentCell, TeacherCell, student_cells
-from evaluation.grid_values import GridValues, PerImage
+from evaluation.grid_values import GridValues, PerImage, SeededStudent
 from evaluation.tables import Row
 from metrics.bootstrap import resample_weights
 from metrics.intervals import Estimate, jackknife_values, over_seeds_and_images, spearman
@@ -222,7 +222,7 @@ def _strata(
     return [group for group in found.values() if len(group) >= LEAST_CELLS]
 
 
-def _of(values: Mapping[tuple[StudentCell, int], PerImage]) -> Values:
+def _of(values: Mapping[SeededStudent, PerImage]) -> Values:
     return lambda cell, seed, weights: values[cell, seed].mean(weights)
 
 

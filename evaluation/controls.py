@@ -95,7 +95,8 @@ class Controls:
         """Students of one teacher: with it, and with others of its view that they never heard."""
         students = [run for run in self.runs if run.cell in GRID_STUDENTS]
         for view, letter in _letters():
-            own, others = [], []
+            own: list[dict[str, float]] = []
+            others: list[dict[str, float]] = []
             for run in students:
                 if len(run.cell.teachers) != 1 or run.cell.teachers[0].letter != letter:
                     continue

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, one_line
-from engine.cells import StudentCell, TeacherCell, student_cells, teacher_cells
+from engine.cells import Cell, StudentCell, TeacherCell, student_cells, teacher_cells
 from engine.records import Record
 from engine.run import RunDirectory
 from evaluation.answers import Answers
@@ -26,7 +26,7 @@ GRID_STUDENTS = tuple(cell for k in range(4) for cell in student_cells(k))
 THRESHOLD = 0.4
 
 Teachers = tuple[TeacherCell, ...]
-SeededStudent = tuple[StudentCell, int]
+SeededStudent = tuple[Cell, int]
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,8 @@ def _ensemble(grid: Grid, store: OutputStore, run: RunDirectory) -> Tensor | Non
 def _predictions(kept: Sequence[Answers]) -> Tensor | None:
     if len(kept) == 1:
         return kept[0].predictions
-    if any(own.logits is None for own in kept):
-        return None
-    return ensemble_logits(torch.stack([own.logits for own in kept])).argmax(1)
+    logits = [answers.logits for answers in kept if answers.logits is not None]
+    return ensemble_logits(torch.stack(logits)).argmax(1) if len(logits) == len(kept) else None
 
 
 def _overlaps(
@@ -132,8 +131,9 @@ def _overlaps(
     for teachers in dict.fromkeys(wanted):
         if not _there(grid, teachers):
             continue
-        kept = [store.maps(run, like=students[0]) for run in grid.teachers(teachers)]
-        if any(own is None for own in kept):
+        looked = [store.maps(run, like=students[0]) for run in grid.teachers(teachers)]
+        kept = [maps for maps in looked if maps is not None]
+        if len(kept) < len(looked):
             continue
         size = int(kept[0].image_size)
         maps = [own.select(target_of("ensemble", own, kept)) for own in kept]

@@ -140,7 +140,9 @@ def parse_options(
     options_class: type[Options], argv: Sequence[str] | None, about: str, **defaults: Any
 ) -> Options:
     """Options from the flags, under the environment's DATASET, DATA and CELLS, under `defaults`."""
-    named = {"dataset": os.environ.get("DATASET"), "data_path": os.environ.get("DATA")}
+    named: dict[str, Any] = {
+        "dataset": os.environ.get("DATASET"), "data_path": os.environ.get("DATA")
+    }  # fmt: skip
     if cells := os.environ.get("CELLS", "").split():
         named["cells"] = tuple(cells)
     given = {name: value for name, value in named.items() if value}

@@ -198,8 +198,8 @@ class OutputStore:
     def _kept(self, wanted: Wanted, kind: type[Kept]) -> Kept | None:
         """What is in memory or on disk and current."""
         path, key = self._path(wanted, kind), self._key(wanted, kind)
-        if (path, key) in self._held:
-            return self._held[path, key]
+        if isinstance(held := self._held.get((path, key)), kind):
+            return held
         if (kept := read(path, key, kind)) is not None:
             self.reused.add(path)
             self._hold(path, key, kept)

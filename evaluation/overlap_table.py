@@ -98,10 +98,9 @@ class Measure:
     def overlay(self, run: RunDirectory) -> Figure:
         """A few images with the maps and masks of a student and its teachers; of these alone where
         the student's net has no maps."""
-        runs = [*self.grid.teachers(run.cell.teachers), run]
-        kept = [self._maps_of(own, run) for own in runs]
-        if kept[-1] is None:
-            runs, kept = runs[:-1], kept[:-1]
+        kept = [self._known_maps(teacher, run) for teacher in self.grid.teachers(run.cell.teachers)]
+        if (maps_of_student := self._maps_of(run, run)) is not None:
+            kept.append(maps_of_student)
         size = int(kept[0].image_size)
         drawn = drawn_images(len(kept[0].index))
         maps = [own[drawn] for own in self._selected(kept, kept[: len(run.cell.teachers)])]
@@ -110,7 +109,7 @@ class Measure:
             AttentionRow(self._picture(run, k), [own[i] for own in maps], [own[i] for own in masks])
             for i, k in enumerate(kept[0].index[drawn].tolist())
         ]
-        return attention_figure(rows, [*map(str, run.cell.teachers), "student"][: len(runs)])
+        return attention_figure(rows, [*map(str, run.cell.teachers), "student"][: len(kept)])
 
     def _says_that_all_have_maps(self, run: RunDirectory) -> bool:
         models = self._models(run)
@@ -130,7 +129,7 @@ class Measure:
 
     def _teachers_row(self, cells: Sequence[TeacherCell]) -> Row:
         runs = self.grid.teachers(cells)
-        kept = [self._maps_of(run, runs[-1]) for run in runs]
+        kept = [self._known_maps(run, runs[-1]) for run in runs]
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
         row = {"cell": _joined(cells), "seed": 0} | self._overlap("iou", maps, size)
         row |= self._constant(maps, size)
@@ -138,13 +137,20 @@ class Measure:
 
     def _student_row(self, run: RunDirectory) -> Row:
         runs = [*self.grid.teachers(run.cell.teachers), run]
-        kept = [self._maps_of(own, run) for own in runs]
+        kept = [self._known_maps(model, run) for model in runs]
         maps, size = self._selected(kept, kept[:-1]), int(kept[-1].image_size)
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
         for cell, own in zip(run.cell.teachers, maps, strict=False):
             row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
         row |= self._constant(maps, size)
         return row | self._object(maps[-1:], kept[0], run) | self.store.stamp(*runs)
+
+    def _known_maps(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps:
+        """UserError where the net has none, which `with_maps` finds out."""
+        maps = self._maps_of(run, like)
+        if maps is None:
+            raise UserError(f"no attention maps are known of the net of {run.cell}")
+        return maps
 
     def _maps_of(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps | None:
         options = self.options
@@ -158,11 +164,12 @@ class Measure:
 
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
         found = masks_overlap([self.masks.of(own, size) for own in maps])
+        corrected = found.corrected
         row = means_with_intervals({name: found.per_image})
         return row | {
             f"{name}_chance": found.chance,
             f"{name}_pooled": found.pooled,
-            f"{name}_corrected": None if found.chance is None else found.corrected.mean().item(),
+            f"{name}_corrected": None if corrected is None else corrected.mean().item(),
         }
 
     def _constant(self, maps: Sequence[torch.Tensor], size: int) -> Row:

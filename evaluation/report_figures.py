@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
-from engine.cells import StudentCell, teacher_cells
+from engine.cells import Cell, StudentCell, teacher_cells
 from engine.run import RunDirectory
 from evaluation.answers import Answers
 from evaluation.figures import Figure
@@ -183,7 +183,7 @@ class ReportFigures:
         return max(chosen, key=lambda run: len(run.cell.teachers), default=None)
 
 
-def _of_own_view(cell: StudentCell) -> bool:
+def _of_own_view(cell: Cell) -> bool:
     return all(teacher.letter == cell.letter for teacher in cell.teachers)
 
 
@@ -215,7 +215,7 @@ def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
 class Followed:
     """A student's validation top-1, in [0, 1], after each epoch, and the images that it is of."""
 
-    cell: StudentCell
+    cell: Cell
     selected_on: str
     top1: list[float]
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from common.errors import UserError, shown
 from common.files import read_json, sha256, write_json, write_text
@@ -70,7 +70,7 @@ def read_rows(path: Path, by: Sequence[str] = ("cell",)) -> list[Row]:
     return [row for number, row in enumerate(content, start=1) if not odd[number]]
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is finite, and means of such numbers are."""
     return type(value) in (int, float) and abs(value) < LARGEST
 
