@@ -94,7 +94,7 @@ def bootstrap_all(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> Non
 def compare_evaluations(folder: Path, repeats: int) -> None:
     """Overlap of each 2T cell's three models: from stored outputs, and by running them anew."""
     teachers = [cell for cell in teacher_cells() if cell.number <= 2]
-    cells = [*teachers, *student_cells(2)]
+    cells: list[Cell] = [*teachers, *student_cells(2)]
     runs = {str(cell): make_run(folder, cell) for cell in cells}
     triples = [[*map(str, cell.teachers), str(cell)] for cell in student_cells(2)]
 
@@ -122,7 +122,7 @@ def evaluate_stored(runs: dict[str, RunDirectory], triples: Sequence[Sequence[st
     """Overlaps by way of the output store."""
     store = OutputStore(MeasureOptions(dataset="synthetic", device="cpu"))
     for triple in triples:
-        kept = [store.maps(runs[name]) for name in triple]
+        kept = [maps for name in triple if (maps := store.maps(runs[name])) is not None]
         target = (kept[0].logits + kept[1].logits).argmax(1)
         set_overlap([own.select(target) for own in kept], SIDE)
 

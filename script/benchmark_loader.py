@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
@@ -32,7 +33,7 @@ from common.workers import default_workers
 from dataloader.datasets import load_split, parse_dataset
 from dataloader.images import DataSet, Images
 from dataloader.loader import ViewLoader
-from dataloader.views import VIEW_NAMES, imagenet_view
+from dataloader.views import IMAGENET_STATISTICS, VIEW_NAMES, imagenet_view
 
 BATCH = 128
 
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse(argv)
     torch.set_num_threads(1)
     data_set = parse_dataset(options.dataset).data_set
-    images = load_split(options.dataset, "train", options.data_path)
-    chosen = np.linspace(0, len(images) - 1, options.images).astype(int)
-    images = images.subset(chosen)
+    whole = load_split(options.dataset, "train", options.data_path)
+    assert whole is not None  # a set may lack a validation split alone
+    images = whole.subset(np.linspace(0, len(whole) - 1, options.images).astype(int))
     print(f"{len(images)} images of {options.dataset}, medians of {options.repeats} epochs")
     for size in options.sizes:
         for workers in options.workers:
@@ -82,7 +83,7 @@ def table(images: Images, data_set: DataSet, size: int, workers: int, repeats: i
     plain = measured(lambda: PlainEpochs(images, data_set, size, workers), len(images), repeats)
     print(f"{'plain (weak and strong)':28}{plain[0]:8.0f}{plain[1]:9.3f}", flush=True)
     for view in VIEW_NAMES:
-        rate, cpu = measured(lambda view=view: loader(view), len(images), repeats)
+        rate, cpu = measured(partial(loader, view), len(images), repeats)
         ratios = f"{rate / plain[0]:8.2f}{plain[1] / cpu:8.2f}"
         print(f"{view:28}{rate:8.0f}{cpu:9.3f}{ratios}", flush=True)
 
@@ -125,10 +126,8 @@ class PlainPairs(Dataset):
 def plain_transforms(data_set: DataSet, size: int) -> tuple[Callable, Callable]:
     """Weak and strong, from torchvision's transforms alone."""
     bilinear, bicubic = (transforms.InterpolationMode[way] for way in ("BILINEAR", "BICUBIC"))
-    finish = [
-        transforms.ToTensor(),
-        transforms.Normalize(data_set.statistics.mean, data_set.statistics.std),
-    ]
+    statistics = data_set.statistics or IMAGENET_STATISTICS  # speed does not depend on them
+    finish = [transforms.ToTensor(), transforms.Normalize(statistics.mean, statistics.std)]
     flip = transforms.RandomHorizontalFlip()
     if data_set.view is imagenet_view:
         jitter = transforms.ColorJitter(0.4, 0.4, 0.4)

@@ -29,7 +29,7 @@ from common.errors import run_program
 from dataloader.loader import Batch, ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
-from engine.cells import StudentCell, parse_cell, student_cells
+from engine.cells import StudentCell, parse_student, student_cells
 from engine.compute import Compute, pick_device, set_arithmetic
 from engine.learner import Task
 from engine.loop import train_epoch
@@ -41,7 +41,7 @@ from script.benchmark_students import BATCH, SIDE, asked, task
 from script.timing import Action, BenchmarkParser, medians
 
 CLASSES, WIDE = 100, 224
-CELL = parse_cell("T1w_T2w_Sw")
+CELL = parse_student("T1w_T2w_Sw")
 WEAK = tuple(c for k in range(4) for c in student_cells(k) if c.view == "weak")
 TOGETHER = (1, 4, 15)
 STEPS = 3  # of a measurement at 32 pixels
@@ -73,6 +73,7 @@ class Lesson:
     tasks: Sequence[Task]
     teachers: Teachers
     compute: Compute
+    classes: int
 
     def run(self, batches: Iterable[Batch]) -> None:
         """A step of every student on each batch, to its end on the device."""
@@ -93,7 +94,7 @@ def lesson(
     names = dict.fromkeys(str(teacher) for cell in cells for teacher in cell.teachers)
     models = {name: compute.place(build_model(nets[0], classes)) for name in names}
     tasks = [task(cell, compute, nets[1], classes) for cell in cells]
-    return Lesson(tasks, asked(models, tasks), compute)
+    return Lesson(tasks, asked(models, tasks), compute, classes)
 
 
 def made_up(count: int, side: int, classes: int, device: torch.device) -> Batch:
@@ -109,8 +110,10 @@ def print_wide_step(device: torch.device, count: int, repeats: int) -> None:
         amp: lesson([CELL], ("resnet50", "resnet18"), CLASSES, amp, device)
         for amp in ("none", "bf16")
     }
-    ways = [plain_step(batch, device), *(partial(own.run, [batch]) for own in ours.values())]
-    plain, single, half = medians(ways, repeats)
+    plain, single, half = medians(
+        [plain_step(batch, device), *(partial(step.run, [batch]) for step in ours.values())],
+        repeats,
+    )
     print(f"2 teachers, {WIDE} pixels, batch {count}, ResNet-50 to ResNet-18:")
     show("plain float32", plain * 1e3, "ms")
     show("float32", single * 1e3, "ms", f"{plain / single:.2f}x")
@@ -194,8 +197,7 @@ def plain_step(batch: Batch, device: torch.device) -> Action:
 def outside(own: Lesson, batch: Batch, repeats: int) -> float:
     """Seconds of a step's inputs, loss and its gradient, and measures: all but nets and SGD."""
     _, views, labels = batch
-    classes = own.teachers.logits(own.compute.inputs(views[:1])).shape[-1]
-    shape = len(own.teachers.names), len(labels), classes
+    shape = len(own.teachers.names), len(labels), own.classes
     answers = torch.randn(shape, device=own.compute.device)
     logits = torch.randn(shape[1:], device=own.compute.device, requires_grad=True)
     added = EpochSums(own.tasks[0].teacher_names, own.compute.device)
@@ -216,7 +218,7 @@ def operations(own: Lesson, batch: Batch) -> float:
     with FlopCounterMode(display=False) as counter:
         own.tasks[0].learner.model(images).sum().backward()
         with torch.no_grad():
-            for teacher in own.teachers.models.teachers:
+            for teacher in own.teachers.models.teachers if own.teachers.models else ():
                 teacher(images)
     return counter.get_total_flops()
 

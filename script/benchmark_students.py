@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # imports start at this checkout, installed or not
@@ -52,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     def together(some: Sequence[Task]) -> None:
         train_steps(some, images, asked(teachers, some), compute)
 
-    ways = [lambda: together(tasks), lambda: [together([one]) for one in tasks]]
-    side_by_side, one_by_one = medians(ways, options.repeats)
+    def alone() -> None:
+        for one in tasks:
+            together([one])
+
+    side_by_side, one_by_one = medians([partial(together, tasks), alone], options.repeats)
     print(
         f"{len(tasks)} students, {options.steps} steps on {compute.device}, "
         f"{torch.get_num_threads()} threads, {options.repeats} repeats"

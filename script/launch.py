@@ -193,7 +193,7 @@ def _counted(what: str, names: Sequence[object]) -> str:
     return what + "s" * (len(names) > 1) + " " + " and ".join(map(str, names))
 
 
-def _configs(options: argparse.Namespace, flags: Sequence[str]) -> list[Config]:
+def _configs(options: argparse.Namespace, flags: Sequence[str]) -> Sequence[Config]:
     """The settings of all runs, as their trainer will find them."""
     config_class = TRAINERS[options.program]
     seeds = ["--seeds", *options.seeds] if config_class is StudentConfig else []

@@ -82,8 +82,10 @@ def attempt(command: tuple[str, ...], folder: Path, draw: random.Random | None) 
     """The exit code of one start, killed after a random while where there is a `draw`."""
     line = [sys.executable, *command, *SETTINGS, "--output-dir", str(folder)]
     child = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
+    if draw is None:
+        return child.wait()
     try:
-        return child.wait(timeout=draw.uniform(0, LONGEST) if draw else None)
+        return child.wait(timeout=draw.uniform(0, LONGEST))
     except subprocess.TimeoutExpired:
         child.send_signal(draw.choice(SIGNALS))
         return child.wait()
