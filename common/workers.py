@@ -20,20 +20,20 @@ def available_cores() -> int:
 
 
 def group_quota(
-    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+    groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> float:
     """The smallest quota, in cores, of the control groups around this process; 1024 if none.
 
     Version 2 has `quota period` in cpu.max of a group and of those around it; version 1 has the
     quota and the period in a file each.
     """
-    limits = [_limit(folder) for folder in _folders(groups, own)]
+    limits = [_limit(folder) for folder in _folders(groups, membership)]
     return min([limit for limit in limits if limit], default=1024.0)
 
 
-def _folders(groups: Path, own: Path) -> list[Path]:
+def _folders(groups: Path, membership: Path) -> list[Path]:
     folders = [groups, groups / "cpu"]
-    for line in _text(own).splitlines():
+    for line in _text(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "" or "cpu" in controllers.split(","):
             folder = (groups / "cpu" if controllers else groups) / path.lstrip("/")

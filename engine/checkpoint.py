@@ -209,8 +209,8 @@ def read_pretrained(model: nn.Module, path: Path) -> Start:
 def _read(path: Path, remedy: str = "put it back from a copy, or train it anew") -> object:
     """What torch.save wrote to `path`, tensors and plain containers only, on the CPU.
 
-    torch compares no checksum and advises, where it refuses a file, to load it without its guard:
-    the zip file is checked first, and torch's words are kept to ourselves.
+    torch compares no checksum, so the zip file is checked first. Where torch refuses a file it
+    advises to load it with weights_only=False, which runs code: its message is not passed on.
     """
     try:
         kind, conversion = foreign_kind(regular(path))
@@ -221,7 +221,7 @@ def _read(path: Path, remedy: str = "put it back from a copy, or train it anew")
         if is_zip:
             check_zip(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about what a stranger's file asks for
+            warnings.simplefilter("ignore")  # torch warns of what a foreign pickle imports
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(

@@ -22,7 +22,7 @@ from engine.config import OneRole, TrainConfig
 from engine.processes import ALONE, Ranks
 
 # What is said where memory runs out: by the CPU's allocators, by the CUDA runtime (an
-# AcceleratorError), by cuBLAS and cuDNN, which take workspaces of their own.
+# AcceleratorError), by cuBLAS and cuDNN, which take further memory for their workspaces.
 FULL = re.compile(
     "can't allocate memory|not enough memory|bad_alloc|CUDA error: out of memory|"
     r"CUDA out of memory|HIP out of memory|cudaErrorMemoryAllocation|"
@@ -136,15 +136,16 @@ class Compute:
 
 
 def fastest_amp(device: torch.device) -> str:
-    """The precision that is fastest on `device` by its own word: bf16, else fp16 on a GPU, else
-    none (float32)."""
+    """The fastest precision that `device` says it computes in: bf16, else fp16 on a GPU, else none
+    (float32)."""
     halves = ("bf16", "fp16") if device.type == "cuda" else ("bf16",)
     return next((amp for amp in halves if computes_in(amp, device)), "none")
 
 
 def computes_in(amp: str, device: torch.device) -> bool:
-    """Whether the hardware has such arithmetic. Emulated it is slower than float32: under AVX2
-    alone an epoch of a ResNet-20 did not end in 15 minutes in bf16, and took 82 s in float32."""
+    """Whether the hardware computes in that precision. Emulated it is slower than float32: on a CPU
+    with no more than AVX2 an epoch of a ResNet-20 took 82 s in float32, and over 15 minutes in
+    bf16."""
     if device.type == "cuda" and amp == "bf16":
         return torch.cuda.is_bf16_supported(including_emulation=False)  # of the current GPU
     if device.type == "cuda":

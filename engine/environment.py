@@ -52,7 +52,7 @@ def _git(root: Path, *arguments: str) -> str:
     """What git says of the checkout, whoever owns it: it is only read, and no program that its
     settings name is started."""
     settings = ["-c", f"safe.directory={root}", "-c", "core.fsmonitor=false"]
-    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in git's own hooks
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set where git runs a hook
     run = subprocess.run(
         ["git", *settings, *arguments],
         cwd=root,

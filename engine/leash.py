@@ -1,7 +1,7 @@
 """Ends a process with the one that started it, also where that one was killed.
 
-By Linux's own means; elsewhere a killed launcher leaves its trainers running. As a program it puts
-another one on the leash: python engine/leash.py PARENT PROGRAM ARGUMENTS...
+By prctl, which Linux alone has; elsewhere a killed launcher leaves its trainers running. As a
+program it starts another one so: python engine/leash.py PARENT PROGRAM ARGUMENTS...
 """
 
 from __future__ import annotations

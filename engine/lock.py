@@ -17,8 +17,8 @@ from common.errors import GO_ON, UserError
 class RunLock:
     """The lock of a run's folder, taken. Its file is beside the folder, which may be replaced.
 
-    Processes that the holder forked (a loader's workers) hold it as long as they live, so that
-    nobody trains beside what a killed process left running.
+    Processes that the holder forked (a loader's workers) hold it as long as they live: no second
+    process trains the run while a killed one's workers still run.
     """
 
     _file: TextIO

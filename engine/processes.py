@@ -39,7 +39,7 @@ class Ranks:
     """This process, number `rank` of `size` and number `local` of its machine's.
 
     What returns a sum or changes a model waits for the others: all processes call the same in the
-    same order. A process by itself has nobody to wait for.
+    same order. A process by itself waits for none.
     """
 
     rank: int = 0
@@ -135,8 +135,8 @@ def joined() -> Iterator[Ranks]:
 
 
 def _join(place: Place) -> tuple[Ranks, dist.Store]:
-    """This process among those that have met, and a board of its own on which signs of life are
-    left: a store serves one thread."""
+    """This process among those that have met, and a second connection to their board for the
+    thread that watches: a store serves one thread."""
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun itself may be killed
         end_with(os.getppid())
     if place.is_one_machine:  # neither listens to the network then
@@ -150,8 +150,8 @@ def _join(place: Place) -> tuple[Ranks, dist.Store]:
 
 
 def _waited_for(place: Place) -> dist.Store:
-    """The store at which all processes have met. They meet in a thread of their own: torch waits
-    deaf to signals. UserError when they do not in time."""
+    """The store at which all processes have met. A thread waits for them, because torch lets no
+    signal interrupt the wait. UserError when they do not meet in time."""
     met: list[dist.Store] = []
     failed: list[Exception] = []
 
@@ -215,8 +215,9 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 class Heartbeats:
-    """Signs of life that the processes leave on a board. Silence is counted in one's own beats, so
-    that a job which was suspended as a whole finds nobody dead."""
+    """Counters that the processes raise on a board to show that they live. How long another one is
+    silent is counted in this process's beats, not in seconds: a job that was suspended as a whole
+    then goes on, and takes none of its processes for lost."""
 
     def __init__(self, board: dist.Store, rank: int, size: int) -> None:
         self._board, self._mine = board, f"beats/{rank}"

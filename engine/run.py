@@ -227,7 +227,8 @@ class RunDirectory:
 
     @contextmanager
     def _blamed(self) -> Iterator[None]:
-        """What is damaged or missing cannot be gone on from."""
+        """What the block finds damaged or missing is told with what to do: no run goes on from
+        it."""
         try:
             yield
             return

@@ -34,8 +34,9 @@ def side_by_side(configs: Iterable[OneRole]) -> list[list[OneRole]]:
 def cost(configs: Iterable[Config]) -> int:
     """Time that runs take one group after the other, in passes of one student over its images.
 
-    Each run of a group has its own, and each teacher of any of them one more: of the published
-    nets ResNet-50's answer takes 4.1 GFLOP an image, ResNet-18's step 5.4.
+    A group costs one pass for each run and one for each teacher of any of them, for in the
+    published nets an answer of ResNet-50 (4.1 GFLOP an image) costs about as much as a step of
+    ResNet-18 (5.4).
     """
     return sum(
         max(config.epochs for config in group) * (len(group) + len(_teachers(group)))
@@ -59,8 +60,8 @@ def share_out(configs: Iterable[Config], parts: int) -> list[list[Config]]:
 
 
 def _shared(config: Config) -> Hashable:
-    """What the runs of a group have in common: all but the name, of which the view and what the
-    weights, order and views are drawn from."""
+    """What the runs of a group have in common: the view, what the weights, order and views are
+    drawn from, and every setting but the cell's name."""
     names = [setting.name for setting in dataclasses.fields(config) if setting.name != "cell"]
     return config.parsed_cell.view, config.stream, *(getattr(config, name) for name in names)
 

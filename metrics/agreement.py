@@ -142,7 +142,7 @@ def cohen_kappa(p: Tensor, q: Tensor) -> float:
     if len(p) == 0:
         raise ValueError("p and q: no samples")
     classes = int(max(p.max(), q.max())) + 1
-    shares = [torch.bincount(own, minlength=classes).double() / len(own) for own in (p, q)]
+    shares = [torch.bincount(each, minlength=classes).double() / len(each) for each in (p, q)]
     return _above_chance((p == q).double().mean(), shares[0] @ shares[1])
 
 

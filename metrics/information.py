@@ -1,7 +1,7 @@
 """Entropy of a model's predictions, and the information two models' predicted labels share.
 
-Histograms of label pairs can be added over batches; the estimate is made once, on the sum. Batch
-by batch it would mostly measure its own bias (see ``metrics.information``)."""
+Histograms of label pairs can be added over batches; the estimate is made once, on the sum: of a
+single batch it is mostly the estimator's bias (``mutual_information``)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def spearman(x: Tensor, y: Tensor) -> Tensor:
     """Rank correlation along the last dimension, ties at their mean rank; 0 where one of both is
     constant, since it orders nothing. Two (..., C) -> (...); Spearman 1904."""
     ranks = [torch.from_numpy(np.asarray(rankdata(v.numpy(), axis=-1))) for v in (x, y)]
-    a, b = (own - own.mean(dim=-1, keepdim=True) for own in ranks)
+    a, b = (rank - rank.mean(dim=-1, keepdim=True) for rank in ranks)
     scale = (a.square().sum(-1) * b.square().sum(-1)).sqrt()
     return torch.where(scale > 0, (a * b).sum(-1) / scale.clamp_min(1e-12), 0.0)
 
@@ -43,7 +43,7 @@ def over_seeds_and_images(per_seed: Tensor, replicates: Tensor) -> Estimate:
         sqrt((t s / sqrt(S))^2 + (1.96)^2 c)
 
     t s / sqrt(S): Student's t for the spread s over seeds, which holds the noise that each seed has
-    of its own; c: the mean covariance of two seeds' replicates, the images' noise that they share
+    by itself; c: the mean covariance of two seeds' replicates, the images' noise that they share
     and their spread cannot show. Resampling two or three seeds as well, as one bootstrap, covers
     52% and 72% where 95% is meant and seeds are the larger source; this covers 93 to 98%
     (simulated: docs/claims.md).

@@ -92,9 +92,9 @@ def overlap_counts(masks: Masks) -> tuple[Tensor, Tensor]:
         ValueError: not boolean, not (M, B, H, W) with M >= 2, or nothing in it; packed masks of
             fewer than two models, of no images, or whose numbers or sizes differ.
     """
-    words = [own.words for own in _packed(masks)]
+    words = [mask.words for mask in _packed(masks)]
     images = max(1, WORDS_PER_BLOCK // words[0].shape[1])
-    blocks = zip(*(own.split(images) for own in words), strict=True)
+    blocks = zip(*(word.split(images) for word in words), strict=True)
     in_all, in_any = torch.cat([_block_counts(block) for block in blocks], dim=1).double()
     return in_all, in_any
 
@@ -167,8 +167,8 @@ def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
     _check_maps(a)
     _check_maps(b)
     side = max(a.shape[1:], b.shape[1:])
-    flat = [(own if own.shape[1:] == side else _resize(own, side)).flatten(1) for own in (a, b)]
-    return spearman(*(own.detach().cpu() for own in flat))
+    flat = [(m if m.shape[1:] == side else _resize(m, side)).flatten(1) for m in (a, b)]
+    return spearman(*(maps.detach().cpu() for maps in flat))
 
 
 def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ def _packed(masks: Masks) -> Sequence[PackedMasks]:
     """One for each model; ValueError where an overlap has no meaning."""
     if isinstance(masks, Tensor):
         _check_masks(masks)
-        return [PackedMasks.pack(own) for own in masks]
+        return [PackedMasks.pack(mask) for mask in masks]
     _check_packed(masks)
     return masks
 
@@ -212,7 +212,7 @@ def _block_counts(words: Sequence[Tensor]) -> Tensor:
 def _mismatch(masks: Sequence[PackedMasks], generator: torch.Generator) -> list[PackedMasks]:
     """Model m's masks moved m places along one random cycle through all images."""
     cycle = torch.randperm(len(masks[0]), generator=generator).to(masks[0].words.device)
-    return [own[cycle.roll(steps)] for steps, own in enumerate(masks)]
+    return [mask[cycle.roll(steps)] for steps, mask in enumerate(masks)]
 
 
 def _check_maps(maps: Tensor) -> None:
@@ -231,7 +231,7 @@ def _check_masks(masks: Tensor) -> None:
 
 
 def _check_packed(masks: Sequence[PackedMasks]) -> None:
-    shapes = [(len(own), own.pixels) for own in masks]
+    shapes = [(len(mask), mask.pixels) for mask in masks]
     if len(shapes) < 2 or len(set(shapes)) > 1 or 0 in shapes[0]:
         raise ValueError(f"masks: expected M >= 2 of one (images, pixels), none empty: {shapes}")
 
@@ -271,7 +271,7 @@ class SetOverlap:
 
 def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = 0.4) -> SetOverlap:
     """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels."""
-    return masks_overlap([packed_masks(own, size, threshold=threshold) for own in maps])
+    return masks_overlap([packed_masks(heatmap, size, threshold=threshold) for heatmap in maps])
 
 
 def packed_masks(maps: Tensor, size: int, *, threshold: float = 0.4) -> PackedMasks:
@@ -294,7 +294,7 @@ def masks_overlap(masks: Sequence[PackedMasks]) -> SetOverlap:
     intersection, union = 0.0, 0.0
     chance = 0.0 if len(order) >= len(masks) else None
     for chunk in _chunks(order, masks[0].pixels, least=len(masks)):
-        chosen = [own[chunk] for own in masks]
+        chosen = [mask[chunk] for mask in masks]
         in_all, in_any = overlap_counts(chosen)
         per_image[chunk] = overlap_ratio(in_all, in_any)
         intersection, union = intersection + in_all.sum().item(), union + in_any.sum().item()

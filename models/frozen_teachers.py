@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class FrozenTeachers(nn.Module):
     """K teachers queried together: eval mode and no gradient, whatever is called on them.
 
-    In training mode their BatchNorm would normalise by the student's batch and drift with it,
-    which is what the published code does. With `by_batch` it does so while they teach, the answers
-    of that mode, and keeps its own statistics, which these answers do not depend on.
+    In training mode their BatchNorm would normalise by the student's batch and move its running
+    statistics with it, as in the published code. With `by_batch` it normalises by the batch while
+    they teach; its running statistics, which those answers do not depend on, stay as they are.
     """
 
     def __init__(self, teachers: Sequence[nn.Module], *, by_batch: bool = False) -> None:
@@ -22,7 +22,7 @@ class FrozenTeachers(nn.Module):
         self.teachers = nn.ModuleList(teachers)
         self._norms = [m for m in self.modules() if by_batch and isinstance(m, _BatchNorm)]
         for norm in self._norms:
-            norm.momentum = 0.0  # its own statistics stay
+            norm.momentum = 0.0  # the running statistics stay
         self.requires_grad_(False)
         self.train(False)
 

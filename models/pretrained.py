@@ -50,18 +50,18 @@ def weights_in(content: object) -> tuple[Weights, str]:
 
 
 def under_own_names(
-    weights: Weights, own: Collection[str], needed: Collection[str]
+    weights: Weights, names: Collection[str], needed: Collection[str]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """`weights` under a net's own names, and what was done for it.
+    """`weights` under the names of a net, and what was done for it.
 
-    own: the net's names; needed: those that tell it. What stands before the names goes: of the
+    names: the net's; needed: those that tell it. What stands before the names goes: of the
     net's entries, all of which must have it; other entries are left out. ValueError when the
     needed ones stand there more than once.
     """
-    plain = {_plain(name, own): tensor for name, tensor in weights.items()}
+    plain = {_plain(name): tensor for name, tensor in weights.items()}
     if len(plain) < len(weights):
         raise ValueError("holds entries twice, wrapped and not: save the state_dict of one model")
-    prefix = _prefix(plain, own, needed)
+    prefix = _prefix(plain, names, needed)
     named = {name.removeprefix(prefix): plain[name] for name in plain if name.startswith(prefix)}
     done = sorted({match[1] for name in weights for match in WRAPPED.finditer(name)})
     done = [f"{part}." for part in done] + [prefix] * bool(prefix)
@@ -84,7 +84,7 @@ def _is_state_dict(content: object) -> TypeGuard[Weights]:
     )
 
 
-def _plain(name: str, own: Collection[str]) -> str:
+def _plain(name: str) -> str:
     """The name without what stands in its middle, and as it is called today."""
     name = WRAPPED.sub("", name)
     for pattern, today in FORMER:
@@ -92,12 +92,12 @@ def _plain(name: str, own: Collection[str]) -> str:
     return name
 
 
-def _prefix(weights: Weights, own: Collection[str], needed: Collection[str]) -> str:
+def _prefix(weights: Weights, names: Collection[str], needed: Collection[str]) -> str:
     """What stands before the net's names: the one before all that are needed, else before most."""
     found: Counter[str] = Counter()
     for name in weights:
         cuts = [0, *(match.end() for match in re.finditer(r"\.", name))]
-        found.update(name[:cut] for cut in cuts if name[cut:] in own)
+        found.update(name[:cut] for cut in cuts if name[cut:] in names)
     whole = [prefix for prefix in found if all(prefix + name in weights for name in needed)]
     if len(whole) > 1:
         raise ValueError(
@@ -149,8 +149,8 @@ def _family(name: str) -> str:
 
 
 def _is_of(shapes: Shapes, name: str) -> bool:
-    own, final = _anatomy(name)
-    body = {key: shape for key, shape in own.items() if key not in final}
+    expected, final = _anatomy(name)
+    body = {key: shape for key, shape in expected.items() if key not in final}
     return body == {key: shape for key, shape in shapes.items() if key not in final}
 
 
@@ -189,50 +189,50 @@ def fitted(model: nn.Module, weights: Weights) -> Start:
     the model's precision. The final layer stays as initialised where the class count differs.
     ValueError, as `load_weights`, for any other key that does not fit.
     """
-    own = model.state_dict()
+    expected = model.state_dict()
     final = final_layer(model)
-    needed = [key for key in own if key not in final and not key.endswith(COUNTER)]
-    named, said = under_own_names(weights, own, needed)
+    needed = [key for key in expected if key not in final and not key.endswith(COUNTER)]
+    named, said = under_own_names(weights, expected, needed)
     heads = [key for key in named if getattr(model, key.split(".")[0], model) is None]
     said += [f"left out the auxiliary {listed(heads)}"] if heads else []
-    counters = {key: own[key] for key in own if key.endswith(COUNTER)}
+    counters = {key: expected[key] for key in expected if key.endswith(COUNTER)}
     kept = counters | {key: named[key] for key in named if key not in heads}
-    has_new_layer = any(_shape(kept, key) != _shape(own, key) for key in final)
+    has_new_layer = any(_shape(kept, key) != _shape(expected, key) for key in final)
     if has_new_layer:
-        kept |= {key: own[key] for key in final}
-    if problems := _problems(kept, own):
+        kept |= {key: expected[key] for key in final}
+    if problems := _problems(kept, expected):
         other = architecture_of(named)
         advice = f"; it fits --arch {other}" if other else ""
         raise ValueError(f"does not fit the architecture: {problems}{advice}")
-    precise = {key: value.to(own[key].dtype) for key, value in kept.items()}
+    precise = {key: value.to(expected[key].dtype) for key, value in kept.items()}
     return Start(precise, has_new_layer, tuple(said))
 
 
 def load_weights(model: nn.Module, weights: Weights) -> None:
     """Copy a state_dict into `model`; ValueError names the first keys that are missing, unexpected
     or of another shape or type."""
-    own = model.state_dict()  # and with it the versions of its parts, which a file may lack
-    if problems := _problems(weights, own):
+    expected = model.state_dict()  # and with it the versions of its parts, which a file may lack
+    if problems := _problems(weights, expected):
         raise ValueError(f"does not fit the architecture: {problems}")
-    own.update(weights)
-    model.load_state_dict(own)
+    expected.update(weights)
+    model.load_state_dict(expected)
 
 
-def _problems(weights: Weights, own: Weights) -> str:
+def _problems(weights: Weights, expected: Weights) -> str:
     """What does not fit, the first few of each kind; "" where all does."""
-    both = [key for key in own if key in weights]
+    both = [key for key in expected if key in weights]
     kinds = [
-        [f"{key:.80} is missing" for key in own if key not in weights],
-        [f"{key:.80} is unexpected" for key in weights if key not in own],
+        [f"{key:.80} is missing" for key in expected if key not in weights],
+        [f"{key:.80} is unexpected" for key in weights if key not in expected],
         [
-            f"{key:.80} has shape {_shape(weights, key)}, needed {_shape(own, key)}"
+            f"{key:.80} has shape {_shape(weights, key)}, needed {_shape(expected, key)}"
             for key in both
-            if _shape(weights, key) != _shape(own, key)
+            if _shape(weights, key) != _shape(expected, key)
         ],
         [
             f"{key:.80} is of {weights[key].dtype}, needed floating point"
             for key in both
-            if own[key].is_floating_point() and weights[key].dtype not in FLOATS
+            if expected[key].is_floating_point() and weights[key].dtype not in FLOATS
         ],
     ]
     return "; ".join(listed(kind) for kind in kinds if kind)

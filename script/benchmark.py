@@ -124,7 +124,7 @@ def evaluate_stored(runs: dict[str, RunDirectory], triples: Sequence[Sequence[st
     for triple in triples:
         kept = [maps for name in triple if (maps := store.maps(runs[name])) is not None]
         target = (kept[0].logits + kept[1].logits).argmax(1)
-        set_overlap([own.select(target) for own in kept], SIDE)
+        set_overlap([maps.select(target) for maps in kept], SIDE)
 
 
 def evaluate_anew(runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]]) -> None:
@@ -138,7 +138,7 @@ def evaluate_anew(runs: dict[str, RunDirectory], triples: Sequence[Sequence[str]
             with torch.no_grad():
                 target = sum(model(images) for model in models[:2]).argmax(1)
             maps = [class_activation_map(model, images, target=target) for model in models]
-            intersection_over_union(torch.stack([binarize(own, SIDE) for own in maps]))
+            intersection_over_union(torch.stack([binarize(heatmap, SIDE) for heatmap in maps]))
 
 
 def make_run(folder: Path, cell: Cell) -> RunDirectory:

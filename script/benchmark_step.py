@@ -125,17 +125,17 @@ def print_wide_step(device: torch.device, count: int, repeats: int) -> None:
 
 def print_narrow_step(device: torch.device, repeats: int) -> None:
     """The 2-teacher step at 32 pixels: what the loader and the measures cost."""
-    own = lesson([CELL], ("resnet56", "resnet20"), 10, "none", device)
+    step = lesson([CELL], ("resnet56", "resnet20"), 10, "none", device)
     images = load_synthetic("train").subset(torch.arange(STEPS * BATCH).numpy())
     loader = ViewLoader(images, cifar_view("weak", SIDE), seed=0, batch_size=BATCH, shuffle=True)
     ready = [
         (index, views.to(device), labels.to(device)) for index, views, labels in loader.epoch(0)
     ]
-    loaded, there = medians([lambda: own.run(loader.epoch(0)), lambda: own.run(ready)], repeats)
+    loaded, there = medians([lambda: step.run(loader.epoch(0)), lambda: step.run(ready)], repeats)
     print(f"2 teachers, {SIDE} pixels, batch {BATCH}, ResNet-56 to ResNet-20, float32:")
     show("a step on data that is there", there / STEPS * 1e3, "ms")
     show("images made by the loader", loaded / STEPS * 1e3, "ms", f"{loaded / there:.2f}x")
-    parts = outside(own, ready[0], repeats)
+    parts = outside(step, ready[0], repeats)
     show("outside the nets", 100 * parts / (there / STEPS), "%")
 
 
@@ -145,8 +145,8 @@ def print_together(device: torch.device, repeats: int) -> None:
     cells = sorted(WEAK, key=lambda cell: -len(cell.teachers))
     print(f"students of up to 3 teachers together, {SIDE} pixels, batch {BATCH}:")
     for count in TOGETHER:
-        own = lesson(cells[:count], ("resnet56", "resnet20"), 10, "none", device)
-        (seconds,) = medians([partial(own.run, [batch])], repeats)
+        step = lesson(cells[:count], ("resnet56", "resnet20"), 10, "none", device)
+        (seconds,) = medians([partial(step.run, [batch])], repeats)
         show(f"{count}, images/s of all", count * BATCH / seconds, "")
 
 
@@ -161,8 +161,8 @@ def print_memory(device: str) -> None:
 def peak_memory(count: int, device: str) -> float:
     """MiB of this process, or of its GPU, after a step of `count` students."""
     place = torch.device(device)
-    own = lesson(WEAK[-count:], ("resnet56", "resnet20"), 10, "none", place)
-    own.run([made_up(BATCH, SIDE, 10, place)])
+    step = lesson(WEAK[-count:], ("resnet56", "resnet20"), 10, "none", place)
+    step.run([made_up(BATCH, SIDE, 10, place)])
     if place.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -194,17 +194,17 @@ def plain_step(batch: Batch, device: torch.device) -> Action:
     return step
 
 
-def outside(own: Lesson, batch: Batch, repeats: int) -> float:
+def outside(step: Lesson, batch: Batch, repeats: int) -> float:
     """Seconds of a step's inputs, loss and its gradient, and measures: all but nets and SGD."""
     _, views, labels = batch
-    shape = len(own.teachers.names), len(labels), own.classes
-    answers = torch.randn(shape, device=own.compute.device)
-    logits = torch.randn(shape[1:], device=own.compute.device, requires_grad=True)
-    added = EpochSums(own.tasks[0].teacher_names, own.compute.device)
+    shape = len(step.teachers.names), len(labels), step.classes
+    answers = torch.randn(shape, device=step.compute.device)
+    logits = torch.randn(shape[1:], device=step.compute.device, requires_grad=True)
+    added = EpochSums(step.tasks[0].teacher_names, step.compute.device)
 
     def parts() -> None:
-        own.compute.inputs(views)
-        terms = own.tasks[0].terms(logits, answers, labels)
+        step.compute.inputs(views)
+        terms = step.tasks[0].terms(logits, answers, labels)
         terms["loss"].backward()
         added.update(terms, logits, labels, answers)
         added.means()  # waits for the device, which a step does not: this side is too slow
@@ -212,13 +212,13 @@ def outside(own: Lesson, batch: Batch, repeats: int) -> float:
     return medians([parts], 5 * repeats)[0]
 
 
-def operations(own: Lesson, batch: Batch) -> float:
+def operations(step: Lesson, batch: Batch) -> float:
     """Multiplications and additions of a step's nets."""
-    images = own.compute.inputs(batch[1])
+    images = step.compute.inputs(batch[1])
     with FlopCounterMode(display=False) as counter:
-        own.tasks[0].learner.model(images).sum().backward()
+        step.tasks[0].learner.model(images).sum().backward()
         with torch.no_grad():
-            for teacher in own.teachers.models.teachers if own.teachers.models else ():
+            for teacher in step.teachers.models.teachers if step.teachers.models else ():
                 teacher(images)
     return counter.get_total_flops()
 

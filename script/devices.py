@@ -1,4 +1,4 @@
-"""What GPUS names: devices to spread cells over, and how a trainer is held to its own.
+"""What GPUS names: devices to spread cells over, and how a trainer is kept on the one it is given.
 
 "0", "0,1" (for NPROC processes that train together), a GPU's or a MIG instance's UUID, or "cpu".
 Where CUDA_VISIBLE_DEVICES is set already (by Slurm, say), numbers count within it.
