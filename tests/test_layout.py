@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,38 @@ def test_programs_run_from_a_plain_checkout(program, tmp_path):
     ):
         assert run.returncode == 0, run.stderr
         assert "usage" in run.stdout
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = "|".join(
+    [*filter(lambda room: (ROOT / room).is_dir(), FLOORS), "docs", "results", "tests"]
+)
+PATH = re.compile(rf"(?<![\w./-])(?:(?:{FOLDERS})/[\w./*-]*|\w+\.(?:py|toml))")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+EXAMPLES = ("script/recipes/birds.yaml",)  # that a user would write
+
+
+def missing_of(text, folder):
+    """The paths in a page's text, and the links from its folder, that lead nowhere. Files of a
+    page's blocks of code are a user's own, and tests are named without their folder."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    paths = {found.rstrip(".") for found in PATH.findall(prose)} - set(EXAMPLES)
+    here = {path for path in paths if not any([*ROOT.glob(path), *ROOT.glob(f"tests/{path}")])}
+    return here | {link for link in LINK.findall(prose) if not (folder / link).exists()}
+
+
+def test_a_path_that_leads_nowhere_is_seen():
+    text = (
+        "`engine/cells.py`, `engine/gone.py`, `test_layout.py`, [text](docs/gone.md), metrics/*.py"
+    )
+    assert missing_of(text, ROOT) == {"engine/gone.py", "docs/gone.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_that_the_docs_name_exist(page):
+    assert not missing_of(page.read_text(), page.parent)
+
+
+def test_ruff_is_of_one_version():
+    hook = re.search(r"rev: v(\S+)", (ROOT / ".pre-commit-config.yaml").read_text())[1]
+    assert f"ruff=={hook} " in (ROOT / "requirements-dev.txt").read_text()
