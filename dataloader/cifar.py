@@ -14,7 +14,7 @@ import pickletools
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -71,31 +71,37 @@ def extract_archive(archive: Path, folder: Path) -> None:
     require_members(folder, named=archive)
 
 
-def _bounded(archive: Path) -> BinaryIO:
+def _bounded(archive: Path) -> _BoundedGzip | _BoundedFile:
     """What is packed in `archive`, or `archive` itself where nothing packs it."""
     with regular(archive).open("rb") as file:
         is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     return _BoundedGzip(archive) if is_packed else _BoundedFile(archive)
 
 
-class _Bounded:
-    """A file that gives so many bytes at once, and in all, and no more."""
+class _BoundedGzip(gzip.GzipFile):
+    """A .gz file, unfolded, that gives so many bytes at once, and in all, and no more."""
 
     def read(self, size: int | None = -1) -> bytes:
-        """At most `size` bytes; UserError when that is too many, or too far into the file."""
-        if size is None or not 0 <= size <= MAX_READ:
-            raise UserError(f"{self.name}: refused, it holds a name or a record of {size} bytes")
-        if self.tell() + size > MAX_ARCHIVE_BYTES + MAX_READ:
-            raise UserError(f"{self.name}: refused, it holds over {MAX_ARCHIVE_BYTES} bytes")
+        """At most `size` bytes; UserError as `_check_read`."""
+        _check_read(self.name, size, self.tell())
         return super().read(size)
 
 
-class _BoundedGzip(_Bounded, gzip.GzipFile):
-    """A .gz file, unfolded."""
+class _BoundedFile(io.FileIO):
+    """A file as it is, likewise."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most `size` bytes; UserError as `_check_read`."""
+        _check_read(self.name, size, self.tell())
+        return super().read(size)
 
 
-class _BoundedFile(_Bounded, io.FileIO):
-    """A file as it is."""
+def _check_read(name: object, size: int | None, at: int) -> None:
+    """UserError when that is too many bytes, or too far into the file."""
+    if size is None or not 0 <= size <= MAX_READ:
+        raise UserError(f"{name}: refused, it holds a name or a record of {size} bytes")
+    if at + size > MAX_ARCHIVE_BYTES + MAX_READ:
+        raise UserError(f"{name}: refused, it holds over {MAX_ARCHIVE_BYTES} bytes")
 
 
 def _corrupt(archive: Path, error: Exception) -> UserError:
@@ -118,7 +124,10 @@ def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -
     path = PurePosixPath(member.name)
     if not member.isreg() or path.parts[:-1] != (FOLDER,) or path.name not in MEMBER_MD5:
         return  # the published archive also carries a stray editor backup
-    with tar.extractfile(member) as content, (folder / path.name).open("wb") as file:
+    content = tar.extractfile(member)
+    if content is None:  # of a regular file there is one
+        return
+    with content, (folder / path.name).open("wb") as file:
         shutil.copyfileobj(content, file)
 
 
@@ -166,7 +175,7 @@ def _check_memo(file: io.BytesIO) -> None:
     """UnpicklingError where an index is so large that a table up to it would fill the memory, which
     one flipped bit can make it."""
     for instruction, operand, _ in pickletools.genops(file):
-        if instruction.name.endswith("PUT") and int(operand) > MAX_MEMO:
+        if instruction.name.endswith("PUT") and int(operand or 0) > MAX_MEMO:
             raise pickle.UnpicklingError(f"refused an index of {operand}")
     file.seek(0)
 
