@@ -13,13 +13,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import UserError, shown
 from dataloader.views import VIEW_LETTERS
 
 TEACHER_NUMBERS = (1, 2, 3)  # of the groups; a name may have others
 LARGEST_ENSEMBLE = 4
+WEAK, STRONG = PAPER_LETTERS = ("w", "s")  # of the two views that the paper compares
 
 LONGEST_NAME = 200  # of a folder, which may have 255 bytes, and of tables' files
 
@@ -32,7 +33,7 @@ _GROUP = re.compile(rf"(T|[0-{len(TEACHER_NUMBERS)}]T){_VARIANT}")
 
 @dataclass(frozen=True)
 class TeacherCell:
-    """Teacher number `number` on the view `letter` ("w" or "s"), in its plain form or a variant."""
+    """Teacher number `number` on the view of a letter, in its plain form or a variant."""
 
     number: int
     letter: str
@@ -54,6 +55,11 @@ class TeacherCell:
     def view(self) -> str:
         """Name of the view it is trained on."""
         return VIEW_LETTERS[self.letter]
+
+    @property
+    def letters(self) -> set[str]:
+        """Of that view alone."""
+        return {self.letter}
 
     @property
     def teachers(self) -> tuple[TeacherCell, ...]:
@@ -80,6 +86,17 @@ class StudentCell:
     def view(self) -> str:
         """Name of the view that the student and its teachers see."""
         return VIEW_LETTERS[self.letter]
+
+    @property
+    def letters(self) -> set[str]:
+        """Of the views on which it and its teachers were trained."""
+        return {self.letter, *(teacher.letter for teacher in self.teachers)}
+
+    @property
+    def plain(self) -> StudentCell:
+        """The same cell without variants."""
+        teachers = tuple(replace(teacher, variant=None) for teacher in self.teachers)
+        return StudentCell(teachers, self.letter)
 
 
 Cell = TeacherCell | StudentCell
@@ -134,11 +151,14 @@ def teacher_cells(variant: str | None = None) -> list[TeacherCell]:
     return [TeacherCell(k, letter, variant) for letter in VIEW_LETTERS for k in TEACHER_NUMBERS]
 
 
-def student_cells(num_teachers: int, variant: str | None = None) -> list[StudentCell]:
-    """The grid's students of `num_teachers` teachers: 2, 4, 8 and 16 cells for 0 to 3."""
+def student_cells(
+    num_teachers: int, variant: str | None = None, *, letters: Iterable[str] = VIEW_LETTERS
+) -> list[StudentCell]:
+    """The grid's students of `num_teachers` teachers: 2, 4, 8 and 16 cells for 0 to 3 of two
+    views."""
     numbers = TEACHER_NUMBERS[:num_teachers]
-    letters = itertools.product(VIEW_LETTERS, repeat=num_teachers + 1)
-    return [StudentCell(tuple(map(TeacherCell, numbers, row)), row[-1], variant) for row in letters]
+    rows = itertools.product(letters, repeat=num_teachers + 1)
+    return [StudentCell(tuple(map(TeacherCell, numbers, row)), row[-1], variant) for row in rows]
 
 
 def expand(names: Iterable[str], read: Callable[[str], Cell] = parse_cell) -> list[Cell]:

@@ -18,6 +18,7 @@ from common.files import staged
 from dataloader.loader import Batch
 from engine.compute import Compute
 from metrics.attention import (
+    CLASS_SUM,
     Rollout,
     attention_with_logits,
     class_maps,
@@ -75,8 +76,14 @@ class AttentionMaps:
     image_size: torch.Tensor
 
     def select(self, target: str | torch.Tensor) -> torch.Tensor:
-        """(n, h, w) float32 maps of the (n,) target classes, or of "class_sum"."""
+        """(n, h, w) float32 maps of the (n,) target classes, or of "class_sum".
+
+        Raises:
+            ValueError: another target.
+        """
         if isinstance(target, str):
+            if target != CLASS_SUM:
+                raise ValueError(f"target: expected (n,) classes or {CLASS_SUM!r}, got {target!r}")
             return self.class_sum
         if self.of_class.shape[1] == 1:
             return self.of_class[:, 0].float()

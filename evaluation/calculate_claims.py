@@ -25,7 +25,7 @@ def measure(options: ClaimsOptions) -> None:
     """The same, for a caller that has the options."""
     if options.name:
         raise UserError("--name is of a table: the claims' files are in a folder, report")
-    from evaluation.claims_report import publish_claims  # torch only when there is work to do
+    from evaluation.claims_page import publish_claims  # torch only when there is work to do
 
     publish_claims(options)
 

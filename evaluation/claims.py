@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.cells import StudentCell, TeacherCell, student_cells
+from dataloader.views import VIEW_LETTERS
+from engine.cells import PAPER_LETTERS, STRONG, WEAK, StudentCell, TeacherCell, student_cells
 from evaluation.grid_values import GridValues, PerImage, SeededStudent
 from evaluation.tables import Row
 from metrics.bootstrap import resample_weights
@@ -64,10 +65,12 @@ def verdict(estimate: Estimate) -> str:
 
 
 def claims(grid: GridValues) -> Iterator[Claim]:
-    """Those that can be asked of the cells that are there."""
-    yield from _about_teachers(grid)
-    yield from _correlations(grid)
-    yield from _about_accuracy(grid)
+    """Those that can be asked of the cells that are there. The paper's are of two views: students
+    of others, which few seeds may have, change no verdict."""
+    papers = grid.of_views(PAPER_LETTERS)
+    yield from _about_teachers(papers)
+    yield from _correlations(papers)
+    yield from _about_accuracy(papers)
 
 
 def _row(claim: Claim, images: int, evenly: Tensor, weights: Tensor) -> Row:
@@ -93,7 +96,7 @@ def _about_teachers(grid: GridValues) -> Iterator[Claim]:
     text = "a strong view lowers the overlap of the teachers' attention"
     for number, overlaps, what in (("1", grid.corrected, "IoU above chance"),
                                    ("1, plain", grid.plain, "IoU")):  # fmt: skip
-        if all(_pair(a, b, letter) in overlaps for a, b in _PAIRS for letter in "ws"):
+        if all(_pair(a, b, letter) in overlaps for a, b in _PAIRS for letter in PAPER_LETTERS):
             figure = f"{what} of two weak teachers minus that of two strong ones"
             yield Claim(number, text, figure, _pairs_of_teachers(overlaps))
 
@@ -136,16 +139,17 @@ def _correlations(grid: GridValues) -> Iterator[Claim]:
 def _about_accuracy(grid: GridValues) -> Iterator[Claim]:
     """Claims 4 to 6: differences of mean top-1 between groups of cells, in points."""
     there = set(grid.cells)
-    twins = [cell for cell in grid.cells if StudentCell(cell.teachers, "w") in there
-             and StudentCell(cell.teachers, "s") in there]  # fmt: skip
-    strong, weak = ([cell for cell in twins if cell.letter == letter] for letter in "sw")
+    twins = [cell for cell in grid.cells if StudentCell(cell.teachers, WEAK) in there
+             and StudentCell(cell.teachers, STRONG) in there]  # fmt: skip
+    weak, strong = ([cell for cell in twins if cell.letter == own] for own in PAPER_LETTERS)
+    students = {k: student_cells(k, letters=PAPER_LETTERS) for k in range(4)}
     what = "strong minus weak students, the same teachers"
     cases = [("4", "strong students beat weak ones", what, strong, weak)]
     for k in (1, 2, 3):
         cases.append((f"5, {k}T", "more teachers help", f"{k} teachers minus {k - 1}",
-                      student_cells(k), student_cells(k - 1)))  # fmt: skip
+                      students[k], students[k - 1]))  # fmt: skip
     for k in (2, 3):
-        groups = {m: [c for c in student_cells(k) if mixture(c.teachers) == m] for m in _MIXTURES}
+        groups = {m: [c for c in students[k] if mixture(c.teachers) == m] for m in _MIXTURES}
         text = "students of mixed teachers lie between"
         weak, mixed, strong = (groups[name] for name in _MIXTURES)
         cases.append((f"6, {k}T low", text, "mixed minus weak teachers", mixed, weak))
@@ -162,9 +166,9 @@ _PAIRS = ((1, 2), (1, 3), (2, 3))
 
 
 def mixture(teachers: Sequence[TeacherCell]) -> str:
-    """ "weak", "strong" or "mixed": the views of several teachers."""
+    """The view of several teachers, or "mixed"."""
     letters = {teacher.letter for teacher in teachers}
-    return "mixed" if len(letters) > 1 else {"w": "weak", "s": "strong"}[letters.pop()]
+    return "mixed" if len(letters) > 1 else VIEW_LETTERS[letters.pop()]
 
 
 def _pair(a: int, b: int, letter: str) -> tuple[TeacherCell, ...]:
@@ -174,7 +178,7 @@ def _pair(a: int, b: int, letter: str) -> tuple[TeacherCell, ...]:
 def _pairs_of_teachers(overlaps: Mapping[tuple[TeacherCell, ...], PerImage]) -> Statistic:
     def statistic(weights: Tensor) -> Tensor:
         without = [  # teacher 3, 2 and 1 in turn
-            overlaps[_pair(a, b, "w")].mean(weights) - overlaps[_pair(a, b, "s")].mean(weights)
+            overlaps[_pair(a, b, WEAK)].mean(weights) - overlaps[_pair(a, b, STRONG)].mean(weights)
             for a, b in _PAIRS
         ]
         return jackknife_values(torch.stack(without)).T

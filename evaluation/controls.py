@@ -23,7 +23,7 @@ from engine.compute import Compute
 from engine.run import RunDirectory
 from evaluation.answers import Answers, AttentionMaps
 from evaluation.grid import Grid, of_each
-from evaluation.grid_values import GRID_STUDENTS, THRESHOLD
+from evaluation.grid_values import GRID_STUDENTS
 from evaluation.options import TARGETS
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import target_of
@@ -140,7 +140,7 @@ class Controls:
         if kept is None:
             return {}
         maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
-        masks = [packed_masks(own, int(kept[0].image_size), threshold=THRESHOLD) for own in maps]
+        masks = [packed_masks(own, int(kept[0].image_size)) for own in maps]
         found = masks_overlap(masks)
         return {
             "IoU": found.per_image.mean().item(),
@@ -156,7 +156,7 @@ class Controls:
         size, values = int(kept[0].image_size), {}
         for target in OTHER_TARGETS:
             maps = [own.select(target_of(target, own, kept)) for own in kept]
-            found = set_overlap(maps, size, threshold=THRESHOLD)
+            found = set_overlap(maps, size)
             values[f"IoU, target {target}"] = found.per_image.mean().item()
             values[f"IoU above chance, target {target}"] = _mean_of(found.corrected)
         return values
@@ -174,7 +174,7 @@ class Controls:
         values = {}
         for name, target in ((CLASS_SUM, CLASS_SUM), (PREDICTED, logits.argmax(1))):
             maps = [maps_from_features(features, rows, target) for rows in (weight, shifted)]
-            masks = [packed_masks(own, images.shape[-1], threshold=THRESHOLD) for own in maps]
+            masks = [packed_masks(own, images.shape[-1]) for own in maps]
             values[f"IoU with itself, target {name}"] = masks_overlap(masks).per_image.mean().item()
         return values
 

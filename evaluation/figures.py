@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import write_bytes
 from dataloader.views import VIEW_LETTERS
-from engine.cells import views_of
+from engine.cells import PAPER_LETTERS, views_of
 from evaluation.tables import Row
 from metrics.calibration import ReliabilityBins
 
@@ -26,6 +29,7 @@ _backend = os.environ.pop("MPLBACKEND", None)  # one that is not there would end
 try:
     import matplotlib
     from matplotlib.axes import Axes
+    from matplotlib.colors import to_rgba
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 except (OSError, ValueError) as error:
@@ -37,7 +41,9 @@ finally:
     if _backend is not None:
         os.environ["MPLBACKEND"] = _backend
 
-__all__ = ["Axes", "Figure", "MaxNLocator", "own_style", "rendered"]
+__all__ = ["Axes", "Figure", "MaxNLocator", "by_view", "own_style", "rendered", "saved", "to_rgba"]
+
+Kind = TypeVar("Kind")
 
 
 @contextmanager
@@ -59,8 +65,13 @@ def rendered(figure: Figure, kind: str, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-# A colour and a marker for each view that trains models, in the order of the table of views
-# (Okabe and Ito 2008: told apart by the colour-blind too).
+def saved(figure: Figure, path: Path, dpi: int) -> Path:
+    """Write the file, a .png or a .pdf, and return its path."""
+    write_bytes(path, rendered(figure, path.suffix[1:], dpi))
+    return path
+
+
+# Told apart by the colour-blind too (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEUTRAL = "0.55"  # for several views
@@ -120,7 +131,7 @@ def affinity_figure(rows: Sequence[Row]) -> Figure:
     """Affinity against accuracy: a point for each model and view whose affinity is defined."""
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for view, marker in _by_view(MARKERS).items():
+    for view, marker in by_view(MARKERS).items():
         points = [row for row in rows if row["view"] == view and row["affinity"] is not None]
         colours = [_colour(row["cell"]) for row in points]
         x, y = [row["top1_test"] for row in points], [row["affinity"] for row in points]
@@ -132,7 +143,7 @@ def affinity_figure(rows: Sequence[Row]) -> Figure:
     axes.axhline(1, color=NEUTRAL, linewidth=0.8)
     axes.set_xlabel("top-1 under the test view")
     axes.set_ylabel("affinity (top-1 under the view / under base)")
-    for view, colour in _by_view(COLOURS).items():
+    for view, colour in by_view(COLOURS).items():
         axes.scatter([], [], c=colour, marker="_", label=f"trained on {view} views")
     axes.legend(fontsize=8)
     return figure
@@ -209,9 +220,11 @@ def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
 def _colour(cell: str) -> str:
     """The colour of the view of all models that a cell's name joins; grey for several views."""
     views = views_of(cell)
-    return _by_view(COLOURS)[views.pop()] if len(views) == 1 else NEUTRAL
+    return by_view(COLOURS)[views.pop()] if len(views) == 1 else NEUTRAL
 
 
-def _by_view(kinds: Sequence[str]) -> dict[str, str]:
-    """One of `kinds` for each view, anew from the first where there are more views."""
-    return dict(zip(VIEW_LETTERS.values(), itertools.cycle(kinds), strict=False))
+def by_view(kinds: Sequence[Kind]) -> dict[str, Kind]:
+    """One of `kinds` for each view that trains models, the paper's first, then in the order of the
+    table of views; anew from the first where there are more views."""
+    letters = dict.fromkeys([*PAPER_LETTERS, *VIEW_LETTERS])
+    return dict(zip((VIEW_LETTERS[own] for own in letters), itertools.cycle(kinds), strict=False))

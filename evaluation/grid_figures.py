@@ -11,14 +11,26 @@ import numpy as np
 import torch
 
 from dataloader.views import VIEW_LETTERS
-from engine.cells import StudentCell
-from evaluation.figures import Axes, Figure, MaxNLocator, own_style
+from engine.cells import PAPER_LETTERS, STRONG, WEAK, StudentCell
+from evaluation.figures import (
+    COLOURS,
+    MARKERS,
+    Axes,
+    Figure,
+    MaxNLocator,
+    by_view,
+    own_style,
+    to_rgba,
+)
 from evaluation.grid_values import GridValues, PerImage
-from evaluation.tables import Row
+from evaluation.tables import Row, counted
 from metrics.calibration import ReliabilityBins
 
-# A marker and a colour for each number of teachers (Okabe and Ito 2008), filled: strong students.
-LOOKS = {0: ("*", "#000000"), 1: ("o", "#0072B2"), 2: ("s", "#D55E00"), 3: ("^", "#009E73")}
+# A marker and a colour for each number of teachers of the grid.
+LOOKS = dict(enumerate([("*", "#000000"), *zip(MARKERS, COLOURS, strict=True)][:4]))
+# How much of its colour fills a marker, and how a line runs, by the student's view.
+FILLS = (0, 1, 0.4, 0.7, 0.2)
+LINES = ("--", "-", ":", "-.", (0, (6, 1)))
 
 WIDTH, HEIGHT = 5.2, 4.9  # inches, of four panels; a page's column is some 3.4 wide
 SMALL = 8  # points
@@ -96,7 +108,11 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         axes.set_title(_correlation(rows, claim, sign), fontsize=SMALL)
     for count in sorted({len(cell.teachers) for cell in values.cells if of.fidelity(cell)}):
         marker, colour = LOOKS[count]
-        panels[1].scatter([], [], marker=marker, c=colour, label=_teachers(count))
+        panels[1].scatter([], [], marker=marker, c=colour, label=counted(count, "teacher"))
+    for letter in {cell.letter: None for cell in values.cells if cell.letter not in PAPER_LETTERS}:
+        face = _face("#000000", letter)
+        name = f"{VIEW_LETTERS[letter]} student"
+        panels[1].scatter([], [], marker="D", edgecolors="k", facecolors=face, label=name)
     _legend(figure, panels[1], 4, "filled: strong student")
     return figure
 
@@ -104,8 +120,9 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
 @own_style()
 def strong_views_figure(values: GridValues) -> Figure:
     """The paper's main figure: IoU, fidelity, gap and top-1 against how many of the teachers were
-    trained on the strong view. A line for each number of teachers and view of the student: the
-    mean over cells, with the standard deviation over seeds of that mean."""
+    trained on the strong view, the rest of them on the weak one. A line for each number of teachers
+    and view of the student: the mean over cells, with the standard deviation over seeds of that
+    mean."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     of, panels = CellFigures(values), figure.subplots(2, 2).flat
     for axes, value, name in zip(
@@ -114,11 +131,11 @@ def strong_views_figure(values: GridValues) -> Figure:
         (IOU, FIDELITY, GAP, TOP1),
         strict=True,
     ):
-        cells = values.cells
+        cells = [c for c in values.cells if {t.letter for t in c.teachers} <= set(PAPER_LETTERS)]
         if value == of.overlap:  # of teachers, whoever learns from them
-            cells = [StudentCell(own, "s") for own in dict.fromkeys(c.teachers for c in cells)]
+            cells = [StudentCell(own, STRONG) for own in dict.fromkeys(c.teachers for c in cells)]
         for count in LOOKS:
-            for letter in "ws":
+            for letter in VIEW_LETTERS:
                 chosen = [c for c in cells if len(c.teachers) == count and c.letter == letter]
                 _line(axes, chosen, value, count, letter)
         _name(axes, "teachers trained on the strong view", name)
@@ -206,7 +223,7 @@ def reliability_lines_figure(
             marker, colour = LOOKS[count]
             axes.plot(
                 confidence[shown].numpy(), accuracy[shown].numpy(), marker=marker, color=colour,
-                linewidth=1.2, markersize=4, label=f"{_teachers(count)}, ECE {error:.3f}",
+                linewidth=1.2, markersize=4, label=f"{counted(count, 'teacher')}, ECE {error:.3f}",
             )  # fmt: skip
         _name(axes, "confidence", "accuracy")
         axes.set_title(f"{view} students", fontsize=SMALL)
@@ -225,7 +242,7 @@ def _line(
     by_strong: dict[int, list[list[float]]] = {}
     for cell in cells:
         if value(cell):
-            strong = sum(teacher.letter == "s" for teacher in cell.teachers)
+            strong = sum(teacher.letter == STRONG for teacher in cell.teachers)
             by_strong.setdefault(strong, []).append(value(cell))
     if not by_strong:
         return
@@ -233,7 +250,7 @@ def _line(
     seeds = {x: min(map(len, by_strong[x])) for x in places}
     means = [np.mean([own[: seeds[x]] for own in by_strong[x]], axis=0) for x in places]
     spread = [own.std(ddof=1) if len(own) > 1 else 0.0 for own in means]
-    offset = 0.04 * (count - 1.5) + (0.02 if letter == "s" else -0.02)
+    offset = 0.04 * (count - 1.5) + {WEAK: -0.02, STRONG: 0.02}.get(letter, 0)
     axes.errorbar(
         [x + offset for x in places], [own.mean() for own in means], spread,
         capsize=2, linewidth=1.2, markersize=5, **_look(count, letter),
@@ -243,14 +260,18 @@ def _line(
 def _look(count: int, letter: str) -> dict[str, Any]:
     """Of a line of the students of `count` teachers on a view: told apart without colours."""
     marker, colour = LOOKS[count]
-    strong = letter == "s"
     return {
         "marker": marker,
         "color": colour,
-        "markerfacecolor": colour if strong else "white",
-        "linestyle": "-" if strong else "--",
-        "label": f"{_teachers(count)}, {VIEW_LETTERS[letter]}",
+        "markerfacecolor": _face(colour, letter) if letter != WEAK else "white",
+        "linestyle": by_view(LINES)[VIEW_LETTERS[letter]],
+        "label": f"{counted(count, 'teacher')}, {VIEW_LETTERS[letter]}",
     }
+
+
+def _face(colour: str, letter: str) -> tuple[float, ...]:
+    """Of the markers of students on a view: empty, full or pale."""
+    return to_rgba(colour, by_view(FILLS)[VIEW_LETTERS[letter]])
 
 
 def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
@@ -265,14 +286,10 @@ def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
     return ""
 
 
-def _teachers(count: int) -> str:
-    return f"{count or 'no'} teacher{'' if count == 1 else 's'}"
-
-
 def _point(axes: Axes, cell: StudentCell, x: float, y: float) -> None:
     marker, colour = LOOKS[len(cell.teachers)]
-    filled = colour if cell.letter == "s" else "none"
-    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=filled, s=26)
+    face = _face(colour, cell.letter)
+    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=face, s=26)
 
 
 def _name(axes: Axes, x: str, y: str) -> None:

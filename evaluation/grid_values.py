@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from metrics.agreement import ensemble_logits
 from metrics.overlap import RecentMasks, masks_overlap
 
 GRID_STUDENTS = tuple(cell for k in range(4) for cell in student_cells(k))
-THRESHOLD = 0.4
 
 Teachers = tuple[TeacherCell, ...]
 SeededStudent = tuple[Cell, int]
@@ -63,6 +62,11 @@ class GridValues:
     def known(self, values: Mapping[SeededStudent, object], cell: StudentCell) -> bool:
         """Whether `values` has every seed of the cell."""
         return all((cell, seed) in values for seed in self.seeds_of([cell]))
+
+    def of_views(self, letters: Collection[str]) -> GridValues:
+        """Of the students whose models were all trained on these views."""
+        kept = {key: own for key, own in self.top1.items() if key[0].letters <= set(letters)}
+        return replace(self, top1=kept)
 
     @property
     def cells(self) -> list[StudentCell]:
@@ -127,7 +131,7 @@ def _overlaps(
     wanted = [run.cell.teachers for run in students if len(run.cell.teachers) > 1]
     pairs = itertools.combinations(teacher_cells(), 2)
     wanted += [pair for pair in pairs if len({teacher.letter for teacher in pair}) == 1]
-    masks, corrected, plain = RecentMasks(THRESHOLD), {}, {}
+    masks, corrected, plain = RecentMasks(), {}, {}
     for teachers in dict.fromkeys(wanted):
         if not _there(grid, teachers):
             continue

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from common.errors import UserError, shown
 from common.settings import Settings, option
-from dataloader.views import VIEW_NAMES
+from dataloader.views import VIEW_LETTERS, VIEW_NAMES
 from engine.cells import parse_cell
 from engine.config import WHICH_CHECKPOINT, TrainConfig
 from engine.flags import parse
+from metrics.conventions import BINS, THRESHOLD
 
 SPLITS = ("test", "train")
 TAKEN = "results"  # the report's own table
@@ -171,7 +172,9 @@ class OverlapOptions(ViewedOptions):
 
     group: str = option("T_T", "teachers with each other, or with the student", choices=GROUPS)
     target: str = option("ensemble", "class whose maps are compared", choices=TARGETS)
-    threshold: float = option(0.4, "of each map's range, above which it looks", at_least=0, below=1)
+    threshold: float = option(
+        THRESHOLD, "of each map's range, above which it looks", at_least=0, below=1
+    )
     cells: tuple[str, ...] = option(("2T",), "students, or groups (or CELLS)", operational=True)
     name: str = option("", "of the result files beside the runs (iou_<group>)", operational=True)
 
@@ -180,7 +183,7 @@ class OverlapOptions(ViewedOptions):
 class CalibrationOptions(ViewedOptions):
     """What the calibration can be asked besides."""
 
-    bins: int = option(15, "equal-width bins of confidence", at_least=1, at_most=1000)
+    bins: int = option(BINS, "equal-width bins of confidence", at_least=1, at_most=1000)
     cells: tuple[str, ...] = option(
         ("T", "0T", "1T", "2T"), "cells, or groups (or CELLS)", operational=True
     )
@@ -201,6 +204,8 @@ class AffinityOptions(MeasureOptions):
     """What the affinity can be asked."""
 
     cells: tuple[str, ...] = option(
-        ("T1w", "T1s", "T2w", "T2s"), "cells, or groups (or CELLS)", operational=True
+        tuple(f"T{k}{letter}" for k in (1, 2) for letter in VIEW_LETTERS),
+        "cells, or groups (or CELLS)",
+        operational=True,
     )
     name: str = option("affinity", "of the result files beside the runs", operational=True)

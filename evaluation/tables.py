@@ -8,7 +8,7 @@ import io
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,6 +20,43 @@ Row = dict[str, Any]
 
 LARGEST = 1e100  # of a number: sums of more overflow
 TEXTS = ("cell", "pair", "view", "asked", "commit")  # the columns that hold no number
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of a measurement's rows, and what the report makes of it.
+
+    key: its name in the measurement's files. The report has it if it has a heading, for the page of
+    cells, or a name of its own for the report's table. decimals, unit: there; what is a fraction
+    here has unit "%" there. per_image: makes the (N,) numbers whose mean it is.
+    """
+
+    key: str
+    heading: str = ""
+    decimals: int = 3
+    unit: str = ""
+    name: str = ""
+    per_image: Callable[..., Any] | None = None
+
+    @property
+    def reported(self) -> str:
+        """Its name in the report's table; empty where it has no place there."""
+        return self.name or (self.key if self.heading else "")
+
+    @property
+    def title(self) -> str:
+        """The heading with the unit."""
+        return f"{self.heading}, {self.unit}" if self.unit else self.heading
+
+    @property
+    def factor(self) -> float:
+        """From the measurement's number to the report's."""
+        return 100 if self.unit == "%" else 1
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 seed", "2 seeds", "no seeds"."""
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def format_table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:

@@ -21,6 +21,7 @@ from metrics.calibration import (
     equal_width_bin,
     equal_width_sums,
 )
+from metrics.conventions import BINS
 from metrics.validation import check_count, check_finite
 
 CELLS_PER_CHUNK = 2**22  # counts held at a time: 32 MiB as int64, as much again as float64
@@ -84,7 +85,7 @@ def bootstrap_calibration_error(
     logits: Tensor,
     labels: Tensor,
     *,
-    n_bins: int = 15,
+    n_bins: int = BINS,
     weighting: str = "sample",
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -107,7 +108,7 @@ def bootstrap_calibration_error(
     return _basic_interval(columns, gap, n_bins, resamples, confidence, seed)
 
 
-def bootstrap_calibration_gap(columns: Tensor, *, n_bins: int = 15) -> tuple[float, float]:
+def bootstrap_calibration_gap(columns: Tensor, *, n_bins: int = BINS) -> tuple[float, float]:
     """The same interval, at 95%, from ``sample_columns`` (B, 3) of the samples."""
     return _basic_interval(columns.cpu(), calibration_gap, n_bins, 1000, 0.95, 0)
 

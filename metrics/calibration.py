@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metrics.agreement import correct_per_sample, log_probabilities
+from metrics.conventions import BINS
 from metrics.validation import check_count, check_logits_and_labels
 
 WEIGHTINGS = ("sample", "bin")
@@ -111,7 +112,7 @@ def calibration_gap(sums: Tensor, *, weighting: str = "sample") -> Tensor:
     return (counts * _gap_per_bin(sums)).sum(dim=-1) / counts.sum(dim=-1)
 
 
-def reliability_bins(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> ReliabilityBins:
+def reliability_bins(logits: Tensor, labels: Tensor, *, n_bins: int = BINS) -> ReliabilityBins:
     """Counts, accuracy and mean confidence in equal-width bins. (B, C), (B,).
 
     Niculescu-Mizil and Caruana 2005, "Predicting good probabilities with supervised learning".
@@ -133,7 +134,7 @@ def expected_calibration_error(
     logits: Tensor,
     labels: Tensor,
     *,
-    n_bins: int = 15,
+    n_bins: int = BINS,
     weighting: str = "sample",
 ) -> float:
     """Expected calibration error in [0, 1]: sum_b (n_b / n) |acc_b - conf_b|. (B, C), (B,).
@@ -149,7 +150,7 @@ def expected_calibration_error(
     return calibration_gap(sums, weighting=weighting).item()
 
 
-def maximum_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> float:
+def maximum_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = BINS) -> float:
     """Largest |acc_b - conf_b| of the equal-width bins (Naeini et al. 2015), in [0, 1].
 
     Raises:
@@ -163,7 +164,7 @@ def largest_gap(sums: Tensor) -> Tensor:
     return _gap_per_bin(sums).amax(dim=-1)
 
 
-def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = 15) -> float:
+def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int = BINS) -> float:
     """Expected calibration error over bins of (nearly) as many samples each, in [0, 1].
 
     The adaptive binning of Nguyen and O'Connor 2015, "Posterior calibration and exploratory

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.conventions import THRESHOLD
 from metrics.intervals import spearman
 from metrics.validation import check_count, check_finite
 
@@ -65,7 +66,7 @@ CONSTANT_WITHIN = 16  # multiples of the dtype's epsilon: what resizing a consta
 WORDS_PER_BLOCK = 2**17  # counted at once: 1 MiB, which stays in a processor's cache
 
 
-def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = 0.4) -> Tensor:
+def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = THRESHOLD) -> Tensor:
     """Where a map is high. (B, h, w) -> (B, H, W) bool, ``size`` being (H, W) or one side.
 
     Bilinear resize (align_corners=False), then per image (x - min) / (max - min) > threshold.
@@ -269,12 +270,12 @@ class SetOverlap:
         return (self.per_image - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
 
 
-def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = 0.4) -> SetOverlap:
+def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = THRESHOLD) -> SetOverlap:
     """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels."""
     return masks_overlap([packed_masks(heatmap, size, threshold=threshold) for heatmap in maps])
 
 
-def packed_masks(maps: Tensor, size: int, *, threshold: float = 0.4) -> PackedMasks:
+def packed_masks(maps: Tensor, size: int, *, threshold: float = THRESHOLD) -> PackedMasks:
     """``binarize`` of (n, h, w) maps, packed; a few images at a time."""
     blocks = [
         PackedMasks.pack(binarize(block, size, threshold=threshold))
@@ -319,7 +320,7 @@ class RecentMasks:
     row often for the same teachers and target. Beyond HELD_BYTES the longest unused go.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float = THRESHOLD) -> None:
         self._threshold = threshold
         self._held: dict[Hashable, PackedMasks] = {}
 

@@ -126,3 +126,10 @@ def test_grid_order_puts_teachers_first_and_few_teachers_before_many():
     ordered = sorted(map(parse_cell, names), key=grid_order)
     assert list(map(str, ordered)) == ["T1s", "T2w", "Sw", "T1w_Sw", "T1w_T2w_Sw"]
     assert isinstance(ordered[2], StudentCell)
+
+
+def test_the_views_and_the_plain_form_of_a_cell():
+    cell = parse_student("T1s+wd_T2w_Ss+T5")
+    assert cell.letters == {"w", "s"}
+    assert str(cell.plain) == "T1s_T2w_Ss"
+    assert cell.plain.plain == cell.plain

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from engine.cells import TeacherCell, parse_student, student_cells
 from evaluation.claims import claims, judged, mixture, verdict
-from evaluation.claims_report import markdown
+from evaluation.claims_figures import Drawn
+from evaluation.claims_page import markdown
 from evaluation.figures import rendered
 from evaluation.grid_figures import (
     grid_figure,
@@ -21,7 +22,6 @@ from evaluation.grid_figures import (
     strong_views_figure,
 )
 from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
-from evaluation.report_figures import Drawn
 from metrics.calibration import equal_width_sums, reliability, sample_columns
 from metrics.intervals import Estimate, spearman
 
@@ -104,6 +104,22 @@ def test_rank_correlation_is_scipys() -> None:
     expected = [spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
     assert spearman(x, y).tolist() == pytest.approx(expected)
     assert spearman(torch.ones(4), y[0, :4]).item() == 0
+
+
+def test_students_of_another_view_change_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though only one of the seeds has them."""
+    grid = made_up((1, 2), 0.05)
+    own = judged(grid)
+    mixed = [cell for k in range(3) for cell in student_cells(k, letters="wm")]
+    others = [cell for cell in mixed if "m" in cell.letters]
+    monkeypatch.setattr("evaluation.grid_values.GRID_STUDENTS", (*GRID_STUDENTS, *others))
+    for cell in others:
+        weak = parse_student(str(cell).replace("m", "w"))
+        for values in (grid.top1, grid.train_top1, grid.fidelity):
+            if (weak, 1) in values:
+                values[cell, 1] = values[weak, 1]
+    assert set(others) <= set(grid.cells)
+    assert judged(grid) == own
 
 
 def test_mixture_of_views() -> None:

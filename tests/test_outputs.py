@@ -84,6 +84,8 @@ def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store
         scale = expected.abs().amax(dim=(1, 2), keepdim=True)
         torch.testing.assert_close(stored.select(choice), expected / scale, atol=2e-3, rtol=2e-3)
     assert stored.index.tolist() == list(range(len(images)))
+    with pytest.raises(ValueError, match="got 'label'"):
+        stored.select("label")
 
 
 def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):

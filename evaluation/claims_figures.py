@@ -1,4 +1,4 @@
-"""The figures of a report: which models each one shows, and its caption."""
+"""The figures of the page of claims: which models each one shows, and its caption."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
-from engine.cells import Cell, StudentCell, teacher_cells
+from engine.cells import PAPER_LETTERS, Cell, StudentCell, teacher_cells
 from engine.run import RunDirectory
 from evaluation.answers import Answers
 from evaluation.figures import Figure
@@ -27,13 +27,12 @@ from evaluation.grid_figures import (
     strong_views_figure,
 )
 from evaluation.grid_values import GRID_STUDENTS, GridValues, last_figures
-from evaluation.options import CalibrationOptions, OverlapOptions
+from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import DRAWN_IMAGES, Measure
-from evaluation.tables import Row, is_number
+from evaluation.tables import Row, counted, is_number
 from metrics.calibration import ReliabilityBins, equal_width_sums, reliability, sample_columns
-
-BINS = CalibrationOptions.bins
+from metrics.conventions import BINS
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class ReportFigures:
-    """The figures of a grid's finished runs; values and judged rows are those of the claims."""
+class ClaimsFigures:
+    """Those of a grid's finished runs; values and judged rows are those of the claims."""
 
     grid: Grid
     store: OutputStore
@@ -75,14 +74,15 @@ class ReportFigures:
     def _strong_views(self) -> Iterator[Drawn]:
         caption = (
             "Mean over the cells; bars: standard deviation over seeds of that mean; IoU: of the "
-            f"teachers, whatever student; {self._n}."
+            f"teachers, whatever student; {self._alone('teachers')}{self._n}."
         )
         yield Drawn("strong_views", caption, strong_views_figure(self.values))
 
     def _grid(self) -> Iterator[Drawn]:
         caption = (
             "A point a student cell, mean over seeds; filled: strong students; rho: rank "
-            f"correlation within a number of teachers, with its 95% interval; {self._n}."
+            "correlation within a number of teachers, with its 95% interval; "
+            f"{self._alone('rho')}{self._n}."
         )
         yield Drawn("grid", caption, grid_figure(self.values, self.rows))
 
@@ -91,7 +91,7 @@ class ReportFigures:
             most = max(len(v["top1"]) for own in curves.values() for v in own.values())
             caption = (
                 "Against the strength of the strong view (0: the weak one); bars: standard "
-                f"deviation over seeds; at most {_count(most, 'seed')} a point."
+                f"deviation over seeds; at most {counted(most, 'seed')} a point."
             )
             yield Drawn("strength", caption, strength_figure(curves))
 
@@ -105,7 +105,7 @@ class ReportFigures:
             return
         caption = (
             f"Top-1 on the {trained[0].selected_on} images after each epoch, mean over cells and "
-            f"seeds; {_count(self._seeds, 'seed')}."
+            f"seeds; {counted(self._seeds, 'seed')}."
         )
         yield Drawn("learning", caption, learning_figure(learning_curves(trained)))
 
@@ -155,7 +155,12 @@ class ReportFigures:
 
     @property
     def _n(self) -> str:
-        return f"{_count(self._seeds, 'seed')}, {self.values.images} test images"
+        return f"{counted(self._seeds, 'seed')}, {self.values.images} test images"
+
+    def _alone(self, what: str) -> str:
+        """What a caption says of the paper's two views where there are cells of others."""
+        others = any(not run.cell.letters <= set(PAPER_LETTERS) for run in self._students)
+        return f"{what}: of the weak and strong view alone; " if others else ""
 
     def _answers(self, run: RunDirectory) -> Answers:
         return self.store.answers(run, like=self._students[0])
@@ -164,7 +169,7 @@ class ReportFigures:
         """By the student's view, then the number of its teachers, all of that view."""
         sums: dict[tuple[str, int], Tensor] = {}
         for run in self._students:
-            if _of_own_view(run.cell):
+            if len(run.cell.letters) == 1:
                 answers, key = self._answers(run), (run.cell.view, len(run.cell.teachers))
                 columns = sample_columns(answers.correct, answers.confidence)
                 sums[key] = equal_width_sums(columns, BINS) + sums.get(key, 0)
@@ -178,17 +183,11 @@ class ReportFigures:
         """The first student of the most teachers, two at least, all of the view of `letter`, whose
         models all have attention maps."""
         several = [run for run in self._students if len(run.cell.teachers) > 1]
-        chosen = [run for run in several if run.cell.letter == letter and _of_own_view(run.cell)]
+        chosen = [
+            run for run in several if run.cell.letter == letter and len(run.cell.letters) == 1
+        ]
         chosen = overlaps.with_maps(chosen)
         return max(chosen, key=lambda run: len(run.cell.teachers), default=None)
-
-
-def _of_own_view(cell: Cell) -> bool:
-    return all(teacher.letter == cell.letter for teacher in cell.teachers)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
@@ -201,8 +200,9 @@ def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
         strength, last = run.saved_settings().get("strength"), last_figures(run)
         if strength is None or not last:
             continue
-        plain = "_".join(part.split("+")[0] for part in str(run.cell).split("_"))
-        at = curves.setdefault(plain, {}).setdefault(strength, {n: [] for n in STRENGTH_PANELS})
+        at = curves.setdefault(str(run.cell.plain), {}).setdefault(
+            strength, {n: [] for n in STRENGTH_PANELS}
+        )
         at["top1"].append(100 * last["test"]["top1"])
         if is_number(last.get("gap_points")):
             at["gap"].append(last["gap_points"])

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_bytes, write_text
+from common.files import write_text
 from engine.cells import teacher_cells
 from engine.run import RunDirectory
 from evaluation.claims import judged
+from evaluation.claims_figures import ClaimsFigures, Drawn
 from evaluation.controls import Controls
-from evaluation.figures import Figure, rendered
+from evaluation.figures import saved
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_values import read_grid_values
 from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
-from evaluation.report_figures import Drawn, ReportFigures
 from evaluation.tables import Row, format_table, write_table
 
 COLUMNS = ("claim", "figure", "estimate", "low", "high", "seeds", "verdict")
@@ -41,9 +40,10 @@ def publish_claims(options: ClaimsOptions) -> None:
     control_rows = Controls(grid, store, runs).rows()
     folder = options.folder / "report"
     paths = write_table(folder / "claims", rows) + write_table(folder / "controls", control_rows)
-    drawn = list(ReportFigures(grid, store, runs, values, rows).drawn())
+    drawn = list(ClaimsFigures(grid, store, runs, values, rows).drawn())
     for own in drawn:
-        paths += _save(folder / own.name, own.figure)
+        files = [folder / f"{own.name}.{kind}" for kind in ("png", "pdf")]
+        paths += [saved(own.figure, file, dpi=150) for file in files]
     write_text(folder / "claims.md", markdown(rows, control_rows, drawn, options.dataset))
     print(format_table(rows, COLUMNS))
     print(RULE)
@@ -102,10 +102,3 @@ def markdown(
             f"| {spread} | {row['n']} |"
         )
     return "\n".join([*lines, ""])
-
-
-def _save(stem: Path, figure: Figure) -> list[Path]:
-    paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for path in paths:
-        write_bytes(path, rendered(figure, path.suffix[1:], dpi=150))
-    return paths

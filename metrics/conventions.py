@@ -1,0 +1,4 @@
+"""What the measures take unless told otherwise; a program's --help reads this file at once."""
+
+THRESHOLD = 0.4  # of a map's range, above which a model looks
+BINS = 15
