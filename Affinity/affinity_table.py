@@ -13,18 +13,13 @@ from dataloader.views import VIEW_LETTERS
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
 from evaluation.grid import named, of_each, open_grid
+from evaluation.measures import AFFINITY
 from evaluation.options import AffinityOptions
 from evaluation.outputs import OutputStore
 from evaluation.results import publish
 from evaluation.tables import Row
 from metrics.bootstrap import bootstrap_ratio
-from metrics.shots import SHOT_GROUPS, members
-
-COLUMNS = (
-    "cell", "seed", "view", "top1_view", "top1_base", "top1_test", "affinity", "affinity_low",
-    "affinity_high", "affinity_to_test", "diversity",
-    *(f"top1_view_{name}" for name in SHOT_GROUPS),
-)  # fmt: skip
+from metrics.shots import members
 
 
 def publish_affinity(options: AffinityOptions) -> None:
@@ -38,7 +33,7 @@ def publish_affinity(options: AffinityOptions) -> None:
     publish(
         options.folder / options.name,
         rows,
-        COLUMNS,
+        AFFINITY,
         affinity_figure(rows),
         f"{most}validation images, views of seed {options.view_seed}; affinity: top-1 under the "
         "view / under base (the random crop\nalone), with its 95% bootstrap interval; "

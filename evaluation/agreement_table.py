@@ -12,36 +12,27 @@ from engine.run import RunDirectory
 from evaluation.answers import Answers
 from evaluation.figures import fidelity_figure
 from evaluation.grid import Grid, named, of_each, open_grid
+from evaluation.measures import AGREEMENT, ENTROPIES, INFORMATION
 from evaluation.options import AgreementOptions
 from evaluation.outputs import OutputStore
 from evaluation.results import publish
 from evaluation.tables import Row
 from metrics.agreement import (
-    agreement_per_sample,
     cohen_kappa,
     ensemble_logits,
     error_consistency,
-    js_divergence_per_sample,
-    kl_divergence_per_sample,
 )
 from metrics.bootstrap import means_with_intervals
 from metrics.information import (
     batch_averaged_mutual_information,
     mutual_information,
     mutual_information_chance_floor,
-    predictive_entropy_per_sample,
 )
-from metrics.shots import SHOT_GROUPS, members
+from metrics.shots import members
 
 STUDENT = "S"
 ENSEMBLE = "ensemble"
 ROWS_AT_ONCE = 8192
-COLUMNS = (
-    "cell", "seed", "pair", "fidelity", "fidelity_low", "fidelity_high",
-    *(f"fidelity_{name}" for name in SHOT_GROUPS), "cohen_kappa", "error_consistency",
-    "fidelity_p_right", "fidelity_p_wrong", "kl_p_to_q_nats", "kl_q_to_p_nats", "js_nats",
-    "mutual_information_nats", "chance_floor_nats",
-)  # fmt: skip
 
 Model = tuple[Answers, ...]  # one model's answers, or those of an ensemble's members
 
@@ -58,7 +49,7 @@ def publish_agreement(options: AgreementOptions) -> None:
     publish(
         options.folder / options.name,
         rows,
-        COLUMNS,
+        (*AGREEMENT, *INFORMATION),
         {suffix: fidelity_figure([r for r in rows if r["pair"] == f"{ENSEMBLE}-{STUDENT}"])},
         f"{options.images}; a pair p-q: teachers by name, their mean logits (ensemble), the "
         f"student ({STUDENT});\nmutual information of the predicted labels by Grassberger's "
@@ -134,16 +125,12 @@ def _values(p: Model, q: Model, rows: slice) -> dict[str, torch.Tensor]:
             "entropy_p_nats": p[0].entropy_nats[rows],
             "entropy_q_nats": q[0].entropy_nats[rows],
         }
+    columns = (*AGREEMENT, *INFORMATION, *ENTROPIES)
     logits_p, logits_q = (_logits(model, rows) for model in (p, q))
     return {
         "predictions_p": logits_p.argmax(1),
         "predictions_q": logits_q.argmax(1),
-        "fidelity": agreement_per_sample(logits_p, logits_q),
-        "kl_p_to_q_nats": kl_divergence_per_sample(logits_p, logits_q),
-        "kl_q_to_p_nats": kl_divergence_per_sample(logits_q, logits_p),
-        "js_nats": js_divergence_per_sample(logits_p, logits_q),
-        "entropy_p_nats": predictive_entropy_per_sample(logits_p),
-        "entropy_q_nats": predictive_entropy_per_sample(logits_q),
+        **{own.key: own.per_image(logits_p, logits_q) for own in columns if own.per_image},
     }
 
 

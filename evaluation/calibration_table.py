@@ -8,6 +8,7 @@ from engine.run import RunDirectory
 from evaluation.answers import Answers
 from evaluation.figures import reliability_figure
 from evaluation.grid import named, of_each, open_grid
+from evaluation.measures import CALIBRATION
 from evaluation.options import CalibrationOptions
 from evaluation.results import publish
 from evaluation.tables import Row
@@ -21,14 +22,9 @@ from metrics.calibration import (
     reliability,
     sample_columns,
 )
-from metrics.shots import SHOT_GROUPS, members
+from metrics.shots import members
 
 REFERENCE_BINS = 10
-COLUMNS = (
-    "cell", "seed", "top1", "ece", "ece_low", "ece_high", "mce", "ece_equal_mass", "nll_nats",
-    "brier", "ece_bin_mean", *(f"top1_{name}" for name in SHOT_GROUPS),
-    *(f"ece_{name}" for name in SHOT_GROUPS),
-)  # fmt: skip
 
 
 def publish_calibration(options: CalibrationOptions) -> None:
@@ -49,7 +45,7 @@ def publish_calibration(options: CalibrationOptions) -> None:
     publish(
         options.folder / options.name,
         rows,
-        COLUMNS,
+        CALIBRATION,
         reliability_figure(diagrams),
         f"{options.images}; ECE over {options.bins} equal-width bins "
         f"with its 95% bootstrap interval;\nece_bin_mean: unweighted over {REFERENCE_BINS} bins, "
@@ -62,8 +58,8 @@ def calibration(answers: Answers, bins: int, shot_groups: torch.Tensor | None) -
     """Every calibration measure of one model; intervals at 95%. With `shot_groups` (C,), top-1 and
     ECE also over the images of many-, medium- and few-shot classes."""
     columns = _columns(answers)
-    row = means_with_intervals(
-        {"top1": answers.correct, "nll_nats": answers.nll_nats, "brier": answers.brier}
+    row: Row = means_with_intervals(
+        {own.key: own.per_image(answers) for own in CALIBRATION if own.per_image}
     )
     row |= _binned(columns, bins)
     if shot_groups is not None:

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 
-from engine.cells import TEACHER_NUMBERS, StudentCell, parse_cell
-from evaluation.tables import Row
+from engine.cells import StudentCell, parse_cell
+from evaluation.measures import (
+    AFFINITY,
+    AGREEMENT,
+    CALIBRATION,
+    ENTROPIES,
+    FIDELITIES,
+    INFORMATION,
+    OVERLAP,
+    RUN_ACCURACY,
+    RUN_AGREEMENT,
+    RUN_INFORMATION,
+)
+from evaluation.tables import Column, Row
 from metrics.intervals import half_width
-from metrics.shots import SHOT_GROUPS
 
-Columns = Mapping[str, tuple[str, int]]  # of a row of the report: heading and decimals
-
-ACCURACY: Columns = {
-    "top1_last": ("top-1, %", 1),
-    "top1_best": ("top-1 of the best epoch, %", 1),
-    **{f"top1_{name}": (f"{name}-shot, %", 1) for name in SHOT_GROUPS},
-    "gap_points": ("gap, points", 1),
-    "ece": ("ECE", 3),
-    "affinity": ("affinity", 3),
-    "diversity": ("diversity", 3),
-}
-AGREEMENT: Columns = {
-    "fidelity_ensemble": ("fidelity to the ensemble, %", 1),
-    "fidelity_ensemble_weak": ("weak view, %", 1),
-    "fidelity_ensemble_strong": ("strong view, %", 1),
-    "fidelity_ensemble_train": ("training images, %", 1),
-    "fidelity_right": ("where the ensemble is right, %", 1),
-    "fidelity_wrong": ("where it is wrong, %", 1),
-    **{f"fidelity_{name}": (f"{name}-shot, %", 1) for name in SHOT_GROUPS},
-    **{f"fidelity_T{k}_test": (f"to T{k}, %", 1) for k in TEACHER_NUMBERS},
-    "cohen_kappa": ("kappa", 3),
-    "error_consistency": ("error consistency", 3),
-}
-INFORMATION: Columns = {
-    "kl_ensemble_to_student_nats": ("KL(ensemble, student)", 3),
-    "kl_student_to_ensemble_nats": ("KL(student, ensemble)", 3),
-    "mutual_information_nats": ("mutual information", 3),
-    "chance_floor_nats": ("its chance floor", 3),
-    "entropy_nats": ("entropy", 3),
-    "entropy_ensemble_nats": ("entropy of the ensemble", 3),
-}
-ATTENTION: Columns = {
-    "iou_teachers": ("IoU, teachers", 3),
-    "iou_teachers_chance": ("chance", 3),
-    "iou_student": ("IoU, teachers and student", 3),
-    "iou_student_chance": ("chance", 3),
-}
 NOTE = (
     "Mean ± 95% interval by Student's t over n seeds, with the standard deviation in brackets (one "
     "seed: the value alone); test images; the last epoch unless named; the best one is chosen on "
@@ -55,18 +30,26 @@ NOTE = (
     "is corrected for the number of cells. Every column, fidelity to each teacher under each view "
     "among them, is in ../results.csv."
 )
-PARTS: Mapping[str, tuple[str, Columns]] = {
-    "Accuracy and calibration": ("Gap: training minus test top-1.", ACCURACY),
+PARTS: Mapping[str, tuple[str, Sequence[Column]]] = {
+    "Accuracy and calibration": (
+        "Gap: training minus test top-1.", (*RUN_ACCURACY, *CALIBRATION, *AFFINITY)
+    ),
     "Agreement with the teachers": (
         "Fidelity: the share of images on which both name the same class; test view of the test "
-        "images unless the heading says otherwise (weak and strong view of the test images, test "
-        "view of the training images). Kappa and error consistency: fidelity above what chance "
-        "and accuracy give.",
-        AGREEMENT,
+        "images unless the heading says otherwise (another view of the test images, test view of "
+        "the training images). Kappa and error consistency: fidelity above what chance and "
+        "accuracy give.",
+        (*RUN_AGREEMENT, *FIDELITIES, *AGREEMENT),
     ),
-    "Information": ("In nats; of the student and the ensemble of its teachers.", INFORMATION),
-    "Attention": ("Overlap of the masks, and that of masks of different images.", ATTENTION),
-}
+    "Information": (
+        "In nats; of the student and the ensemble of its teachers.",
+        (*RUN_INFORMATION, *ENTROPIES, *INFORMATION),
+    ),
+    "Attention": (
+        "Overlap of the masks, and that of masks of different images.",
+        tuple(itertools.chain.from_iterable(OVERLAP.values())),
+    ),
+}  # fmt: skip
 
 
 def cells_page(
@@ -79,30 +62,34 @@ def cells_page(
     chose the best epoch."""
     lines = [f"# The cells of {dataset}", "", NOTE.format(selected_on=selected_on)]
     for title, (note, columns) in PARTS.items():
-        shown = [name for name in columns if any(row.get(name) is not None for row in rows)]
+        shown = [own for own in columns if own.heading and _of_some(rows, own.reported)]
         if shown:
-            lines += ["", f"## {title}", "", note, ""]
-            lines += _table(rows, {name: columns[name] for name in shown}, top1)
+            lines += ["", f"## {title}", "", note, "", *_table(rows, shown, top1)]
     return "\n".join([*lines, ""])
 
 
 def _table(
-    rows: Sequence[Row], columns: Columns, top1: Mapping[str, Mapping[int, float]]
+    rows: Sequence[Row], columns: Sequence[Column], top1: Mapping[str, Mapping[int, float]]
 ) -> list[str]:
     """The rows that have one of the columns."""
-    headings = [heading for heading, _ in columns.values()]
-    lines = ["| cell | n | " + " | ".join(headings) + " |", "|---" * (len(columns) + 2) + "|"]
+    titles = " | ".join(own.title for own in columns)
+    lines = [f"| cell | n | {titles} |", "|---" * (len(columns) + 2) + "|"]
     for row in rows:
-        if all(row.get(name) is None for name in columns):
+        if all(row.get(own.reported) is None for own in columns):
             continue
-        texts = [_figure(row, name, decimals) for name, (_, decimals) in columns.items()]
-        if "top1_last" in columns and _differs(row["cell"], top1):
+        texts = [_figure(row, own) for own in columns]
+        if columns[0] is RUN_ACCURACY[0] and _differs(row["cell"], top1):
             texts[0] = f"**{texts[0]}**"
         lines.append(f"| {row['cell']} | {row['seeds']} | " + " | ".join(texts) + " |")
     return lines
 
 
-def _figure(row: Row, name: str, decimals: int) -> str:
+def _of_some(rows: Sequence[Row], name: str) -> bool:
+    return any(row.get(name) is not None for row in rows)
+
+
+def _figure(row: Row, column: Column) -> str:
+    name, decimals = column.reported, column.decimals
     value, std = row.get(name), row.get(f"{name}_std")
     if value is None:
         return "-"

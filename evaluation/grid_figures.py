@@ -303,7 +303,8 @@ def _legend(figure: Figure, axes: Axes, columns: int, title: str) -> None:
     """Of what is in `axes`, below all panels; none where nothing is."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
+        size = SMALL - 1 if len(handles) <= 2 * columns else TINY  # of three views
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=columns, fontsize=SMALL - 1,
+            handles, labels, loc="outside lower center", ncols=columns, fontsize=size,
             title=title, title_fontsize=SMALL - 1, columnspacing=1.0,
         )  # fmt: skip

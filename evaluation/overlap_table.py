@@ -16,11 +16,13 @@ from engine.run import RunDirectory
 from evaluation.answers import AttentionMaps
 from evaluation.figures import AttentionRow, Figure, attention_figure, overlap_figure
 from evaluation.grid import Grid, named, of_each, open_grid
+from evaluation.measures import OVERLAP
 from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.results import publish
 from evaluation.tables import Row
 from metrics.agreement import ensemble_logits
+from metrics.attention import CLASS_SUM, PREDICTED
 from metrics.bootstrap import means_with_intervals
 from metrics.overlap import (
     PackedMasks,
@@ -33,11 +35,6 @@ from metrics.overlap import (
 
 MOST_CONSTANT = 0.05  # share of the maps without a word
 DRAWN_IMAGES = 6  # at random, by a seed: nobody chose them
-# The table's; the files hold an interval and a chance floor for each pair too.
-COLUMNS = (
-    "cell", "seed", "iou", "iou_low", "iou_high", "iou_chance", "iou_pooled", "constant_maps",
-    *(f"iou_T{k}_S" for k in range(1, 10)), "object_iou", "pointing_game",
-)  # fmt: skip
 
 
 def publish_overlap(options: OverlapOptions) -> None:
@@ -54,7 +51,7 @@ def publish_overlap(options: OverlapOptions) -> None:
     publish(
         options.folder / (options.name or f"iou_{options.group}"),
         rows,
-        COLUMNS,
+        OVERLAP[options.group],
         {"": overlap_figure(rows), **measure.overlays(students)},
         f"{options.images}; target class: {options.target}; threshold {options.threshold} of each "
         "map's range;\nchance: each model's mask from another image; iou: mean over images with "
@@ -230,11 +227,11 @@ def target_of(
     name: str, own: AttentionMaps, teachers: Sequence[AttentionMaps]
 ) -> str | torch.Tensor:
     """The classes (n,) whose maps are compared, or "class_sum"."""
-    if name == "class_sum":
+    if name == CLASS_SUM:
         return name
     if name == "label":
         return own.labels
-    if name == "predicted":
+    if name == PREDICTED:
         return own.logits.argmax(1)
     return ensemble_logits(torch.stack([teacher.logits for teacher in teachers])).argmax(1)
 

@@ -24,6 +24,16 @@ from engine.run import RunDirectory, Runs
 from evaluation.calculate_agreement import REPORTED
 from evaluation.cells_page import cells_page
 from evaluation.grid import named, of_each
+from evaluation.measures import (
+    AFFINITY,
+    AGREEMENT,
+    CALIBRATION,
+    ENTROPIES,
+    INFORMATION,
+    OVERLAP,
+    RUN_ACCURACY,
+    RUN_AGREEMENT,
+)
 from evaluation.options import (
     AgreementOptions,
     CalibrationOptions,
@@ -33,6 +43,7 @@ from evaluation.options import (
 )
 from evaluation.tables import (
     CheckpointHashes,
+    Column,
     Row,
     format_table,
     over_seeds,
@@ -43,26 +54,8 @@ from evaluation.tables import (
 )
 from metrics.shots import SHOT_GROUPS
 
-# Columns of the table, and their decimals.
-OWN = {
-    "top1_last": 1,
-    "top1_best": 1,
-    **{f"top1_{name}": 1 for name in SHOT_GROUPS},
-    "gap_points": 1,
-    "fidelity_ensemble": 1,
-    **{f"fidelity_{name}": 1 for name in SHOT_GROUPS},
-}
-MEASURED = {"ece": 3, "iou_teachers": 3, "iou_student": 3, "affinity": 3}
-OF_PAIR = {  # of the ensemble and the student, in the agreement's table: name and unit here
-    "fidelity_p_right": ("fidelity_right", 100),
-    "fidelity_p_wrong": ("fidelity_wrong", 100),
-    "entropy_p_nats": ("entropy_ensemble_nats", 1),
-    "mutual_information_nats": ("mutual_information_nats", 1),
-    "chance_floor_nats": ("chance_floor_nats", 1),
-    "cohen_kappa": ("cohen_kappa", 1),
-    "error_consistency": ("error_consistency", 1),
-}
-COLUMNS = ("cell", "seeds", *OWN, *MEASURED)
+RUN = (*RUN_ACCURACY, *RUN_AGREEMENT)
+MEASURED = ("ece", "iou_teachers", "iou_student", "affinity")  # on the screen beside the runs' own
 MEASUREMENTS: dict[str, MeasureOptions] = {
     **{f"agreement_{name}": AgreementOptions(**asked) for name, asked in REPORTED.items()},
     "ece": CalibrationOptions(),
@@ -222,19 +215,13 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     name, teachers = str(cell), "_".join(map(str, cell.teachers))
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
     ensemble = _of_pair(tables["agreement_test"], "ensemble")
-    among, with_student = tables["iou_T_T"], tables["iou_T_S"]
     return {
-        **_together(_mean(ensemble, name, column, *own) for column, own in OF_PAIR.items()),
+        **_means(ensemble, name, (*AGREEMENT, *INFORMATION, *ENTROPIES)),
         **_together(_fidelity(tables, cell, question) for question in REPORTED),
-        **_mean(tables["ece"], name, "ece", "ece"),
-        **_mean(among, teachers, "iou", "iou_teachers"),
-        **_mean(among, teachers, "iou_chance", "iou_teachers_chance"),
-        **_mean(among, teachers, "constant_maps", "iou_teachers_constant_maps"),
-        **_mean(with_student, name, "iou", "iou_student"),
-        **_mean(with_student, name, "iou_chance", "iou_student_chance"),
-        **_mean(with_student, name, "constant_maps", "iou_student_constant_maps"),
-        **_mean(own_view, name, "affinity", "affinity"),
-        **_mean(own_view, name, "diversity", "diversity"),
+        **_means(tables["ece"], name, CALIBRATION),
+        **_means(tables["iou_T_T"], teachers, OVERLAP["T_T"]),
+        **_means(tables["iou_T_S"], name, OVERLAP["T_S"]),
+        **_means(own_view, name, AFFINITY),
     }
 
 
@@ -257,6 +244,12 @@ def _together(parts: Iterable[Row]) -> Row:
     return {name: value for part in parts for name, value in part.items()}
 
 
+def _means(rows: Sequence[Row], cell: str, columns: Sequence[Column]) -> Row:
+    """Those of the columns that the report has, of a cell's rows over seeds."""
+    shown = [own for own in columns if own.reported]
+    return _together(_mean(rows, cell, own.key, own.reported, own.factor) for own in shown)
+
+
 def _mean(rows: Sequence[Row], cell: str, column: str, name: str, unit: float = 1) -> Row:
     """Column `column` of a cell's rows over seeds, times `unit`, as `name`."""
     of_cell = [row for row in rows if row["cell"] == cell and row.get(column) is not None]
@@ -272,11 +265,14 @@ def _mean(rows: Sequence[Row], cell: str, column: str, name: str, unit: float = 
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    return [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    names = ("cell", "seeds", *(own.reported for own in RUN), *MEASURED)
+    return [name for name in names if any(row.get(name) is not None for row in rows)]
 
 
 def _printed(row: Row) -> Row:
-    return row | {name: with_spread(row, name, n) for name, n in (OWN | MEASURED).items()}
+    measured = (*RUN, *CALIBRATION, *AFFINITY, *OVERLAP["T_T"], *OVERLAP["T_S"])
+    shown = {own.reported: own.decimals for own in measured if own.reported}
+    return row | {name: with_spread(row, name, n) for name, n in shown.items()}
 
 
 if __name__ == "__main__":

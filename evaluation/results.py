@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.files import write_bytes
-from evaluation.figures import Figure, rendered
+from evaluation.figures import Figure, saved
 from evaluation.tables import (
+    Column,
     Row,
     beside,
     format_table,
@@ -25,12 +25,13 @@ MOST_PRINTED = 100  # rows of a table; nobody reads more on a screen
 def publish(
     stem: Path,
     rows: Sequence[Row],
-    columns: Sequence[str],
+    columns: Sequence[Column],
     figures: Figure | Mapping[str, Figure],
     *notes: str,
     by: Sequence[str] = ("cell",),
 ) -> None:
-    """Write `stem`.csv, .json and figures; then print the columns that some row has, and the notes.
+    """Write `stem`.csv, .json and figures; then print what names a row, the columns that some row
+    has, and the notes.
 
     Of a table that is too long for a screen only the number of rows is printed. The files keep the
     rows of earlier measurements, of other cells or asked for in another way. Where a cell has
@@ -39,14 +40,13 @@ def publish(
     paths = write_table(stem, updated(read_rows(beside(stem, ".json"), by), rows))
     named = figures if isinstance(figures, Mapping) else {"": figures}
     for suffix, figure in named.items():
-        paths.append(beside(stem, f"{suffix}.png"))
-        write_bytes(paths[-1], rendered(figure, "png", dpi=110))
-    columns = [name for name in columns if any(name in row for row in rows)]
-    print(_screen(rows, columns))
+        paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
+    keys = [own.key for own in columns if any(own.key in row for row in rows)]
+    print(_screen(rows, [by[0], "seed", *by[1:], *keys]))
     gathered = over_seeds(rows, by)
     if any(row["seeds"] > 1 for row in gathered):
         print("mean ± standard deviation over seeds:")
-        print(_screen([_rounded(row, columns, by) for row in gathered]))
+        print(_screen([_rounded(row, keys, by) for row in gathered]))
     for note in notes:
         print(note)
     print("results:", ", ".join(map(str, paths)))
@@ -58,7 +58,7 @@ def _screen(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     return format_table(rows, columns)
 
 
-def _rounded(row: Row, columns: Sequence[str], by: Sequence[str]) -> Row:
-    numbers = [name for name in columns if name in row and name not in by]
+def _rounded(row: Row, keys: Sequence[str], by: Sequence[str]) -> Row:
+    numbers = [name for name in keys if name in row]
     kept = {name: row[name] for name in (*by, "seeds")}
     return kept | {name: with_spread(row, name, DECIMALS) for name in numbers}

@@ -67,16 +67,42 @@ def test_a_third_view_works_everywhere(house):
     before, after = views.read_text().split('    ViewDefinition("base"')
     views.write_text(f'{before}{example("Another view")}    ViewDefinition("base"{after}')
     train = ("--recipe", "tiny.yaml")
-    house("train_teacher.py", "--cell", "T1m", *train)
-    house("train_student.py", "--cell", "T1m_Sm", *train)
-    house("evaluation/calculate_ece.py", "--cells", "T", "1T", "--view", "medium")
-    house("evaluation/calculate_iou.py", "--cells", "T1m_Sm", "--group", "T_S")
-    house("Affinity/calculate_affinity.py", "--cells", "T1m")
+    house("train_teacher.py", "--cells", "T1w", "T1s", "T1m", "T2m", *train)
+    of_paper = ("T1w_Sw", "T1w_Ss", "T1s_Ss")
+    of_others = ("T1m_Sm", "T1w_Sm", "T1m_T2m_Sm")
+    house("train_student.py", "--cells", *of_paper, *of_others, *train)
+    printed = house("script/evaluate.py")
+    assert all(name in printed for name in (*of_paper, *of_others))
     results = house.root / "runs" / "synthetic_imb10"
     rows = json.loads((results / "affinity.json").read_text())
-    assert [row["view"] for row in rows] == ["weak", "strong", "medium"]
+    assert {row["view"] for row in rows if row["cell"] == "T1w"} == {"weak", "strong", "medium"}
     assert all((results / f"{name}.png").is_file() for name in ("ece", "iou_T_S", "affinity"))
-    assert "T1m_Sm" in house("evaluation/report.py")
+    report = results / "report"
+    drawn = {path.stem for path in report.glob("*.png")}
+    assert {"strong_views", "grid", "reliability", "learning", "attention_medium"} <= drawn
+    assert "rho: of the weak and strong view alone" in (report / "claims.md").read_text()
+    cells = (report / "cells.md").read_text()
+    assert all(f"| {name} | 1 |" in cells for name in (*of_paper, *of_others))
+    assert "| weak view, % | strong view, % | medium view, % |" in cells
+    assert "strong students beat weak ones" in (report / "claims.json").read_text()
+
+
+def test_a_measure_is_a_file_and_a_line(house, taught):
+    """In the table of its measurement, the report's and the page of cells."""
+    file, lines = example("A measure and its column").split("\n\n# evaluation/measures.py\n")
+    imported, column = lines.split("\n\n")
+    (house.root / "metrics" / "true_class.py").write_text(file)
+    measures = house.root / "evaluation" / "measures.py"
+    text = measures.read_text().replace("CALIBRATION = (\n", f"CALIBRATION = (\n{column}")
+    measures.write_text(text.replace("from metrics.shots", f"{imported}\nfrom metrics.shots"))
+    runs = house.root / "runs" / "synthetic_imb10"
+    shutil.copytree(taught.run("Sw", 1).path, runs / "Sw" / "seed1")
+    assert "true_class" in house("evaluation/calculate_ece.py", "--cells", "Sw").split("\n")[0]
+    house("evaluation/report.py")
+    (row,) = json.loads((runs / "results.json").read_text())
+    assert 0 < row["true_class"] < 1
+    page = (runs / "report" / "cells.md").read_text()
+    assert "| probability of the true class |" in page and f"| {row['true_class']:.3f} |" in page
 
 
 def test_a_data_set_is_a_file_and_a_line(house):
