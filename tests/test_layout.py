@@ -101,14 +101,16 @@ FOLDERS = "|".join(
 )
 PATH = re.compile(rf"(?<![\w./-])(?:(?:{FOLDERS})/[\w./*-]*|\w+\.(?:py|toml))")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-EXAMPLES = ("script/recipes/birds.yaml",)  # that a user would write
+EXAMPLES = {"script/recipes/birds.yaml", "script/recipes/colours.yaml", "dataloader/colours.py"}
 
 
 def missing_of(text, folder):
     """The paths in a page's text, and the links from its folder, that lead nowhere. Files of a
     page's blocks of code are a user's own, and tests are named without their folder."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    paths = {found.rstrip(".") for found in PATH.findall(prose)} - set(EXAMPLES)
+    paths = {
+        found.rstrip(".") for found in PATH.findall(prose)
+    } - EXAMPLES  # that a user would write
     here = {path for path in paths if not any([*ROOT.glob(path), *ROOT.glob(f"tests/{path}")])}
     return here | {link for link in LINK.findall(prose) if not (folder / link).exists()}
 
