@@ -120,16 +120,18 @@ def option(
     below: float | None = None,
     names_folder: bool = False,
     operational: bool = False,
+    per_task: bool = False,
 ) -> Any:
     """A setting, with the values that it may have. One that `names_folder` leads nowhere else.
-    `operational` ones (where and how fast) may change when a run is resumed."""
+    `operational` ones (where and how fast) may change when a run is resumed; runs that differ in
+    those `per_task` alone, or in their teachers, learn side by side."""
     meta = {"help": help, "choices": tuple(choices), "operational": operational}
-    meta["names_folder"] = names_folder
+    meta |= {"names_folder": names_folder, "per_task": per_task}
     meta["bounds"] = Bounds(at_least, above, at_most, below)
     return field(default=default, metadata=meta)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A frozen dataclass of `option` fields: the values are checked when it is made."""
 

@@ -24,6 +24,7 @@ from dataloader.views import VIEW_FAMILIES
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
+from losses.registry import LossSettings
 
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
@@ -163,16 +164,19 @@ class TeacherConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentConfig(TrainConfig):
+class StudentConfig(LossSettings, TrainConfig):
     """Settings of `train_student.py`."""
 
     role = "student"
     read_cell = staticmethod(parse_student)
 
     seed: int = option(1, "seed of initial weights, order and views", at_least=0)
-    temperature: float = option(3.0, "softens teacher and student alike", above=0, at_most=1000)
     ce_weight: float = option(
-        0.6, "weight of the labels' cross-entropy; distillation has the rest", at_least=0, at_most=1
+        0.6,
+        "weight of the labels' cross-entropy; the loss has the rest",
+        at_least=0,
+        at_most=1,
+        per_task=True,
     )
     teacher_checkpoint: str = option(
         "last", "epoch of the teachers to learn from", choices=WHICH_CHECKPOINT

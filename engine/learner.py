@@ -1,11 +1,10 @@
-"""All that changes while one model is trained, what it learns, and going on from a
+"""All that changes while one model is trained, what it learns and from whom, and going on from a
 checkpoint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +22,53 @@ from engine.checkpoint import (
     read_pretrained,
 )
 from engine.compute import Compute
-from engine.config import Config
-from engine.processes import ALONE, Ranks
+from engine.config import Config, StudentConfig
+from engine.maps import check_maps, with_maps
 from engine.schedule import learning_rate_factors
-from engine.teachers import Teachers
-from losses.objective import Objective
+from engine.teachers import Answers
+from losses.loss import Seen
+from losses.objective import Objective, distilled, labels_only
+from losses.registry import loss_of
 from metrics.attention import has_maps, source_of
 from models.pretrained import load_weights
 from models.registry import set_transform_input
 from models.rehearsal import rehearsal
 
 
-class Learner:
-    """A model, SGD, and the learning rate of each epoch. `parallel` is the model as it is trained:
-    its gradients are those of all processes. `scales_loss`: for fp16, whose smallest numbers are
-    too large for many gradients; a step whose gradients overflow is left out."""
+def _objective(config: Config) -> Objective:
+    if isinstance(config, StudentConfig) and config.parsed_cell.teachers:
+        return distilled(loss_of(config), ce_weight=config.ce_weight)
+    return labels_only()
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        factors: Sequence[float],
-        stream: int = 0,
-        ranks: Ranks = ALONE,
-        scales_loss: bool = False,
-    ) -> None:
-        self.model, self.parallel = model, ranks.parallel(model)
-        self._key, self._steps = [stream, ranks.rank, 0], 0
-        self.rates = [lr * factor for factor in factors]
+
+class Learner:
+    """A model, what it learns and from whom, SGD, and the learning rate of each epoch. `parallel`
+    is the model as it is trained: its gradients are those of all processes. The loss is scaled for
+    fp16, whose smallest numbers are too large for many gradients; a step whose gradients overflow
+    is left out."""
+
+    def __init__(self, model: nn.Module, config: Config, compute: Compute) -> None:
+        self.model, self.parallel = model, compute.ranks.parallel(model)
+        self.teacher_names = tuple(map(str, config.parsed_cell.teachers))
+        self.objective = _objective(config)
+        check_maps(model, self.objective.needs, config.cell)
+        self._key, self._steps = [config.stream, compute.ranks.rank, 0], 0
+        factors = learning_rate_factors(
+            config.schedule,
+            config.epochs,
+            milestones=config.milestones,
+            decay=config.decay,
+            warmup_epochs=config.warmup_epochs,
+        )
+        self.rates = [config.lr * factor for factor in factors]
         device = next(model.parameters()).device.type
-        self.scaler = torch.amp.GradScaler(device, enabled=scales_loss)
+        self.scaler = torch.amp.GradScaler(device, enabled=compute.amp == "fp16")
         self._fused = True if device == "cuda" else None
         self.optimizer = torch.optim.SGD(
             model.parameters(),
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
             fused=self._fused,
         )
 
@@ -81,6 +88,24 @@ class Learner:
             if images.device.type == "cuda":
                 torch.cuda.default_generators[images.device.index or 0].manual_seed(seed)
             return self.parallel(images)
+
+    def seen(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        answers: Answers,
+        forward: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Seen:
+        """A batch with all that the objective looks at: of all teachers' answers those that are
+        heard, of its own what `forward` (`answer` to train, `model` to evaluate) gives."""
+        logits, (maps,) = with_maps([self.model], self.objective.needs, lambda: forward(images))
+        heard = answers.of(self.teacher_names)
+        return Seen(logits, heard.logits, labels, maps, heard.maps)
+
+    def terms(self, seen: Seen) -> dict[str, torch.Tensor]:
+        """The objective's terms, means over the batch; 0 for an empty part of one."""
+        terms = self.objective(seen)
+        return terms if len(seen.labels) else dict.fromkeys(terms, seen.logits.sum())
 
     def step(self, loss: torch.Tensor) -> None:
         """One step of SGD down the gradient of `loss`."""
@@ -125,23 +150,7 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
             print(f"{config.cell}: {config.arch} has no attention maps{size}: IoU leaves it out")
     if config.sync_batchnorm == "yes" and compute.ranks.size > 1:
         model = synchronised(model, compute.device)
-    factors = learning_rate_factors(
-        config.schedule,
-        config.epochs,
-        milestones=config.milestones,
-        decay=config.decay,
-        warmup_epochs=config.warmup_epochs,
-    )
-    return Learner(
-        compute.place(model),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        factors=factors,
-        stream=config.stream,
-        ranks=compute.ranks,
-        scales_loss=compute.amp == "fp16",
-    )
+    return Learner(compute.place(model), config, compute)
 
 
 def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
@@ -149,30 +158,6 @@ def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type != "cuda":
         raise UserError("--sync-batchnorm needs GPUs")
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one model learns: its state, its objective and the names of its teachers."""
-
-    learner: Learner
-    objective: Objective
-    teacher_names: Sequence[str] = ()
-
-    def heard(self, teachers: Teachers, logits: torch.Tensor | None) -> torch.Tensor | None:
-        """Of all teachers' (K, B, C) logits those of this task's own; None without a teacher. An
-        index of a list would be a copy to the GPU, and a wait, at every step."""
-        rows = teachers.rows(self.teacher_names)
-        if logits is None or not rows:
-            return None
-        return logits if rows == [*range(len(logits))] else torch.stack([logits[k] for k in rows])
-
-    def terms(
-        self, logits: torch.Tensor, heard: torch.Tensor | None, labels: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """The objective's terms, means over the batch; 0 for an empty part of one."""
-        terms = self.objective(logits, heard, labels)
-        return terms if len(labels) else dict.fromkeys(terms, logits.sum())
 
 
 ADVICE = "put it back from a copy, or start anew with --resume never"

@@ -21,13 +21,15 @@ from common.workers import available_cores
 from dataloader.loader import Batch, ViewLoader
 from dataloader.worker_processes import living_workers
 from engine.compute import Compute, enough_memory_for
-from engine.data import RunData
-from engine.learner import Task
+from engine.config import Config
+from engine.data import RunData, load_data
+from engine.learner import Learner, new_learner
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
+from engine.run import Runs
 from engine.sums import EpochSums
-from engine.teachers import Teachers
-from engine.training_run import Fit, Record
+from engine.teachers import KnownTeachers, Teachers, load_teachers
+from engine.training_run import Record, TrainingRun
 
 STARVED = 0.1  # of the training time: a device that waits so long could do more
 
@@ -77,7 +79,7 @@ class Waiting:
 
 
 def train_epoch(
-    tasks: Sequence[Task],
+    learners: Sequence[Learner],
     batches: Iterable[Batch],
     teachers: Teachers,
     compute: Compute,
@@ -87,7 +89,8 @@ def train_epoch(
 
     Of several processes each has its part of a batch, and all make the step of the whole batch.
     """
-    sums = [EpochSums(task.teacher_names, compute.device) for task in tasks]
+    sums = [EpochSums(learner.teacher_names, compute.device) for learner in learners]
+    needs = _needs(learners)
     for _, views, labels in batches:
         whole = compute.ranks.total(len(labels))
         if whole == 0:
@@ -95,66 +98,69 @@ def train_epoch(
         share = compute.ranks.size * len(labels) / whole  # undoes the mean over the processes
         images, labels = compute.inputs(views), compute.send(labels)
         with compute.autocast():
-            answers = teachers.logits(images, teaching=True)
-        for task, added in zip(tasks, sums, strict=True):
-            heard = task.heard(teachers, answers)
+            answers = teachers.answer(images, needs, teaching=True)
+        for learner, added in zip(learners, sums, strict=True):
             with compute.autocast():
-                logits = task.learner.answer(images)
-            terms = task.terms(logits, heard, labels)
-            task.learner.step(terms["loss"] * share)
-            added.update(terms, logits, labels, heard)
+                seen = learner.seen(images, labels, answers, learner.answer)
+            terms = learner.terms(seen)
+            learner.step(terms["loss"] * share)
+            added.update(terms, seen)
         progress.step(sums)
-    for task, added in zip(tasks, sums, strict=True):
-        compute.ranks.take_buffers(task.learner.model)
+    for learner, added in zip(learners, sums, strict=True):
+        compute.ranks.take_buffers(learner.model)
         added.add_up(compute.ranks)
     return sums
 
 
 @torch.no_grad()
 def evaluate(
-    tasks: Sequence[Task],
+    learners: Sequence[Learner],
     batches: Iterable[Batch],
-    teachers: Teachers,
-    answers: torch.Tensor | None,
+    teachers: KnownTeachers,
     compute: Compute,
     progress: Progress,
     shot_groups: torch.Tensor | None = None,
 ) -> list[EpochSums]:
-    """What each model answers in eval mode; the teachers' `answers` (K, N, C) are looked up by
-    index. shot_groups: (C,) group of each class, of a long-tailed set."""
+    """What each model answers in eval mode. shot_groups: (C,) group of each class, of a long-tailed
+    set."""
     groups = None if shot_groups is None else compute.send(shot_groups)
-    sums = [EpochSums(task.teacher_names, compute.device, groups) for task in tasks]
-    for task in tasks:
-        task.learner.model.eval()
+    sums = [EpochSums(learner.teacher_names, compute.device, groups) for learner in learners]
+    needs = _needs(learners)
+    for learner in learners:
+        learner.model.eval()
     for index, views, labels in batches:
         images, labels = compute.inputs(views), compute.send(labels)
-        known = None if answers is None else compute.send(answers[:, index])
-        for task, added in zip(tasks, sums, strict=True):
-            heard = task.heard(teachers, known)
+        answers = teachers.answer(index, images, needs, compute)
+        for learner, added in zip(learners, sums, strict=True):
             with compute.autocast():
-                logits = task.learner.model(images)
-            added.update(task.terms(logits, heard, labels), logits, labels, heard)
+                seen = learner.seen(images, labels, answers, learner.model)
+            added.update(learner.terms(seen), seen)
         progress.step()
     for added in sums:
         added.add_up(compute.ranks)
     return sums
 
 
+def _needs(learners: Sequence[Learner]) -> frozenset[str]:
+    """What any of them needs besides logits."""
+    return frozenset().union(*(learner.objective.needs for learner in learners))
+
+
 def answers_of(
     teachers: Teachers, batches: Iterable[Batch], compute: Compute, *, size: int, num_classes: int
-) -> torch.Tensor | None:
-    """Logits (K, N, C) of the teachers over `size` images, on the CPU, by index; 0 where skipped or
-    another process's.
+) -> KnownTeachers:
+    """The teachers, their logits over `size` images known by index; 0 where skipped or another
+    process's.
 
-    The test view is the same in every epoch, so its teachers are queried once. None without one.
+    The test view is the same in every epoch, so its teachers are queried once.
     """
     if teachers.models is None:
-        return None
+        return KnownTeachers(teachers, None)
     known = torch.zeros(len(teachers.names), size, num_classes)
     for index, views, _ in batches:
         with compute.autocast():
             known[:, index] = teachers.models(compute.inputs(views)).float().cpu()
-    return known
+    return KnownTeachers(teachers, known)
 
 
 @dataclass
@@ -172,15 +178,15 @@ class Course:
         """For images, in the training time of this session."""
         return Waiting(self.compute.device)
 
-    def epoch(self, fits: Sequence[Fit], epoch: int) -> list[Record]:
-        """Train all `fits` on `epoch` (from 0) and validate them: a record each."""
+    def epoch(self, runs: Sequence[TrainingRun], epoch: int) -> list[Record]:
+        """Train all `runs` on `epoch` (from 0) and validate them: a record each."""
         started = time.monotonic()
-        rates = [fit.task.learner.start_epoch(epoch) for fit in fits]
-        tasks = [fit.task for fit in fits]
+        rates = [run.learner.start_epoch(epoch) for run in runs]
+        learners = [run.learner for run in runs]
         batches = self.waiting.counted(self.data.train.epoch(epoch))
-        train = train_epoch(tasks, batches, self.teachers, self.compute, self.progress)
+        train = train_epoch(learners, batches, self.teachers, self.compute, self.progress)
         self.training_seconds += time.monotonic() - started
-        validation = self.means(fits, self.data.validation, self._known_validation)
+        validation = self.means(runs, self.data.validation, self._known_validation)
         skipped = {
             "train": self.compute.ranks.total(self.data.train.skipped),
             "validation": self.compute.ranks.total(self.data.validation.skipped),
@@ -201,66 +207,64 @@ class Course:
         ]
 
     def means(
-        self, fits: Sequence[Fit], loader: ViewLoader, answers: torch.Tensor | None
+        self, runs: Sequence[TrainingRun], loader: ViewLoader, teachers: KnownTeachers
     ) -> list[dict[str, float]]:
-        """What each of `fits` does on a loader's images, whose teachers' logits are `answers`."""
-        tasks = [fit.task for fit in fits]
+        """What each of `runs` does on a loader's images, which the teachers know."""
         sums = evaluate(
-            tasks,
+            [run.learner for run in runs],
             loader.epoch(0),
-            self.teachers,
-            answers,
+            teachers,
             self.compute,
             self.progress,
             self.data.shot_groups,
         )
         return [each.means() for each in sums]
 
-    def finish(self, fits: Sequence[Fit]) -> None:
-        """Write the results of `fits`, whose last epoch is done."""
-        if not fits:
+    def finish(self, runs: Sequence[TrainingRun]) -> None:
+        """Write the results of `runs`, whose last epoch is done."""
+        if not runs:
             return
-        if not fits[0].history:
-            self._adopt(fits)
+        if not runs[0].history:
+            self._adopt(runs)
         else:
-            self._finish(fits)
-            self._say_how_long_it_waited(fits)
+            self._finish(runs)
+            self._say_how_long_it_waited(runs)
 
-    def _say_how_long_it_waited(self, fits: Sequence[Fit]) -> None:
+    def _say_how_long_it_waited(self, runs: Sequence[TrainingRun]) -> None:
         if not (self.training_seconds and self.compute.ranks.is_main):
             return
-        for fit in fits:
-            told = self.waiting.told(self.training_seconds, fit.config.workers)
-            self.progress.line(f"{fit.config.cell}  {told}", fit.run.log)
+        for run in runs:
+            told = self.waiting.told(self.training_seconds, run.config.workers)
+            self.progress.line(f"{run.config.cell}  {told}", run.directory.log)
 
-    def _adopt(self, fits: Sequence[Fit]) -> None:
+    def _adopt(self, runs: Sequence[TrainingRun]) -> None:
         """Runs of no epoch: weights that were trained elsewhere."""
-        tests = self.means(fits, self.data.test, self._known_test)
-        for fit, test in zip(fits, tests, strict=True):
-            fit.adopt(self.data.num_classes)
-            fit.finish(self.data, {"last": test, "best": test})
+        tests = self.means(runs, self.data.test, self._known_test)
+        for run, test in zip(runs, tests, strict=True):
+            run.adopt(self.data.num_classes)
+            run.finish(self.data, {"last": test, "best": test})
 
-    def _finish(self, fits: Sequence[Fit]) -> None:
+    def _finish(self, runs: Sequence[TrainingRun]) -> None:
         if self.data.selected_on == "test":
-            last = [fit.history[-1]["validation"] for fit in fits]
-            best = [fit.history[fit.best_epoch - 1]["validation"] for fit in fits]
+            last = [run.history[-1]["validation"] for run in runs]
+            best = [run.history[run.best_epoch - 1]["validation"] for run in runs]
         else:
-            last = self.means(fits, self.data.test, self._known_test)
-            for fit in fits:
-                fit.go_back_to_best()
-            best = self.means(fits, self.data.test, self._known_test)
-        for fit, *tests in zip(fits, last, best, strict=True):
-            fit.finish(self.data, dict(zip(("last", "best"), tests, strict=True)))
+            last = self.means(runs, self.data.test, self._known_test)
+            for run in runs:
+                run.go_back_to_best()
+            best = self.means(runs, self.data.test, self._known_test)
+        for run, *tests in zip(runs, last, best, strict=True):
+            run.finish(self.data, dict(zip(("last", "best"), tests, strict=True)))
 
     @cached_property
-    def _known_validation(self) -> torch.Tensor | None:
+    def _known_validation(self) -> KnownTeachers:
         return self._answers(self.data.validation)
 
     @cached_property
-    def _known_test(self) -> torch.Tensor | None:
+    def _known_test(self) -> KnownTeachers:
         return self._answers(self.data.test)
 
-    def _answers(self, loader: ViewLoader) -> torch.Tensor | None:
+    def _answers(self, loader: ViewLoader) -> KnownTeachers:
         return answers_of(
             self.teachers,
             loader.epoch(0),
@@ -270,68 +274,84 @@ class Course:
         )
 
 
-def train(fits: Sequence[Fit], data: RunData, teachers: Teachers, compute: Compute) -> None:
+def train_group(configs: Sequence[Config], ranks: Ranks) -> None:
+    """Train the runs of a group side by side: they see the same images, and so do the teachers that
+    any of them names."""
+    data = load_data(configs[0], ranks)
+    compute = Compute.of(configs[0], data.statistics, ranks)
+
+    def begun(config: Config) -> TrainingRun:
+        learner = new_learner(config, data.num_classes, compute)
+        return TrainingRun(config, Runs.beside(config).of_config(config), learner)
+
+    with enough_memory_for(len(configs)):
+        teachers = load_teachers(configs, data.num_classes, compute)
+        runs = [begun(compute.settled(config)) for config in configs]
+        train(runs, data, teachers, compute)
+
+
+def train(runs: Sequence[TrainingRun], data: RunData, teachers: Teachers, compute: Compute) -> None:
     """Train every run for its epochs, resuming where it stopped, and write its results.
 
     A run ahead of the others waits for them. One whose loss is no longer finite stops, the others
     go on, and a DivergedError says so at the end; any other error stops all.
     """
-    running, reasons = list(fits), []
+    running, reasons = list(runs), []
     with ExitStack() as closing:
         closing.enter_context(_stopping(running, compute.ranks))
         closing.enter_context(living_workers())
-        closing.enter_context(enough_memory_for(len(fits)))
-        for fit in fits:
-            fit.start(teachers, data.train.view.description, compute)
-        course = Course(data, teachers, compute, _progress(fits, data, compute))
+        closing.enter_context(enough_memory_for(len(runs)))
+        for run in runs:
+            run.start(teachers, data.train.view.description, compute)
+        course = Course(data, teachers, compute, _progress(runs, data, compute))
         closing.callback(course.progress.close)
-        course.finish([fit for fit in running if fit.is_trained()])
+        course.finish([run for run in running if run.is_trained()])
         while together := _furthest_behind(running):
             records = course.epoch(together, len(together[0].history))
-            for fit, record in zip(together, records, strict=True):
-                if reason := fit.divergence(record):
-                    fit.stop(reason)
-                    running.remove(fit)
+            for run, record in zip(together, records, strict=True):
+                if reason := run.divergence(record):
+                    run.stop(reason)
+                    running.remove(run)
                     reasons.append(str(reason))
                 else:
-                    fit.add(record, data.num_classes)
-                    fit.report(data.selected_on, course.progress)
-            course.finish([fit for fit in together if fit.is_trained()])
+                    run.add(record, data.num_classes)
+                    run.report(data.selected_on, course.progress)
+            course.finish([run for run in together if run.is_trained()])
     if reasons:
         raise DivergedError("; ".join(reasons))
 
 
 @contextmanager
-def _stopping(running: list[Fit], ranks: Ranks) -> Iterator[None]:
+def _stopping(running: list[TrainingRun], ranks: Ranks) -> Iterator[None]:
     """Stops those that are `running` at its end, with the reason where it is an error."""
     try:
         yield
     except BaseException as error:
         reason = ranks.reason(error)
-        for fit in running:
-            fit.stop(reason)
+        for run in running:
+            run.stop(reason)
         raise
-    for fit in running:
-        fit.stop()
+    for run in running:
+        run.stop()
 
 
-def _furthest_behind(fits: Sequence[Fit]) -> list[Fit]:
+def _furthest_behind(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
     """Of the runs with epochs to do, those that have done the fewest."""
-    waiting = [fit for fit in fits if not fit.is_trained()]
-    done = min((len(fit.history) for fit in waiting), default=0)
-    return [fit for fit in waiting if len(fit.history) == done]
+    waiting = [run for run in runs if not run.is_trained()]
+    done = min((len(run.history) for run in waiting), default=0)
+    return [run for run in waiting if len(run.history) == done]
 
 
-def _progress(fits: Sequence[Fit], data: RunData, compute: Compute) -> Progress:
+def _progress(runs: Sequence[TrainingRun], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
     batches = len(data.train) + len(data.validation)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
-    epochs = max(fit.config.epochs for fit in fits)
+    epochs = max(run.config.epochs for run in runs)
     return Progress(
-        fits[0].config.cell if len(fits) == 1 else f"{len(fits)} {fits[0].config.role}s",
+        runs[0].config.cell if len(runs) == 1 else f"{len(runs)} {runs[0].config.role}s",
         total=batches * epochs + tests,
-        done=batches * min(len(fit.history) for fit in fits),
-        logs=[fit.run.log for fit in fits],
+        done=batches * min(len(run.history) for run in runs),
+        logs=[run.directory.log for run in runs],
         epochs=Epochs(epochs, batches, len(data.train.images) + len(data.validation.images)),
         silent=not compute.ranks.is_main,
     )

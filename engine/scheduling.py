@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def side_by_side(configs: Iterable[OneRole]) -> list[list[OneRole]]:
-    """Runs that see the same images in the same order and differ in their teachers alone make a
-    group, at most `--together` of them; a run that is named twice is in it once."""
+    """Runs that see the same images in the same order, and differ in nothing but their teachers and
+    what they learn from them, make a group, at most `--together` of them; a run that is named twice
+    is in it once."""
     alike: dict[Hashable, list[OneRole]] = {}
     for config in dict.fromkeys(configs):
         alike.setdefault(_shared(config), []).append(config)
@@ -60,10 +61,14 @@ def share_out(configs: Iterable[Config], parts: int) -> list[list[Config]]:
 
 
 def _shared(config: Config) -> Hashable:
-    """What the runs of a group have in common: the view, what the weights, order and views are
-    drawn from, and every setting but the cell's name."""
-    names = [setting.name for setting in dataclasses.fields(config) if setting.name != "cell"]
-    return config.parsed_cell.view, config.stream, *(getattr(config, name) for name in names)
+    """What the runs of a group have in common: of the name the view and what the weights, order and
+    views are drawn from, and all settings but those of each task."""
+    shared = [
+        getattr(config, setting.name)
+        for setting in dataclasses.fields(config)
+        if setting.name != "cell" and not setting.metadata["per_task"]
+    ]
+    return config.parsed_cell.view, config.stream, *shared
 
 
 def _teachers(group: Sequence[Config]) -> set[str]:
@@ -134,6 +139,13 @@ def train_each(
                 reasons.append(str(error))
         if reasons:
             raise DivergedError("; ".join(reasons))
+
+
+def train_together(group: Sequence[Config], ranks: Ranks) -> None:
+    """Train the runs of a group, which `side_by_side` has made."""
+    from engine.loop import train_group  # torch only when there is work to do
+
+    train_group(group, ranks)
 
 
 def _check_threads() -> None:

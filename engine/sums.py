@@ -9,31 +9,25 @@ import torch.nn.functional as F
 
 from common.errors import UserError
 from engine.processes import Ranks
+from losses.loss import Seen
 from metrics.agreement import ensemble_logits, kl_from_log_probabilities
 from metrics.information import entropy_from_log_probabilities
 from metrics.shots import SHOT_GROUPS
-from metrics.validation import check_labels_shape
 
 BY_SHOTS = ("top1", "fidelity_ensemble")
 
 
-def per_sample_measures(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    teacher_logits: torch.Tensor | None,
-    teacher_names: Sequence[str],
-) -> dict[str, torch.Tensor]:
+def per_sample_measures(seen: Seen, teacher_names: Sequence[str]) -> dict[str, torch.Tensor]:
     """Named values of each sample, (B,): the model alone, then against each teacher and ensemble.
 
-    logits (B, C), labels (B,), teacher_logits (K, B, C) in the order of `teacher_names`, or None.
-    All models in one computation, in float32: float64 moves an epoch's mean by less than 1e-6.
+    The teachers in the order of `teacher_names`. All models in one computation, in float32:
+    float64 moves an epoch's mean by less than 1e-6.
     """
-    check_labels_shape(labels, len(logits))
-    models = _with_teachers(logits, teacher_logits)
+    models = _with_teachers(seen.logits, seen.teacher_logits)
     log_p, predicted = F.log_softmax(models, dim=-1), models.argmax(dim=-1)
     entropy = entropy_from_log_probabilities(log_p)
-    measures = {"top1": (predicted[0] == labels).float(), "entropy_nats": entropy[0]}
-    if teacher_logits is None:
+    measures = {"top1": (predicted[0] == seen.labels).float(), "entropy_nats": entropy[0]}
+    if seen.teacher_logits is None:
         return measures
     to_each = {
         "fidelity_{}": (predicted[1:] == predicted[0]).float(),
@@ -41,7 +35,7 @@ def per_sample_measures(
         "kl_student_to_{}_nats": kl_from_log_probabilities(log_p[0], log_p[1:]),
         "entropy_{}_nats": entropy[1:],
     }
-    rows = dict(zip(teacher_names, range(len(teacher_logits)), strict=True)) | {"ensemble": -1}
+    rows = dict(zip(teacher_names, range(len(seen.teacher_logits)), strict=True)) | {"ensemble": -1}
     return measures | {
         measure.format(name): values[row]
         for name, row in rows.items()
@@ -79,23 +73,16 @@ class EpochSums:
         self._sums = torch.zeros((), dtype=torch.float64, device=device)
         self._count = 0
 
-    def update(
-        self,
-        terms: Mapping[str, torch.Tensor],
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        teacher_logits: torch.Tensor | None,
-    ) -> None:
-        """Add a batch: the terms of its loss (scalars, means over it), logits (B, C), labels (B,),
-        teachers (K, B, C)."""
-        measures = per_sample_measures(logits, labels, teacher_logits, self._teacher_names)
-        of_loss = {name: term.detach().expand(len(labels)) for name, term in terms.items()}
+    def update(self, terms: Mapping[str, torch.Tensor], seen: Seen) -> None:
+        """Add a batch, and the terms of its loss (scalars, means over it)."""
+        measures = per_sample_measures(seen, self._teacher_names)
+        of_loss = {name: term.detach().expand(len(seen.labels)) for name, term in terms.items()}
         self._names = [*of_loss, *measures]
         rows = torch.stack([*of_loss.values(), *measures.values()])
         self._sums = self._sums + rows.sum(dim=1, dtype=torch.float64)
-        self._count += len(labels)
+        self._count += len(seen.labels)
         if self._shots is not None:
-            self._add_shots(measures, self._shots[labels])
+            self._add_shots(measures, self._shots[seen.labels])
 
     def _add_shots(self, measures: dict[str, torch.Tensor], groups: torch.Tensor) -> None:
         """Rows: number of samples, then the sum of each measure; a column for each group. groups:

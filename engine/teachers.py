@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -13,9 +14,32 @@ from common.files import sha256
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model
 from engine.compute import Compute
-from engine.config import StudentConfig
+from engine.config import Config, StudentConfig
+from engine.maps import check_maps, with_maps
 from engine.run import RunDirectory, Runs
+from losses.loss import Maps
+from losses.registry import loss_of
 from models.frozen_teachers import FrozenTeachers
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What K teachers say to a batch."""
+
+    names: tuple[str, ...] = ()
+    logits: torch.Tensor | None = None  # (K, B, C); None without teachers
+    maps: tuple[Maps, ...] = ()  # of each
+
+    def of(self, names: tuple[str, ...]) -> Answers:
+        """Of all teachers' answers those of the ones called `names`. An index of a list would be a
+        copy to the GPU, and a wait, at every step."""
+        if names == self.names:
+            return self
+        if not names or self.logits is None:
+            return Answers()
+        rows = [self.names.index(name) for name in names]
+        maps = tuple(self.maps[row] for row in rows if self.maps)
+        return Answers(names, torch.stack([self.logits[row] for row in rows]), maps)
 
 
 @dataclass(frozen=True)
@@ -26,36 +50,63 @@ class Teachers:
     models: FrozenTeachers | None = None
     files: tuple[dict[str, str], ...] = ()
 
-    def logits(self, images: torch.Tensor, *, teaching: bool = False) -> torch.Tensor | None:
-        """(K, B, C) logits of normalised images (B, 3, H, W); None without teachers. `teaching`:
-        a student learns from them."""
-        return None if self.models is None else self.models(images, teaching=teaching)
-
-    def rows(self, names: Sequence[str]) -> list[int]:
-        """Where the teachers called `names` stand among the K."""
-        return [self.names.index(name) for name in names]
+    def answer(
+        self, images: torch.Tensor, needs: Collection[str] = (), *, teaching: bool = False
+    ) -> Answers:
+        """To normalised images (B, 3, H, W), with the maps that are needed. `teaching`: a student
+        learns from them."""
+        if self.models is None:
+            return Answers()
+        ask = partial(self.models, images, teaching=teaching, saved=bool(needs))
+        return Answers(self.names, *with_maps([*self.models.teachers], needs, ask))
 
     def record(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         """File and SHA-256 of the teachers called `names`."""
-        return {name: self.files[row] for name, row in zip(names, self.rows(names), strict=True)}
+        return {name: self.files[self.names.index(name)] for name in names}
 
 
-def load_teachers(configs: Sequence[StudentConfig], num_classes: int, compute: Compute) -> Teachers:
+@dataclass(frozen=True)
+class KnownTeachers:
+    """Teachers whose logits are known for a view that is the same in every epoch."""
+
+    teachers: Teachers
+    logits: torch.Tensor | None  # (K, N, C) of N images, on the CPU; None without teachers
+
+    def answer(
+        self, index: torch.Tensor, images: torch.Tensor, needs: Collection[str], compute: Compute
+    ) -> Answers:
+        """To the images (B, 3, H, W) that have the numbers `index` (B,). Maps that are needed are
+        asked for each time: to keep them would take too much memory."""
+        if self.logits is None:
+            return Answers()
+        with compute.autocast():
+            maps = self.teachers.answer(images, needs).maps if needs else ()
+        return Answers(self.teachers.names, compute.send(self.logits[:, index]), maps)
+
+
+def load_teachers(configs: Sequence[Config], num_classes: int, compute: Compute) -> Teachers:
     """The frozen teachers that students of one data set need, each once.
 
     UserError when one is missing, unfinished, or made for other classes or another image size.
     """
-    needed = {cell: config for config in configs for cell in config.parsed_cell.teachers}
+    students = [config for config in configs if isinstance(config, StudentConfig)]
+    needed = {cell: config for config in students for cell in config.parsed_cell.teachers}
     if not needed:
         return Teachers()
     paths = [
         finished_teacher(config, cell).checkpoint(config.teacher_checkpoint)
         for cell, config in needed.items()
     ]
-    models = [compute.place(_load(cell, config, num_classes)) for cell, config in needed.items()]
+    models = {
+        cell: compute.place(_load(cell, config, num_classes)) for cell, config in needed.items()
+    }
+    for config in students:
+        for cell in config.parsed_cell.teachers:
+            check_maps(models[cell], loss_of(config).needs, str(cell))
     files = tuple({"file": str(path), "sha256": sha256(path)} for path in paths)
-    by_batch = configs[0].teacher_batchnorm == "batch"  # of all: it is part of what they share
-    return Teachers(tuple(map(str, needed)), FrozenTeachers(models, by_batch=by_batch), files)
+    by_batch = students[0].teacher_batchnorm == "batch"  # of all: it is part of what they share
+    frozen = FrozenTeachers([*models.values()], by_batch=by_batch)
+    return Teachers(tuple(map(str, models)), frozen, files)
 
 
 def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:

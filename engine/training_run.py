@@ -16,7 +16,7 @@ from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
 from engine.environment import describe
-from engine.learner import Task, restore
+from engine.learner import Learner, restore
 from engine.lock import Place, RunLock
 from engine.processes import Ranks
 from engine.progress import Progress, Scalars, note
@@ -28,13 +28,13 @@ Record = dict[str, Any]
 
 
 @dataclass
-class Fit:
+class TrainingRun:
     """A run, what it learns and how far it is. Of several processes only the main one writes, and
     the others follow from its files."""
 
     config: Config
-    run: RunDirectory
-    task: Task
+    directory: RunDirectory
+    learner: Learner
     history: list[Record] = field(default_factory=list)  # a record an epoch
     best_epoch: int = 0
     _lock: RunLock | None = None  # these three are of the process that writes, once it has begun
@@ -55,16 +55,16 @@ class Fit:
         describes what the images go through: another one is another experiment. UserError where
         another process has the run in work."""
         if compute.ranks.is_main:
-            self._lock = RunLock.of(self.run.path)
-            self.run.prepare(self.config)
-            self._place = Place.of(self.run.config)
+            self._lock = RunLock.of(self.directory.path)
+            self.directory.prepare(self.config)
+            self._place = Place.of(self.directory.config)
         compute.ranks.wait()
-        if self.run.checkpoint("last").is_file():
+        if self.directory.checkpoint("last").is_file():
             self._resume()
         self._check_that_all_see(len(self.history), compute.ranks)
         if compute.ranks.is_main:
             self._record_environment(teachers, view, compute)
-            self._scalars = Scalars(self.run.tensorboard, first_epoch=len(self.history) + 1)
+            self._scalars = Scalars(self.directory.tensorboard, first_epoch=len(self.history) + 1)
 
     def divergence(self, record: Record) -> UserError | None:
         """Why the run cannot go on with this epoch; None where its loss is finite."""
@@ -91,16 +91,16 @@ class Fit:
     def _write(self, num_classes: int, *, is_best: bool) -> None:
         """The records, then best.pt if the epoch is the best so far, then last.pt: in this order a
         run killed between two of them repeats the epoch and writes them again."""
-        self.run.write_epochs(self.history)
+        self.directory.write_epochs(self.history)
         header = self._header(num_classes)
         if is_best:
-            model = {"model": self.task.learner.model.state_dict()}
-            checkpoint.save(self.run.checkpoint("best"), header, model)
-        state = self.task.learner.state_dict() | {"best_epoch": self.best_epoch}
-        checkpoint.save(self.run.checkpoint("last"), header, state)
+            model = {"model": self.learner.model.state_dict()}
+            checkpoint.save(self.directory.checkpoint("best"), header, model)
+        state = self.learner.state_dict() | {"best_epoch": self.best_epoch}
+        checkpoint.save(self.directory.checkpoint("last"), header, state)
 
     def _header(self, num_classes: int) -> Header:
-        config, model = self.config, self.task.learner.model
+        config, model = self.config, self.learner.model
         return header_of(model, config.arch, num_classes, config.image_size, len(self.history))
 
     def adopt(self, num_classes: int) -> None:
@@ -108,15 +108,15 @@ class Fit:
         if self._place is not None:
             self._place.check()
             header = self._header(num_classes)
-            model = {"model": self.task.learner.model.state_dict()}
-            checkpoint.save(self.run.checkpoint("best"), header, model)
-            state = self.task.learner.state_dict() | {"best_epoch": 0}
-            checkpoint.save(self.run.checkpoint("last"), header, state)
+            model = {"model": self.learner.model.state_dict()}
+            checkpoint.save(self.directory.checkpoint("best"), header, model)
+            state = self.learner.state_dict() | {"best_epoch": 0}
+            checkpoint.save(self.directory.checkpoint("last"), header, state)
 
     def go_back_to_best(self) -> None:
         """Load the weights of the best epoch, which the main process has written."""
-        _, state = checkpoint.load(self.run.checkpoint("best"))
-        self.task.learner.model.load_state_dict(state["model"])
+        _, state = checkpoint.load(self.directory.checkpoint("best"))
+        self.learner.model.load_state_dict(state["model"])
 
     def finish(self, data: RunData, tests: dict[str, dict[str, float]]) -> None:
         """Write metrics.json: the last and the best epoch, each with its figures on test images."""
@@ -125,7 +125,7 @@ class Fit:
         self._place.check()
         seconds = [record["seconds"] for record in self.history]
         write_metrics(
-            self.run.metrics,
+            self.directory.metrics,
             {
                 "dataset": self.config.dataset,
                 "cell": self.config.cell,
@@ -164,7 +164,7 @@ class Fit:
             f"  {selected_on} loss {validation['loss']:.3f} top-1 {validation['top1']:.1%}"
             + (f" fidelity {fidelity:.1%}" if fidelity is not None else "")
             + f"  {record['seconds']:.1f} s  eta {progress.eta()}",
-            self.run.log,
+            self.directory.log,
         )
 
     def stop(self, reason: BaseException | None = None) -> None:
@@ -174,23 +174,23 @@ class Fit:
             if reason is not None:
                 why = one_line(reason) or type(reason).__name__
                 with suppress(UserError):  # the reason may be that there is no place for it
-                    note(f"{self.config.cell}  stopped: {why}", self.run.log)
+                    note(f"{self.config.cell}  stopped: {why}", self.directory.log)
         if self._place is not None:
             self._place.leave()
         if self._lock is not None:
             self._lock.release()
 
     def _resume(self) -> None:
-        last = self.run.checkpoint("last")
+        last = self.directory.checkpoint("last")
         header, state = checkpoint.load(last)
-        self.history = self.run.read_epochs(header.epoch)
-        self.run.check_whole()
-        self.best_epoch = restore(self.task.learner, header, state, last)
+        self.history = self.directory.read_epochs(header.epoch)
+        self.directory.check_whole()
+        self.best_epoch = restore(self.learner, header, state, last)
 
     def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:
         if ranks.total(epochs) != ranks.size * epochs:
             raise UserError(
-                f"{self.run.path} is not the same folder for all processes: give them one "
+                f"{self.directory.path} is not the same folder for all processes: give them one "
                 "--output-dir that all machines share"
             )
 
@@ -203,19 +203,19 @@ class Fit:
     def _record_environment(self, teachers: Teachers, view: str, compute: Compute) -> None:
         """Add this session to environment.json; UserError when a teacher or the view changed since
         the last."""
-        path = self.run.environment
-        saved = self.run.read_environment()
-        now = teachers.record(self.task.teacher_names)
+        path = self.directory.environment
+        saved = self.directory.read_environment()
+        now = teachers.record(self.learner.teacher_names)
         for name, teacher in saved["teachers"].items():
             if teacher["sha256"] != now.get(name, {}).get("sha256"):
                 raise UserError(
-                    f"teacher {name} ({teacher['file']}) changed since {self.run.path} began: "
-                    "start the student anew with --resume never"
+                    f"teacher {name} ({teacher['file']}) changed since {self.directory.path} "
+                    "began: start the student anew with --resume never"
                 )
         if saved.get("view", view) != view:
             raise UserError(
-                f"the view of {self.run.path} changed since it began (it was: {saved['view']}; it "
-                f"is: {view}): start anew with --resume never"
+                f"the view of {self.directory.path} changed since it began (it was: "
+                f"{saved['view']}; it is: {view}): start anew with --resume never"
             )
         session = describe(compute.device) | compute.record()
         sessions = [*saved["sessions"], session]

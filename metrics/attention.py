@@ -110,15 +110,36 @@ def forward_with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Ten
     """
     _check_images(images)
     source = _class_maps_of(model)  # before the forward pass, so that an unsuitable one fails
-    with _inference(model), _seen(model, source) as seen:
+    with _inference(model), collected(model, source) as seen:
         logits = model(images)
     (features,) = seen
-    return logits, features.relu() if source.rectified else features
+    return logits, features
+
+
+@contextmanager
+def collected(model: nn.Module, source: ClassMaps) -> Iterator[list[Tensor]]:
+    """The feature maps that the source gives while the block lasts, with their gradients where the
+    model has any."""
+    seen: list[Tensor] = []
+
+    def add(features: Tensor) -> None:
+        seen.append(features.relu() if source.rectified else features)
+
+    def given(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        add(arguments[0])
+
+    def made(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        add(output)
+
+    module = model.get_submodule(source.features)
+    before = source.before
+    with module.register_forward_pre_hook(given) if before else module.register_forward_hook(made):
+        yield seen
 
 
 def classifier_weight(model: nn.Module) -> Tensor:
-    """The (C, D) weight of the linear classifier, detached; the identity where each feature is
-    already a class's.
+    """The (C, D) weight of the linear classifier; the identity where each feature is already a
+    class's.
 
     Raises:
         ValueError: a model that has no class maps.
@@ -127,7 +148,7 @@ def classifier_weight(model: nn.Module) -> Tensor:
     if source.classifier is None:
         classes = cast(int, model.num_classes)
         return torch.eye(classes, device=next(model.parameters()).device)
-    return cast(nn.Linear, model.get_submodule(source.classifier)).weight.detach()
+    return cast(nn.Linear, model.get_submodule(source.classifier)).weight
 
 
 def maps_from_features(features: Tensor, weight: Tensor, target: str | Tensor) -> Tensor:
@@ -253,23 +274,6 @@ def _class_maps_of(model: nn.Module) -> ClassMaps:
             "or modules `avgpool` and a linear `fc`"
         )
     return source
-
-
-@contextmanager
-def _seen(model: nn.Module, source: ClassMaps) -> Iterator[list[Tensor]]:
-    """Collects the source's feature map while the block lasts."""
-    seen: list[Tensor] = []
-
-    def given(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        seen.append(arguments[0])
-
-    def made(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append(output)
-
-    module = model.get_submodule(source.features)
-    before = source.before
-    with module.register_forward_pre_hook(given) if before else module.register_forward_hook(made):
-        yield seen
 
 
 @contextmanager

@@ -37,12 +37,15 @@ class FrozenTeachers(nn.Module):
         """Stays without gradient."""
         return super().requires_grad_(False)
 
-    @torch.inference_mode()
-    def forward(self, images: torch.Tensor, *, teaching: bool = False) -> torch.Tensor:
-        """Normalised images (B, 3, H, W) to logits (K, B, C)."""
+    def forward(
+        self, images: torch.Tensor, *, teaching: bool = False, saved: bool = False
+    ) -> torch.Tensor:
+        """Normalised images (B, 3, H, W) to logits (K, B, C). `saved`: for a gradient, which cannot
+        keep what is made in inference mode."""
         self.train(False)  # undoes a .train() called on one teacher alone
         for norm in self._norms:
             norm.train(teaching)
-        logits = torch.stack([teacher(images) for teacher in self.teachers])
+        with torch.no_grad() if saved else torch.inference_mode():
+            logits = torch.stack([teacher(images) for teacher in self.teachers])
         self.train(False)
         return logits

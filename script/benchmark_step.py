@@ -31,13 +31,14 @@ from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import StudentCell, parse_student, student_cells
 from engine.compute import Compute, pick_device, set_arithmetic
-from engine.learner import Task
+from engine.learner import Learner
 from engine.loop import train_epoch
 from engine.progress import Progress
 from engine.sums import EpochSums
 from engine.teachers import Teachers
+from losses.loss import Seen
 from models.registry import build_model
-from script.benchmark_students import BATCH, SIDE, asked, task
+from script.benchmark_students import BATCH, SIDE, asked, student
 from script.timing import Action, BenchmarkParser, medians
 
 CLASSES, WIDE = 100, 224
@@ -70,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 class Lesson:
     """Students, those who teach them, and where."""
 
-    tasks: Sequence[Task]
+    students: Sequence[Learner]
     teachers: Teachers
     compute: Compute
     classes: int
@@ -78,7 +79,7 @@ class Lesson:
     def run(self, batches: Iterable[Batch]) -> None:
         """A step of every student on each batch, to its end on the device."""
         bar = Progress("", total=1, done=0, logs=[], silent=True)
-        for sums in train_epoch(self.tasks, batches, self.teachers, self.compute, bar):
+        for sums in train_epoch(self.students, batches, self.teachers, self.compute, bar):
             sums.means()
 
 
@@ -93,8 +94,8 @@ def lesson(
     compute = Compute(device, amp, CIFAR_STATISTICS)
     names = dict.fromkeys(str(teacher) for cell in cells for teacher in cell.teachers)
     models = {name: compute.place(build_model(nets[0], classes)) for name in names}
-    tasks = [task(cell, compute, nets[1], classes) for cell in cells]
-    return Lesson(tasks, asked(models, tasks), compute, classes)
+    students = [student(cell, compute, nets[1], classes) for cell in cells]
+    return Lesson(students, asked(models, students), compute, classes)
 
 
 def made_up(count: int, side: int, classes: int, device: torch.device) -> Batch:
@@ -200,13 +201,14 @@ def outside(step: Lesson, batch: Batch, repeats: int) -> float:
     shape = len(step.teachers.names), len(labels), step.classes
     answers = torch.randn(shape, device=step.compute.device)
     logits = torch.randn(shape[1:], device=step.compute.device, requires_grad=True)
-    added = EpochSums(step.tasks[0].teacher_names, step.compute.device)
+    added = EpochSums(step.students[0].teacher_names, step.compute.device)
 
     def parts() -> None:
         step.compute.inputs(views)
-        terms = step.tasks[0].terms(logits, answers, labels)
+        seen = Seen(logits, answers, labels)
+        terms = step.students[0].terms(seen)
         terms["loss"].backward()
-        added.update(terms, logits, labels, answers)
+        added.update(terms, seen)
         added.means()  # waits for the device, which a step does not: this side is too slow
 
     return medians([parts], 5 * repeats)[0]
@@ -216,7 +218,7 @@ def operations(step: Lesson, batch: Batch) -> float:
     """Multiplications and additions of a step's nets."""
     images = step.compute.inputs(batch[1])
     with FlopCounterMode(display=False) as counter:
-        step.tasks[0].learner.model(images).sum().backward()
+        step.students[0].model(images).sum().backward()
         with torch.no_grad():
             for teacher in step.teachers.models.teachers if step.teachers.models else ():
                 teacher(images)

@@ -27,11 +27,11 @@ from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import StudentCell, student_cells, teacher_cells
 from engine.compute import Compute, pick_device
-from engine.learner import Learner, Task
+from engine.config import StudentConfig
+from engine.learner import Learner
 from engine.loop import train_epoch
 from engine.progress import Progress
 from engine.teachers import Teachers
-from losses.objective import distilled, labels_only
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
 from script.timing import BenchmarkParser, medians
@@ -48,18 +48,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     teachers = {
         str(cell): compute.place(build_model("resnet56", CLASSES)) for cell in teacher_cells()
     }
-    tasks = [task(cell, compute) for cell in cells]
+    students = [student(cell, compute) for cell in cells]
 
-    def together(some: Sequence[Task]) -> None:
+    def together(some: Sequence[Learner]) -> None:
         train_steps(some, images, asked(teachers, some), compute)
 
     def alone() -> None:
-        for one in tasks:
+        for one in students:
             together([one])
 
-    side_by_side, one_by_one = medians([partial(together, tasks), alone], options.repeats)
+    side_by_side, one_by_one = medians([partial(together, students), alone], options.repeats)
     print(
-        f"{len(tasks)} students, {options.steps} steps on {compute.device}, "
+        f"{len(students)} students, {options.steps} steps on {compute.device}, "
         f"{torch.get_num_threads()} threads, {options.repeats} repeats"
     )
     print(f"{'  one by one':<62} {one_by_one:10.2f} s")
@@ -74,32 +74,29 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def task(
+def student(
     cell: StudentCell, compute: Compute, arch: str = "resnet20", classes: int = CLASSES
-) -> Task:
-    """What a student of the grid learns, from random weights: speed does not depend on them."""
+) -> Learner:
+    """A student of the grid, from random weights: speed does not depend on them."""
     model = compute.place(build_model(arch, classes)).train()
-    learner = Learner(model, lr=0.01, momentum=0.9, weight_decay=0.0, factors=[1.0])
-    names = [str(teacher) for teacher in cell.teachers]
-    objective = distilled(temperature=3.0, ce_weight=0.6) if names else labels_only()
-    return Task(learner, objective, names)
+    return Learner(model, StudentConfig(cell=str(cell), lr=0.01), compute)
 
 
-def asked(models: dict[str, torch.nn.Module], tasks: Sequence[Task]) -> Teachers:
-    """Those of the teachers that the tasks name, each once."""
-    names = tuple(dict.fromkeys(name for task in tasks for name in task.teacher_names))
+def asked(models: dict[str, torch.nn.Module], students: Sequence[Learner]) -> Teachers:
+    """Those of the teachers that the students name, each once."""
+    names = tuple(dict.fromkeys(name for one in students for name in one.teacher_names))
     return (
         Teachers(names, FrozenTeachers([models[name] for name in names])) if names else Teachers()
     )
 
 
 def train_steps(
-    tasks: Sequence[Task], images: ImageSet, teachers: Teachers, compute: Compute
+    students: Sequence[Learner], images: ImageSet, teachers: Teachers, compute: Compute
 ) -> None:
     """One pass over the images, to its end on the device."""
     loader = ViewLoader(images, cifar_view("weak", SIDE), seed=0, batch_size=BATCH, shuffle=True)
     bar = Progress("", total=len(loader), done=0, logs=[], silent=True)
-    for sums in train_epoch(tasks, loader.epoch(0), teachers, compute, bar):
+    for sums in train_epoch(students, loader.epoch(0), teachers, compute, bar):
         sums.means()
 
 

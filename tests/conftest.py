@@ -14,8 +14,12 @@ from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.cells import parse_cell
+from engine.compute import Compute
+from engine.config import StudentConfig
+from engine.learner import Learner
 from engine.run import Runs
 
+ON_CPU = Compute(torch.device("cpu"), "none", CIFAR_STATISTICS)
 DATASET = "synthetic_imb10"
 IMAGE_SIZE = 16  # half of the images' own: a quarter of the work
 
@@ -40,6 +44,11 @@ class Bench:
 
     def run(self, cell, seed):
         return Runs(self.folder, DATASET).of(parse_cell(cell), seed)
+
+
+def learner_of(model, compute=ON_CPU, *, cell="Sw", **settings):
+    """What trains `model` as the student `cell`; without a warm-up, if none is set."""
+    return Learner(model, StudentConfig(cell=cell, **{"warmup_epochs": 0} | settings), compute)
 
 
 def inputs(images, view="test", **settings):

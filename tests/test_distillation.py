@@ -4,11 +4,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from losses.distillation import distillation_loss, softened_kl
+from losses.distillation import distillation_loss
+from losses.kl import SoftenedKL
+from losses.loss import Seen
 
 
 def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+
+
+def softened_kl(student, teachers, *, temperature):
+    seen = Seen(student, teachers, torch.zeros(len(student)).long())
+    return SoftenedKL(temperature=temperature)(seen)
 
 
 def test_hand_worked_case():
@@ -78,7 +85,7 @@ def test_only_the_student_gets_a_gradient_scaled_by_the_batch_not_the_classes():
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(student, teachers, labels):
-    with pytest.raises(ValueError, match=r"shapes differ|must be"):
+    with pytest.raises(ValueError, match="must be"):
         distillation_loss(
             torch.zeros(student),
             torch.zeros(teachers),

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from conftest import learner_of
 from fuzzing import damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from common.checked_zip import read_npz
 from common.errors import UserError
 from engine import checkpoint
 from engine.checkpoint import Header
-from engine.learner import Learner, restore
+from engine.learner import restore
 from models.registry import build_model
 
 ARRAYS = {
@@ -43,8 +44,7 @@ def read_or_refused(read, path, content):
 
 
 def learner():
-    model = build_model("resnet8", 10)
-    return Learner(model, lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0])
+    return learner_of(build_model("resnet8", 10))
 
 
 def trained():

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import DATASET, IMAGE_SIZE, Bench
+from conftest import DATASET, IMAGE_SIZE, Bench, learner_of
 from torch import nn
 
 import train_student
@@ -20,13 +20,11 @@ from dataloader.loader import ViewLoader
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.checkpoint import load
 from engine.compute import Compute, pick_device
-from engine.learner import Learner, Task
 from engine.loop import answers_of, evaluate, train_epoch
 from engine.progress import Progress
 from engine.teachers import Teachers
-from engine.training_run import Fit
+from engine.training_run import TrainingRun
 from evaluation import calculate_agreement, calculate_ece, calculate_iou
-from losses.objective import distilled, labels_only
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
 
@@ -143,25 +141,15 @@ def batches(images):
     return list(pinned.epoch(0))
 
 
-def tasks_of(count, names, compute):
+def learners_of(count, names, compute):
+    heard = [names[: k % (len(names) + 1)] or names for k in range(count)]  # not the same for all
     learners = [
-        Learner(
-            compute.place(net(seed)),
-            lr=0.1,
-            momentum=0.9,
-            weight_decay=5e-4,
-            factors=[1.0],
-            scales_loss=compute.amp == "fp16",
-        )
-        for seed in range(count)
+        learner_of(compute.place(net(seed)), compute, cell="_".join([*own, "Sw"]))
+        for seed, own in enumerate(heard)
     ]
     for learner in learners:
         learner.start_epoch(0)
-    heard = [names[: k % (len(names) + 1)] or names for k in range(count)]  # not the same for all
-    return [
-        Task(learner, distilled(temperature=3, ce_weight=0.6) if own else labels_only(), own)
-        for learner, own in zip(learners, heard, strict=True)
-    ]
+    return learners
 
 
 @pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
@@ -173,18 +161,18 @@ def test_an_epoch_does_not_wait_for_the_gpu(few_images, teachers, students, amp)
     names = tuple(f"T{k}w" for k in range(1, teachers + 1))
     frozen = FrozenTeachers([compute.place(net(k)) for k in range(teachers)]) if names else None
     heard = Teachers(names, frozen, ({},) * teachers)
-    tasks, seen = tasks_of(students, names, compute), batches(few_images)
+    learners, seen = learners_of(students, names, compute), batches(few_images)
     known = answers_of(heard, seen, compute, size=len(few_images), num_classes=10)
     groups = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
     silent = Progress("", total=1, done=0, logs=[], silent=True)
 
     def epoch(part):
-        train_epoch(tasks, part, heard, compute, silent)
-        for task in tasks:
-            task.learner.model.train()
-        evaluate(tasks, part, heard, known, compute, silent, groups)
-        for task in tasks:
-            task.learner.model.train()
+        train_epoch(learners, part, heard, compute, silent)
+        for learner in learners:
+            learner.model.train()
+        evaluate(learners, part, known, compute, silent, groups)
+        for learner in learners:
+            learner.model.train()
 
     epoch(seen[:1])  # what is made once
     torch.cuda.set_sync_debug_mode("error")
@@ -209,14 +197,14 @@ def test_a_run_goes_on_on_another_device(bench, has_values, monkeypatch, first, 
     if (first, amp) == ("cuda", "fp16") and not has_values:
         pytest.skip("this CUDA runtime computes no values, so the loss scale is 0")
     flags = bench.flags("T1w", *FEW, "--amp", amp)
-    report = Fit.report
+    report = TrainingRun.report
 
     def killed(self, *arguments):
         report(self, *arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "report", killed)
+        patch.setattr(TrainingRun, "report", killed)
         assert run_program(train_teacher.main, [*flags, "--device", first]) == 130
     assert run_program(train_teacher.main, [*flags, "--device", second]) == 0
     run = bench.run("T1w", 1)

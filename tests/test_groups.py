@@ -55,6 +55,12 @@ def test_what_sees_other_images_or_computes_otherwise_is_apart(setting):
     assert cells(side_by_side(configs)) == [["Ss", "T1w_Ss"], ["T1s_Ss"]]
 
 
+@pytest.mark.parametrize("setting", [{"loss": "other"}, {"ce_weight": 0.5}, {"temperature": 5.0}])
+def test_what_learns_something_else_from_the_same_is_together(setting):
+    configs = [*students("Ss", "T1w_Ss"), *students("T1s_Ss", **setting)]
+    assert cells(side_by_side(configs)) == [["Ss", "T1w_Ss", "T1s_Ss"]]
+
+
 def test_at_most_so_many_together_and_each_once():
     twice = [*students("0T", "1T", together=2), *students("Sw", together=2)]
     assert cells(side_by_side(twice)) == [

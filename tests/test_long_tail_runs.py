@@ -12,6 +12,7 @@ from dataloader.datasets import load_split
 from engine.checkpoint import load_model
 from engine.sums import EpochSums
 from evaluation import calculate_agreement, calculate_ece, report
+from losses.loss import Seen
 from metrics.calibration import expected_calibration_error
 
 
@@ -24,7 +25,7 @@ def test_sums_by_shots_are_means_over_each_groups_samples():
     labels = torch.tensor([0, 1, 2, 2, 3, 1])
     sums = EpochSums([], torch.device("cpu"), torch.tensor([0, 1, 2, 2]))
     for part in (slice(0, 4), slice(4, 6)):
-        sums.update({}, logits[part], labels[part], None)
+        sums.update({}, Seen(logits[part], None, labels[part]))
     means = sums.means()
     assert means["top1_many"] == 1.0  # label 0, predicted 0
     assert means["top1_medium"] == 1.0  # labels 1, 1

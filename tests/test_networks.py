@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import DATASET, Bench
+from conftest import DATASET, Bench, learner_of
 
 import train_teacher
 from common.errors import run_program
@@ -37,9 +37,9 @@ def test_a_net_that_draws_numbers_resumes_to_the_same_bits(bench, tmp_path, tiny
     torch.manual_seed(1)
     whole = bench.student("Sw", *flags)
     other = Bench(tmp_path / "resumed", tiny_recipe)
-    from engine.training_run import Fit
+    from engine.training_run import TrainingRun
 
-    genuine, calls = Fit.add, []
+    genuine, calls = TrainingRun.add, []
 
     def killed(self, record, num_classes):
         genuine(self, record, num_classes)
@@ -47,7 +47,7 @@ def test_a_net_that_draws_numbers_resumes_to_the_same_bits(bench, tmp_path, tiny
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Fit, "add", killed)
+        patch.setattr(TrainingRun, "add", killed)
         other.student("Sw", *flags)
     assert len(calls) == 1
     torch.manual_seed(2)  # the state of the global generator means nothing
@@ -55,16 +55,13 @@ def test_a_net_that_draws_numbers_resumes_to_the_same_bits(bench, tmp_path, tiny
 
 
 def test_what_is_drawn_differs_between_steps_and_seeds():
-    from engine.learner import Learner
-
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Dropout(0.5))
     net.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)))
     ones = torch.ones(1, 64)
 
-    def masks(stream, epoch):
-        rates = {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "factors": [1.0] * 3}
-        learner = Learner(net, **rates, stream=stream)
+    def masks(seed, epoch):
+        learner = learner_of(net, seed=seed)
         learner.start_epoch(epoch)
         return [learner.answer(ones) for _ in range(2)]
 

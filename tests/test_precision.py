@@ -1,11 +1,12 @@
 """The device and the precision of a run: what is chosen, what is kept, what is refused."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 import yaml
-from conftest import Bench
+from conftest import ON_CPU, Bench, learner_of
 from torch import nn
 
 import train_teacher
@@ -15,9 +16,9 @@ from engine.checkpoint import Header, load, save
 from engine.compute import Compute, computes_in, fastest_amp, pick_device
 from engine.config import StudentConfig, TeacherConfig
 from engine.flags import RECIPE_FOLDER, read_recipe
-from engine.learner import Learner, restore
+from engine.learner import restore
 from engine.processes import Ranks
-from engine.training_run import Fit
+from engine.training_run import TrainingRun
 
 CPU = torch.device("cpu")
 
@@ -98,14 +99,14 @@ class TestIdentity:
     """What auto chose is said, recorded, and gone on with."""
 
     def killed_after_an_epoch(self, bench, *flags):
-        report = Fit.report
+        report = TrainingRun.report
 
         def killed(self, *arguments):
             report(self, *arguments)
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Fit, "report", killed)
+            patch.setattr(TrainingRun, "report", killed)
             assert run_program(train_teacher.main, bench.flags("T1w", *flags)) == 130
 
     def test_it_is_said_and_recorded(self, bench, monkeypatch, capsys):
@@ -160,10 +161,10 @@ class TestIdentity:
 
 
 class TestLossScale:
-    def learner(self, **how):
+    def learner(self, *, scales_loss=False):
         torch.manual_seed(0)
-        rates = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "factors": [1.0]}
-        return Learner(nn.Linear(2, 2), **rates, **how)
+        amp = "fp16" if scales_loss else "none"
+        return learner_of(nn.Linear(2, 2), dataclasses.replace(ON_CPU, amp=amp))
 
     def test_it_leaves_a_step_as_it_is(self):
         images = torch.tensor([[1.0, 2.0]])

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import learner_of
 from torch import nn
 
 from common.errors import UserError
 from engine.checkpoint import Header, pretrained_path, read_pretrained, save
-from engine.learner import Learner, restore
+from engine.learner import restore
 from models.pretrained import ENTRIES, fitted
 from models.registry import build_model, outline, set_transform_input
 
@@ -202,7 +203,7 @@ class TestPublishedInceptions:
             assert googlenet.transform_input is transforms
 
     def test_a_run_begun_otherwise_is_resumed_otherwise(self, path, googlenet):
-        learner = Learner(googlenet, lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0])
+        learner = learner_of(googlenet)
         state = learner.state_dict() | {"best_epoch": 1}
         for transforms in (True, False):
             restore(learner, Header("googlenet", 5, 32, 1, transforms), state, path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import DATASET, TINY
+from conftest import DATASET, TINY, learner_of
 from torch import nn
 
 from common.errors import UserError, run_program
@@ -28,19 +28,17 @@ from engine.checkpoint import load
 from engine.compute import Compute
 from engine.config import StudentConfig
 from engine.data import RunData
-from engine.learner import Learner, Task, synchronised
+from engine.learner import synchronised
 from engine.loop import answers_of, evaluate, train, train_epoch
-from engine.processes import ALONE, MOST_MISSED, Heartbeats, joined
+from engine.processes import MOST_MISSED, Heartbeats, joined
 from engine.progress import Progress
 from engine.run import Runs
 from engine.teachers import Teachers
-from engine.training_run import Fit
-from losses.objective import distilled, labels_only
+from engine.training_run import TrainingRun
 from models.frozen_teachers import FrozenTeachers
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
-OBJECTIVE = distilled(temperature=3.0, ce_weight=0.6)
 EPOCHS = 3
 
 
@@ -156,12 +154,6 @@ def teachers_of(*seeds):
     return Teachers(names, FrozenTeachers([plain_net(seed) for seed in seeds]), files)
 
 
-def learner_of(seed, ranks):
-    model = plain_net(seed)
-    how = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
-    return Learner(model, **how, factors=[1.0] * EPOCHS, ranks=ranks)
-
-
 def silent():
     return Progress("", total=1, done=0, logs=[], silent=True)
 
@@ -169,19 +161,17 @@ def silent():
 def an_epoch(ranks, folder, *, bad):
     """Train a student of two teachers for an epoch and evaluate it: weights and figures."""
     compute, teachers = Compute(CPU, "none", CIFAR_STATISTICS, ranks), teachers_of(1, 2)
-    task = Task(learner_of(7, ranks), OBJECTIVE, teachers.names)
-    task.learner.start_epoch(0)
+    learner = learner_of(plain_net(7), compute, cell="T1w_T2w_Sw", weight_decay=1e-4)
+    learner.start_epoch(0)
     batches, test = loader(ranks, training=True, bad=bad), loader(ranks, training=False, bad=bad)
-    trained = train_epoch([task], batches.epoch(0), teachers, compute, silent())
-    answers = answers_of(teachers, test.epoch(0), compute, size=40, num_classes=10)
+    trained = train_epoch([learner], batches.epoch(0), teachers, compute, silent())
+    known = answers_of(teachers, test.epoch(0), compute, size=40, num_classes=10)
     groups = torch.arange(10) % 3
-    tested = evaluate(
-        [task], test.epoch(0), teachers, answers, compute, silent(), shot_groups=groups
-    )
+    tested = evaluate([learner], test.epoch(0), known, compute, silent(), shot_groups=groups)
     skipped = [ranks.total(batches.skipped), ranks.total(test.skipped)]
     figures = {"train": trained[0].means(), "test": tested[0].means(), "skipped": skipped}
     (folder / f"figures{ranks.rank}.json").write_text(json.dumps(figures))
-    torch.save(task.learner.model.state_dict(), folder / f"weights{ranks.rank}.pt")
+    torch.save(learner.model.state_dict(), folder / f"weights{ranks.rank}.pt")
 
 
 def an_epoch_with_batchnorm(ranks, folder):
@@ -192,11 +182,10 @@ def an_epoch_with_batchnorm(ranks, folder):
     batches = ViewLoader(images, cifar_view("weak", 32), seed=5, **how)
     head = [nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 10)]
     net = nn.Sequential(*plain_net(1)[:2], *head)
-    learner = Learner(net, lr=0.1, momentum=0.9, weight_decay=0.0, factors=[1.0], ranks=ranks)
-    learner.start_epoch(0)
     compute = Compute(CPU, "none", CIFAR_STATISTICS, ranks)
-    task = Task(learner, labels_only())
-    (sums,) = train_epoch([task], batches.epoch(0), Teachers(), compute, silent())
+    learner = learner_of(net, compute)
+    learner.start_epoch(0)
+    (sums,) = train_epoch([learner], batches.epoch(0), Teachers(), compute, silent())
     assert all(torch.isfinite(value).all() for value in net.state_dict().values())
     assert sums.means()["top1"] * 27 == pytest.approx(round(sums.means()["top1"] * 27))
 
@@ -204,21 +193,20 @@ def an_epoch_with_batchnorm(ranks, folder):
 def two_students(ranks, folder, *, killed=None):
     """Two students side by side; `killed` (rank, epoch): that process dies in that epoch."""
     compute, teachers = Compute(CPU, "none", CIFAR_STATISTICS, ranks), teachers_of(1, 2)
-    fits = [
-        student("T1w_Sw", 7, ranks, folder, killed),
-        student("T1w_T2w_Sw", 8, ranks, folder),
+    runs = [
+        student("T1w_Sw", 7, compute, folder, killed),
+        student("T1w_T2w_Sw", 8, compute, folder),
     ]
-    train(fits, data_of(ranks), teachers, compute)
+    train(runs, data_of(ranks), teachers, compute)
 
 
-def student(cell, seed, ranks, folder, killed=None):
+def student(cell, seed, compute, folder, killed=None):
     config = StudentConfig(dataset=DATASET, cell=cell, epochs=EPOCHS, output_dir=str(folder))
-    teachers = tuple(map(str, config.parsed_cell.teachers))
-    learner = learner_of(seed, ranks)
-    if killed and killed[0] == ranks.rank:
+    learner = learner_of(plain_net(seed), compute, cell=cell, epochs=EPOCHS, weight_decay=1e-4)
+    if killed and killed[0] == compute.ranks.rank:
         start = learner.start_epoch
         learner.start_epoch = lambda epoch: die() if epoch == killed[1] else start(epoch)
-    return Fit(config, run_of(folder, cell), Task(learner, OBJECTIVE, teachers))
+    return TrainingRun(config, run_of(folder, cell), learner)
 
 
 def die():
@@ -488,7 +476,7 @@ def test_synchronised_batchnorm_keeps_weights_and_names():
 
 def test_the_state_of_another_device_is_gone_on_with():
     """A GPU's optimiser is fused, the CPU's keeps its bits."""
-    learner = learner_of(1, ALONE)
+    learner = learner_of(plain_net(1))
     state = learner.state_dict()
     state["optimizer"]["param_groups"][0]["fused"] = True
     learner.load_state_dict(state)

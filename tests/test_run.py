@@ -13,7 +13,7 @@ from common.errors import UserError, run_program
 from common.files import staged, write_text
 from engine.cells import parse_cell
 from engine.run import Runs
-from engine.training_run import Fit
+from engine.training_run import TrainingRun
 from evaluation import calculate_ece, report
 
 
@@ -129,14 +129,14 @@ FEW = ("--max-train-images", 64, "--max-test-images", 32)
 
 def after_an_epoch(monkeypatch, act):
     """Have `act` happen to a run's folder just before its second epoch is written."""
-    genuine = Fit.add
+    genuine = TrainingRun.add
 
-    def add(fit, *args):
-        if len(fit.history) == 1:
-            act(fit.run.path)
-        genuine(fit, *args)
+    def add(run, *args):
+        if len(run.history) == 1:
+            act(run.directory.path)
+        genuine(run, *args)
 
-    monkeypatch.setattr(Fit, "add", add)
+    monkeypatch.setattr(TrainingRun, "add", add)
 
 
 def move(path):

@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
+from conftest import learner_of
 
-from engine.learner import Learner
 from engine.schedule import learning_rate_factors
 
 WARMUP = [1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8, 7 / 8, 1.0]
@@ -50,10 +50,10 @@ def test_a_warmup_longer_than_the_run():
 def test_the_rate_is_set_before_the_epochs_first_step():
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
-    learner = Learner(model, lr=2.0, momentum=0.0, weight_decay=0.0, factors=[0.25, 1.0])
+    learner = learner_of(model, lr=2.0, momentum=0.0, epochs=4, warmup_epochs=4)
     assert learner.start_epoch(0) == 0.5
     learner.step(model(torch.ones(1, 1)).sum())  # gradient 1, so the step is the rate
     assert model.weight.item() == -0.5
-    assert learner.start_epoch(1) == 2.0
+    assert learner.start_epoch(3) == 2.0
     learner.step(model(torch.ones(1, 1)).sum())
     assert model.weight.item() == -2.5

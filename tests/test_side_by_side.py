@@ -1,5 +1,6 @@
 """Students trained together, each against itself trained alone."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -7,13 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import DATASET, Bench
+from test_losses import Distance
 
 import train_student
 import train_teacher
 from common.errors import DivergedError, UserError, run_program
 from engine.checkpoint import load
 from engine.compute import enough_memory_for
+from engine.config import StudentConfig
+from engine.flags import read_recipe
 from engine.run import RunDirectory
+from engine.scheduling import side_by_side, train_each, train_together
+from losses.registry import LOSSES
 from models.frozen_teachers import FrozenTeachers
 
 CELLS = ("Sw", "T1w_Sw", "T1w_T2w_Sw")
@@ -102,6 +108,40 @@ def test_together_is_as_alone_and_each_teacher_answers_once(bench, taught, monke
     check_as_alone(bench, taught)
     training, test = 4, 4  # batches of 128 of 486 and of 500 images
     assert asked == [2] * (3 * training + test)
+
+
+def test_students_of_other_objectives_are_as_alone_and_teachers_answer_once(bench, monkeypatch):
+    """Of other weights and temperatures, and of a loss that needs maps."""
+    monkeypatch.setitem(LOSSES, "maps", Distance)
+    monkeypatch.setattr(Distance, "given", [], raising=False)
+    plain = StudentConfig(cell="T1w_T2w_Sw", **read_recipe(bench.recipe, StudentConfig))
+    shared = {"dataset": DATASET, "epochs": 1, "output_dir": str(bench.folder)}
+    configs = [
+        dataclasses.replace(plain, **shared, **settings)
+        for settings in (
+            {},
+            {"cell": "T1w_Sw+T5", "temperature": 5.0},
+            {"cell": "T1w_T2w_Sw+half", "ce_weight": 0.5},
+            {"cell": "T2w_Sw+maps", "loss": "maps"},
+        )
+    ]
+    for config in configs:
+        train_each([[config]], train_together)
+    runs = [bench.run(config.cell, 1) for config in configs]
+    alone = [result(run) for run in runs]
+    assert not any(same(alone[0]["weights"], other["weights"]) for other in alone[1:])
+    asked, genuine = [], FrozenTeachers.forward
+
+    def count(self, images, **how):
+        asked.append(len(self))
+        return genuine(self, images, **how)
+
+    monkeypatch.setattr(FrozenTeachers, "forward", count)
+    anew = [dataclasses.replace(config, resume="never") for config in configs]
+    train_each(side_by_side(anew), train_together)
+    assert all(map(same, map(result, runs), alone))
+    training, test = 4, 4  # batches; the test's are asked for logits once, then for maps
+    assert asked == [2] * (training + 2 * test)
 
 
 def test_begun_together_and_ended_alone(bench, taught, monkeypatch):
