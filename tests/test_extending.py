@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import TINY
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +121,27 @@ def test_a_data_set_is_a_file_and_a_line(house):
     )
     (row,) = json.loads((house.root / "runs" / "colours_imb10" / "ece.json").read_text())
     assert row["cell"] == "T1w_Sw"
+
+
+def test_another_loss_is_a_file_and_a_line(house):
+    (house.root / "losses" / "logits.py").write_text(example("Another loss"))
+    registry = house.root / "losses" / "registry.py"
+    imported = "from losses.loss import Loss\n"
+    text = registry.read_text().replace(
+        imported, f"from losses.logits import LogitDistance\n{imported}"
+    )
+    registry.write_text(
+        text.replace('"kl": SoftenedKL,', '"kl": SoftenedKL, "logits": LogitDistance,')
+    )
+    house("train_teacher.py", "--cell", "T1w", "--recipe", "tiny.yaml")
+    flags = ("--recipe", "tiny.yaml", "--loss", "logits", "--distance-weight", "2")
+    house("train_student.py", "--cell", "T1w_Sw+logits", *flags)
+    run = house.root / "runs" / "synthetic_imb10" / "T1w_Sw+logits" / "seed1"
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert (saved["loss"], saved["distance_weight"], saved["temperature"]) == ("logits", 2.0, 3.0)
+    trained = json.loads((run / "epochs.jsonl").read_text())["train"]
+    whole = 0.6 * trained["cross_entropy"] + 0.4 * 2 * trained["distillation"]
+    assert trained["loss"] == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_notebook_elsewhere_uses_the_checkout(tmp_path):
