@@ -101,7 +101,12 @@ FOLDERS = "|".join(
 )
 PATH = re.compile(rf"(?<![\w./-])(?:(?:{FOLDERS})/[\w./*-]*|\w+\.(?:py|toml))")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-EXAMPLES = {"script/recipes/birds.yaml", "script/recipes/colours.yaml", "dataloader/colours.py"}
+EXAMPLES = {
+    "script/recipes/birds.yaml",
+    "losses/logits.py",
+    "script/recipes/colours.yaml",
+    "dataloader/colours.py",
+}
 
 
 def missing_of(text, folder):
