@@ -173,14 +173,18 @@ class View:
         steps = "; ".join(map(describe, self.steps))
         return f"revision {REVISION}, {self.size} pixels: {steps}"
 
-    def picture(self, image: Image, random: torch.Generator) -> Image:
-        """The view of an RGB Pillow image, as one of size x size pixels.
+    def picture(self, image: Image, random: torch.Generator | None = None) -> Image:
+        """The view of an RGB Pillow image, as one of size x size pixels. Draws from `random`, or
+        from torch's global generator.
 
         Raises UserError for an image that the steps do not make square.
         """
-        from dataloader.pipeline import perform  # only who makes pictures waits for torch
+        from torch import default_generator  # only who makes pictures waits for torch
 
-        picture = perform(self.steps, self.size, image, random)
+        from dataloader.pipeline import perform
+
+        draws = default_generator if random is None else random
+        picture = perform(self.steps, self.size, image, draws)
         if picture.size != (self.size, self.size):
             raise UserError(
                 f"an image of {image.width}x{image.height} pixels makes a view of "
@@ -188,8 +192,8 @@ class View:
             )
         return picture
 
-    def __call__(self, image: Image, random: torch.Generator) -> torch.Tensor:
-        """The view of an RGB Pillow image, (3, size, size) uint8."""
+    def __call__(self, image: Image, random: torch.Generator | None = None) -> torch.Tensor:
+        """The view of an RGB Pillow image, (3, size, size) uint8; draws as `picture`."""
         from dataloader.pipeline import pixels
 
         return pixels(self.picture(image, random))

@@ -320,3 +320,11 @@ class TestElongatedImages:
         assert pixels.shape == (3, 32, 32)
         if name in ("base", "test"):
             assert (pixels == torch.tensor([9, 90, 200], dtype=torch.uint8).view(3, 1, 1)).all()
+
+
+def test_a_view_by_itself_draws_from_torchs_global_generator(few_images):
+    image, view = few_images.image(0), cifar_view("strong", 32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        alone = view(image)
+    assert torch.equal(alone, view(image, torch.Generator().manual_seed(5)))
