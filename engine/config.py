@@ -193,8 +193,8 @@ class StudentConfig(LossSettings, TrainConfig):
 
     @property
     def stream(self) -> int:
-        """What its weights, order and views are drawn from: never a teacher's stream, for a
-        student that starts from its teacher's own weights would agree with it by birth."""
+        """What its weights, order and views are drawn from: never a teacher's stream:
+        started from its teacher's initial weights, a student would agree with it untaught."""
         return FIRST_STUDENT_STREAM + self.seed
 
 

@@ -147,7 +147,7 @@ class TrainingRun:
         )
 
     def _last_and_best(self) -> dict[str, Record]:
-        if not self.history:  # adopted: who knows on what it was trained
+        if not self.history:  # adopted: its training images are not known
             return {which: {"epoch": 0, "gap_points": None} for which in ("last", "best")}
         return {"last": self.history[-1], "best": self.history[self.best_epoch - 1]}
 

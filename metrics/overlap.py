@@ -50,15 +50,9 @@ class PackedMasks:
 
 
 def set_bits(words: Tensor) -> Tensor:
-    """How many bits are one. (n, w) int64 -> (n,) int64.
-
-    Adds neighbouring pairs, fours and bytes of bits in place; the product then adds the bytes in
-    the highest one (Warren 2013, "Hacker's Delight", figure 5-2).
-    """
-    pairs = words - ((words >> 1) & 0x5555555555555555)
-    fours = (pairs & 0x3333333333333333) + ((pairs >> 2) & 0x3333333333333333)
-    octets = (fours + (fours >> 4)) & 0x0F0F0F0F0F0F0F0F
-    return ((octets * 0x0101010101010101) >> 56).sum(dim=1)
+    """How many bits are one. (n, w) int64 -> (n,) int64."""
+    counts = np.bitwise_count(words.cpu().numpy().view(np.uint64))
+    return torch.from_numpy(counts.sum(axis=1, dtype=np.int64)).to(words.device)
 
 
 Masks = Tensor | Sequence[PackedMasks]
