@@ -149,7 +149,7 @@ def test_seeds_make_the_difference_between_teachers(taught, bench):
     again = bench.teacher("T1w")
     assert same(weights(again), weights(taught.run("T1w", 1)))
     assert not same(weights(again), weights(bench.teacher("T2w")))
-    assert not same(weights(again), weights(bench.student("Sw")))  # not its teacher's initial weights
+    assert not same(weights(again), weights(bench.student("Sw")))  # of another stream
 
 
 def test_a_distilled_student_learns_from_its_teachers(with_teachers):
