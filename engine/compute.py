@@ -21,6 +21,9 @@ from dataloader.views import Statistics
 from engine.config import OneRole, TrainConfig
 from engine.processes import ALONE, Ranks
 
+AMP_TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+HIDDEN = ("", "-1", "NoDevFiles")  # CUDA_VISIBLE_DEVICES where it names no GPU
+TENSOR_CORES = (7, 0)  # the first GPUs (V100) that are faster in fp16 throughout
 # What is said where memory runs out: by the CPU's allocators, by the CUDA runtime (an
 # AcceleratorError), by cuBLAS and cuDNN, which take further memory for their workspaces.
 FULL = re.compile(
@@ -53,11 +56,6 @@ def enough_memory_for(together: int) -> AbstractContextManager[None]:
 def _is_full(error: RuntimeError | MemoryError) -> bool:
     is_of_kind = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return is_of_kind or FULL.search(str(error)) is not None
-
-
-AMP_TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-HIDDEN = ("", "-1", "NoDevFiles")  # CUDA_VISIBLE_DEVICES where it names no GPU
-TENSOR_CORES = (7, 0)  # the first GPUs (V100) that are faster in fp16 throughout
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from engine.cells import PAPER_LETTERS, Cell, StudentCell, teacher_cells
 from engine.run import RunDirectory
 from evaluation.answers import Answers
 from evaluation.figures import Figure
-from evaluation.grid import Grid, named, of_each
+from evaluation.grid import Grid, named, of_each, of_parts
 from evaluation.grid_figures import (
     STRENGTH_PANELS,
     LearningCurves,
@@ -66,10 +65,7 @@ class ClaimsFigures:
             "attention": self._attention,
             "agreement": self._agreement,
         }
-        drawn = of_each(
-            parts, lambda name: list(parts[name]()), "the figure of {}".format, needed=False
-        )
-        return list(itertools.chain.from_iterable(drawn))
+        return of_parts(parts, "figure")
 
     def _strong_views(self) -> Iterator[Drawn]:
         caption = (

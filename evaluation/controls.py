@@ -22,7 +22,7 @@ from engine.checkpoint import load_model
 from engine.compute import Compute
 from engine.run import RunDirectory
 from evaluation.answers import Answers, AttentionMaps
-from evaluation.grid import Grid, of_each
+from evaluation.grid import Grid, of_parts
 from evaluation.grid_values import GRID_STUDENTS
 from evaluation.options import TARGETS
 from evaluation.outputs import OutputStore
@@ -64,10 +64,7 @@ class Controls:
             "teachers never heard": self._unrelated,
             "shifted classifiers": self._shifted,
         }
-        rows = of_each(
-            parts, lambda name: list(parts[name]()), "the control of {}".format, needed=False
-        )
-        return list(itertools.chain.from_iterable(rows))
+        return of_parts(parts, "control")
 
     def _same_cell(self) -> Iterator[Row]:
         """The noise floor: the most that fidelity could be, were a seed all that differs."""

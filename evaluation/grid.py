@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +45,15 @@ def of_each(
     if needed and failures and not results:
         raise UserError("nothing is left to measure: see the lines above")
     return results
+
+
+def of_parts(parts: Mapping[str, Callable[[], Iterable[Result]]], what: str) -> list[Result]:
+    """All that the parts of a page make, each part a `what` of its name; as `of_each`, and none is
+    needed."""
+    made = of_each(
+        parts, lambda name: list(parts[name]()), f"the {what} of {{}}".format, needed=False
+    )
+    return list(itertools.chain.from_iterable(made))
 
 
 def named(run: RunDirectory) -> str:

@@ -11,6 +11,8 @@ from scipy import stats
 from scipy.stats import rankdata
 from torch import Tensor
 
+NORMAL_95 = 1.959964
+
 
 def spearman(x: Tensor, y: Tensor) -> Tensor:
     """Rank correlation along the last dimension, ties at their mean rank; 0 where one of both is
@@ -19,9 +21,6 @@ def spearman(x: Tensor, y: Tensor) -> Tensor:
     a, b = (rank - rank.mean(dim=-1, keepdim=True) for rank in ranks)
     scale = (a.square().sum(-1) * b.square().sum(-1)).sqrt()
     return torch.where(scale > 0, (a * b).sum(-1) / scale.clamp_min(1e-12), 0.0)
-
-
-NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def net(seed):
 
 def batches(images):
     pinned = ViewLoader(
-        images, cifar_view("weak", IMAGE_SIZE), seed=0, batch_size=16, pin_memory=True
+        images, cifar_view("weak", IMAGE_SIZE), seed=0, batch_size=20, pin_memory=True
     )
     return list(pinned.epoch(0))
 
