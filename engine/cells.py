@@ -43,15 +43,6 @@ class TeacherCell:
         return f"T{self.number}{self.letter}{_suffix(self.variant)}"
 
     @property
-    def seed(self) -> int:
-        """A teacher's number is its seed: T1w and T2w differ in nothing else."""
-        return self.number
-
-    def seeds(self, asked: Sequence[int]) -> Sequence[int]:
-        """The seeds that it is trained with when `asked` are wanted of students."""
-        return [self.seed]
-
-    @property
     def view(self) -> str:
         """Name of the view it is trained on."""
         return VIEW_LETTERS[self.letter]
@@ -77,10 +68,6 @@ class StudentCell:
 
     def __str__(self) -> str:
         return "_".join([*map(str, self.teachers), f"S{self.letter}{_suffix(self.variant)}"])
-
-    def seeds(self, asked: Sequence[int]) -> Sequence[int]:
-        """The seeds that it is trained with when `asked` are wanted: those."""
-        return asked
 
     @property
     def view(self) -> str:

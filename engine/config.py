@@ -7,6 +7,7 @@ Imports nothing heavy: `--help` and a finished run need no more.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,17 @@ ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
 AMP = ("auto", "none", "bf16", "fp16")
 FIRST_STUDENT_STREAM = 1000
+FIRST_SEED = 1
+
+
+def teacher_stream(number: int, seed: int) -> int:
+    """What teacher `number` of the replicate `seed` draws its weights, order and views from: its
+    number in the first one, else 63 bits of a hash. Sums such as number + 1000 * seed would be some
+    student's stream."""
+    if seed == FIRST_SEED:
+        return number
+    digest = hashlib.sha256(f"replicate {number} {seed}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,9 @@ class TrainConfig(Settings):
         names_folder=True,
     )
     cell: str = option("", "cell of the grid: T1w for a teacher, T1s_T2w_Ss for a student")
+    seed: int = option(
+        FIRST_SEED, "replicate: what initial weights, order and views are drawn from", at_least=0
+    )
     recipe: str | None = option(None, "YAML file of settings", operational=True)
 
     data_path: str = option("data", "folder with the data sets", operational=True)
@@ -153,14 +168,10 @@ class TeacherConfig(TrainConfig):
         return self.read_cell(self.cell)
 
     @property
-    def seed(self) -> int:
-        """Given by the cell."""
-        return self.parsed_cell.seed
-
-    @property
     def stream(self) -> int:
-        """What its weights, order and views are drawn from."""
-        return self.seed
+        """What its weights, order and views are drawn from: T1w and T1s of a seed differ in nothing
+        but their view."""
+        return teacher_stream(self.parsed_cell.number, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +181,9 @@ class StudentConfig(LossSettings, TrainConfig):
     role = "student"
     read_cell = staticmethod(parse_student)
 
-    seed: int = option(1, "seed of initial weights, order and views", at_least=0)
+    teacher_seed: int = option(
+        FIRST_SEED, "replicate of the teachers, if not the student's own", at_least=0
+    )
     ce_weight: float = option(
         0.6,
         "weight of the labels' cross-entropy; the loss has the rest",
@@ -212,7 +225,12 @@ def to_yaml(config: TrainConfig) -> str:
 
 def changed_settings(saved: Mapping[str, Any], config: TrainConfig) -> list[str]:
     """The settings that make `config` another experiment than the `saved` one, as sentences."""
-    fields = [f for f in dataclasses.fields(config) if not f.metadata["operational"]]
+    taught = bool(config.parsed_cell.teachers)
+    fields = [
+        f
+        for f in dataclasses.fields(config)
+        if not f.metadata["operational"] and (taught or f.name != "teacher_seed")
+    ]
     # A run older than a setting was made with what is now that setting's default. "auto" asks
     # for nothing: the run goes on with what was chosen when it began.
     pairs = {f.name: (saved.get(f.name, f.default), getattr(config, f.name)) for f in fields}

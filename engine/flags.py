@@ -54,7 +54,16 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
     configs = [config_class(**{**shared, **name, **seed}) for seed in seeds for name in names]
     for config in configs:
         _ = config.parsed_cell  # a group may name cells of the other role
+    if "teacher_seed" not in shared:
+        configs = [_of_one_replicate(config) for config in configs]
     return [_with_statistics(config) for config in configs]
+
+
+def _of_one_replicate(config: Config) -> Config:
+    """A student learns from the teachers of its seed."""
+    if isinstance(config, TeacherConfig):
+        return config
+    return dataclasses.replace(config, teacher_seed=config.seed)
 
 
 def _with_statistics(config: Config) -> Config:
@@ -70,10 +79,9 @@ def _one_or_several(
 ) -> dict[str, Any]:
     """The flags of `argv`, cells and seeds as lists, whether one or several were named."""
     several: dict[str, tuple[type, str]] = {
-        "cells": (str, "several cells, or groups of them: T, 0T to 3T")
+        "cells": (str, "several cells, or groups of them: T, 0T to 3T"),
+        "seeds": (int, "several seeds of each cell"),
     }
-    if config_class is StudentConfig:
-        several["seeds"] = (int, "several seeds of each cell")
     for name, (kind, help) in several.items():
         parser.add_argument(
             f"--{name}",

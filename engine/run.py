@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ from common.errors import DamagedError, UserError
 from common.files import read_json, write_text
 from common.settings import known_settings, read_yaml
 from engine.cells import Cell, TeacherCell, parse_cell
-from engine.config import Config, OneRole, StudentConfig, TeacherConfig, changed_settings, to_yaml
+from engine.config import (
+    FIRST_SEED,
+    Config,
+    OneRole,
+    StudentConfig,
+    TeacherConfig,
+    changed_settings,
+    to_yaml,
+)
 from engine.records import read_environment, read_epochs, read_metrics, write_epochs
 
 OWN_FILES = {
@@ -178,11 +187,15 @@ class RunDirectory:
             saved = self.saved_settings()
         except UserError as error:
             return str(error)
-        name, seed = saved.get("cell"), saved.get("seed", self.seed)
-        of_cell = isinstance(self.cell, TeacherCell) and self.seed != self.cell.seed
-        if (name, seed) == (str(self.cell), self.seed) and not of_cell:
+        name, seed = saved.get("cell"), saved.get("seed", FIRST_SEED)
+        if (name, seed) == (str(self.cell), self.seed):
             return None
         return f"its config.yaml is of {name} seed {seed}"
+
+    @cached_property
+    def teacher_seed(self) -> int:
+        """The replicate of the teachers that a student has learnt from."""
+        return self.saved_settings().get("teacher_seed", FIRST_SEED)
 
     def saved_settings(self) -> dict[str, Any]:
         """The settings that the run was made with; UserError when they are damaged."""
@@ -258,15 +271,19 @@ class Runs:
 
     def of(self, cell: Cell, seed: int) -> RunDirectory:
         """The directory of a run, whether or not it exists."""
-        return RunDirectory(self.folder / str(cell) / f"seed{seed}", cell, seed)
+        run = RunDirectory(self.folder / str(cell) / f"seed{seed}", cell, seed)
+        if isinstance(cell, TeacherCell) and seed == FIRST_SEED != cell.number:
+            _check_that_it_has_moved(run)
+        return run
 
     def of_config(self, config: Config) -> RunDirectory:
         """The directory of the run that `config` describes."""
         return self.of(config.parsed_cell, config.seed)
 
-    def of_teacher(self, cell: TeacherCell) -> RunDirectory:
-        """The directory of a teacher, whether or not it exists."""
-        return self.of(cell, cell.seed)
+    def teachers_of(self, student: RunDirectory) -> list[RunDirectory]:
+        """The directories of a student's teachers, whether or not they exist."""
+        teachers = student.cell.teachers
+        return [self.of(cell, student.teacher_seed) for cell in teachers] if teachers else []
 
     def of_cell(self, cell: Cell) -> list[RunDirectory]:
         """The cell's runs that have begun, by seed. What only looks like one (a copy, a folder of
@@ -300,6 +317,20 @@ def unfinished(configs: Sequence[OneRole]) -> list[OneRole]:
     settings."""
     runs = [(Runs.beside(config).of_config(config), config) for config in configs]
     return [run.as_begun(config) for run, config in runs if not run.has_finished(config)]
+
+
+def _check_that_it_has_moved(run: RunDirectory) -> None:
+    """UserError where a teacher of the first replicate is still where earlier versions kept it:
+    there its number was its seed."""
+    assert isinstance(run.cell, TeacherCell)
+    before = run.path.with_name(f"seed{run.cell.number}")
+    if run.path.exists() or not (before / run.config.name).is_file():
+        return
+    if "seed" not in read_yaml(before / run.config.name):
+        raise UserError(
+            f"{before} is of an earlier version, which called a teacher's number its seed: "
+            f"mv {before} {run.path}"
+        )
 
 
 def _seed_of(folder: Path) -> re.Match[str] | None:

@@ -14,7 +14,7 @@ from common.files import sha256
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model
 from engine.compute import Compute
-from engine.config import Config, StudentConfig
+from engine.config import FIRST_SEED, Config, StudentConfig
 from engine.maps import check_maps, with_maps
 from engine.run import RunDirectory, Runs
 from losses.loss import Maps
@@ -111,13 +111,14 @@ def load_teachers(configs: Sequence[Config], num_classes: int, compute: Compute)
 
 def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:
     """The run of a student's teacher; UserError where it is not finished."""
-    run = Runs.beside(config).of_teacher(cell)
+    run = Runs.beside(config).of(cell, config.teacher_seed)
     if not run.is_finished():
         state = "is not finished" if run.has_begun() else "is missing"
         views = f" --views {config.views}" if config.views else ""
+        seed = f" --seed {run.seed}" if run.seed != FIRST_SEED else ""
         raise UserError(
             f"teacher {cell} of {config.cell} {state} ({run.path}): run "
-            f"python train_teacher.py --dataset {config.dataset}{views} --cell {cell}"
+            f"python train_teacher.py --dataset {config.dataset}{views} --cell {cell}{seed}"
         )
     return run
 

@@ -66,7 +66,7 @@ class Pairs:
         self, grid: Grid, store: OutputStore, run: RunDirectory, options: AgreementOptions
     ) -> None:
         self.store, self.run = store, run
-        self.teachers = grid.teachers(run.cell.teachers)
+        self.teachers = grid.teachers(run)
 
         def answers_of(model: RunDirectory) -> Answers:
             return store.answers(model, split=options.split, view=options.view, like=run)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
-from engine.cells import PAPER_LETTERS, Cell, StudentCell, teacher_cells
+from engine.cells import PAPER_LETTERS, Cell, StudentCell
 from engine.run import RunDirectory
 from evaluation.answers import Answers
 from evaluation.figures import Figure
@@ -130,8 +130,7 @@ class ClaimsFigures:
     def _agreement(self) -> Iterator[Drawn]:
         """All teachers, and the students of one seed."""
         least = min(run.seed for run in self._students)
-        teachers = [self.grid.runs.of_teacher(cell) for cell in teacher_cells()]
-        models = [run for run in teachers if self.grid.is_there(run)]
+        models = self.grid.all_teachers(self._students[0].teacher_seed)
         models += [run for run in self._students if run.seed == least]
         caption = (
             "Share of test images that two models put into the same class; rows and columns in "

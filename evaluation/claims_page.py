@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -61,7 +62,8 @@ def answering(
         return run
 
     students = of_each(runs, lambda run: asked(run, run), named)
-    teachers = [run for run in map(grid.runs.of_teacher, teacher_cells()) if run.is_finished()]
+    begun = itertools.chain.from_iterable(map(grid.runs.of_cell, teacher_cells()))
+    teachers = [run for run in begun if run.is_finished()]
     able = of_each(teachers, lambda run: asked(run, students[0]), named, needed=False)
     gone = frozenset(run.path for run in teachers if run not in able)
     return replace(grid, left_out=gone), store, students

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dataloader.images import evenly_spaced
 from dataloader.views import VIEW_LETTERS
-from engine.cells import teacher_cells
 from engine.checkpoint import load_model
 from engine.compute import Compute
 from engine.run import RunDirectory
@@ -112,9 +111,8 @@ class Controls:
                                [own for own in values if own])  # fmt: skip
 
     def _teachers(self, letter: str) -> list[RunDirectory]:
-        cells = [cell for cell in teacher_cells() if cell.letter == letter]
-        runs = [self.grid.runs.of_teacher(cell) for cell in cells]
-        return [run for run in runs if self.grid.is_there(run)]
+        runs = self.grid.all_teachers(self.runs[0].teacher_seed)
+        return [run for run in runs if run.cell.letters == {letter}]
 
     def _answers(self, run: RunDirectory) -> Answers:
         return self.store.answers(run, like=self.runs[0])

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from common.errors import UserError, one_line
-from engine.cells import TEACHER_NUMBERS, Cell, TeacherCell, expand, grid_order
+from engine.cells import TEACHER_NUMBERS, Cell, TeacherCell, expand, grid_order, teacher_cells
 from engine.compute import pick_device
+from engine.config import FIRST_SEED
 from engine.run import RunDirectory, Runs
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
@@ -82,7 +83,7 @@ class Grid:
         return run.is_finished() and run.path not in self.left_out
 
     def finished(self, cells: Sequence[Cell], seeds: Sequence[int] = ()) -> list[RunDirectory]:
-        """The finished runs of `cells`, students of all `seeds` (none: all there are).
+        """The finished runs of `cells` with one of the `seeds` (none: all there are).
 
         Those missing or in progress are told on stderr, with the script that makes them.
         UserError when none is finished.
@@ -98,18 +99,24 @@ class Grid:
             return done
         raise UserError(f"none of the cells asked for is finished in {self.runs.folder}")
 
-    def teachers(self, cells: Sequence[TeacherCell]) -> list[RunDirectory]:
-        """The finished runs of teachers; UserError names the first that is not there."""
-        runs = [self.runs.of_teacher(cell) for cell in cells]
+    def teachers(self, student: RunDirectory) -> list[RunDirectory]:
+        """The finished runs of a student's teachers; UserError names the first that is not
+        there."""
+        runs = self.runs.teachers_of(student)
         for run in runs:
             if run.path in self.left_out:
                 raise UserError(f"teacher {run.cell} is left out ({run.path})")
             if not run.is_finished():
-                script = self._script(run.cell)
+                script = self._script(run.cell, run.seed)
                 raise UserError(
                     f"teacher {run.cell} is not finished ({run.path}): made by {script}"
                 )
         return runs
+
+    def all_teachers(self, seed: int) -> list[RunDirectory]:
+        """The finished runs of the groups' teachers of a replicate, those that are there."""
+        runs = [self.runs.of(cell, seed) for cell in teacher_cells()]
+        return [run for run in runs if self.is_there(run)]
 
     def with_teachers(self, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
         """The students among `runs` whose teachers are there; the others are named on stderr.
@@ -119,7 +126,7 @@ class Grid:
         ready = []
         for run in runs:
             try:
-                ready += [run] if self.teachers(run.cell.teachers) else []
+                ready += [run] if self.teachers(run) else []
             except UserError as error:
                 print(f"left out: {run.cell}, whose {error}", file=sys.stderr)
         if not ready:
@@ -127,9 +134,7 @@ class Grid:
         return ready
 
     def _of_cell(self, cell: Cell, seeds: Sequence[int]) -> list[RunDirectory]:
-        begun = self.runs.of_cell(cell)
-        wanted = cell.seeds(seeds or [run.seed for run in begun])
-        return [run for run in begun if run.seed in wanted]
+        return [run for run in self.runs.of_cell(cell) if not seeds or run.seed in seeds]
 
     def _advice(self, missing: Sequence[Cell]) -> list[str]:
         by_script: dict[str, list[Cell]] = {}
@@ -137,8 +142,9 @@ class Grid:
             by_script.setdefault(self._script(cell), []).append(cell)
         return [f"not there: {_named(cells)}, made by {how}" for how, cells in by_script.items()]
 
-    def _script(self, cell: Cell) -> str:
+    def _script(self, cell: Cell, seed: int = FIRST_SEED) -> str:
         """The command that trains a cell; a set without scripts of its own borrows CIFAR-100's."""
+        of_seed = f"SEEDS={seed} " if seed != FIRST_SEED else ""
         dataset = self.runs.dataset
         if cell.variant is not None:
             role = "teacher" if isinstance(cell, TeacherCell) else "student"
@@ -146,7 +152,7 @@ class Grid:
         stem = SCRIPT_STEMS.get(dataset, SCRIPT_STEMS["CIFAR100"])
         prefix = "" if dataset in SCRIPT_STEMS else f"DATASET={dataset} "
         if isinstance(cell, TeacherCell):
-            return f"{prefix}bash script/{stem}-T.sh"
+            return f"{of_seed}{prefix}bash script/{stem}-T.sh"
         # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
         three = "3T_" if len(cell.teachers) == len(TEACHER_NUMBERS) and "cifar" in stem else ""
         return f"{prefix}bash script/{three}{stem}.sh"

@@ -111,9 +111,10 @@ def last_figures(run: RunDirectory) -> Record:
 
 def _ensemble(grid: Grid, store: OutputStore, run: RunDirectory) -> Tensor | None:
     """(n,) classes that the teachers' mean logits predict; None without teachers or logits."""
-    if not run.cell.teachers or not _there(grid, run.cell.teachers):
+    teachers = grid.runs.teachers_of(run)
+    if not teachers or not all(map(grid.is_there, teachers)):
         return None
-    kept = [store.answers(teacher, like=run) for teacher in grid.teachers(run.cell.teachers)]
+    kept = [store.answers(teacher, like=run) for teacher in teachers]
     return _predictions(kept)
 
 
@@ -132,10 +133,12 @@ def _overlaps(
     pairs = itertools.combinations(teacher_cells(), 2)
     wanted += [pair for pair in pairs if len({teacher.letter for teacher in pair}) == 1]
     masks, corrected, plain = RecentMasks(), {}, {}
+    seed = students[0].teacher_seed
     for teachers in dict.fromkeys(wanted):
-        if not _there(grid, teachers):
+        runs = [grid.runs.of(cell, seed) for cell in teachers]
+        if not all(map(grid.is_there, runs)):
             continue
-        looked = [store.maps(run, like=students[0]) for run in grid.teachers(teachers)]
+        looked = [store.maps(run, like=students[0]) for run in runs]
         kept = [maps for maps in looked if maps is not None]
         if len(kept) < len(looked):
             continue
@@ -147,10 +150,6 @@ def _overlaps(
             corrected[teachers] = PerImage(found.corrected, places)
         plain[teachers] = PerImage(found.per_image, places)
     return corrected, plain
-
-
-def _there(grid: Grid, teachers: Teachers) -> bool:
-    return all(grid.is_there(grid.runs.of_teacher(teacher)) for teacher in teachers)
 
 
 def _all_images(values: Tensor) -> PerImage:

@@ -42,7 +42,7 @@ class MeasureOptions(Settings):
         (), "names, or the groups T, 0T, 1T, 2T, 3T (or CELLS)", operational=True
     )
     seeds: tuple[int, ...] = option(
-        (), "of students; all there are without it", at_least=0, operational=True
+        (), "replicates that are measured; all there are without it", at_least=0, operational=True
     )
     checkpoint: str = option("last", "epoch that is measured", choices=WHICH_CHECKPOINT)
 

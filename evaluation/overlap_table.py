@@ -76,8 +76,9 @@ class Measure:
 
     def teachers_rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each set of two or more teachers that some student has."""
-        groups = dict.fromkeys(run.cell.teachers for run in students if len(run.cell.teachers) > 1)
-        return of_each(groups, self._teachers_row, _joined)
+        several = [run for run in students if len(run.cell.teachers) > 1]
+        groups = {(run.cell.teachers, run.teacher_seed): run for run in several}
+        return of_each(groups.values(), self._teachers_row, lambda run: _joined(run.cell.teachers))
 
     def rows(self, students: Sequence[RunDirectory]) -> list[Row]:
         """A row for each student: with all its teachers, then with each."""
@@ -95,7 +96,7 @@ class Measure:
     def overlay(self, run: RunDirectory) -> Figure:
         """A few images with the maps and masks of a student and its teachers; of these alone where
         the student's net has no maps."""
-        kept = [self._known_maps(teacher, run) for teacher in self.grid.teachers(run.cell.teachers)]
+        kept = [self._known_maps(teacher, run) for teacher in self.grid.teachers(run)]
         if (maps_of_student := self._maps_of(run, run)) is not None:
             kept.append(maps_of_student)
         size = int(kept[0].image_size)
@@ -121,19 +122,20 @@ class Measure:
 
     def _models(self, run: RunDirectory) -> list[RunDirectory]:
         """The runs that are compared: the teachers', then the student's where it takes part."""
-        teachers = self.grid.teachers(run.cell.teachers)
+        teachers = self.grid.teachers(run)
         return teachers if self.options.group == "T_T" and len(teachers) > 1 else [*teachers, run]
 
-    def _teachers_row(self, cells: Sequence[TeacherCell]) -> Row:
-        runs = self.grid.teachers(cells)
+    def _teachers_row(self, student: RunDirectory) -> Row:
+        runs, cells = self.grid.teachers(student), student.cell.teachers
         kept = [self._known_maps(run, runs[-1]) for run in runs]
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
-        row = {"cell": _joined(cells), "seed": 0} | self._overlap("iou", maps, size)
+        row: Row = {"cell": _joined(cells), "seed": student.teacher_seed}
+        row |= self._overlap("iou", maps, size)
         row |= self._constant(maps, size)
         return row | self._object(maps, kept[0], runs[-1]) | self.store.stamp(*runs)
 
     def _student_row(self, run: RunDirectory) -> Row:
-        runs = [*self.grid.teachers(run.cell.teachers), run]
+        runs = [*self.grid.teachers(run), run]
         kept = [self._known_maps(model, run) for model in runs]
         maps, size = self._selected(kept, kept[:-1]), int(kept[-1].image_size)
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)

@@ -4,7 +4,7 @@
 #   DATASET  data set (default: the one in the script's name)
 #   RECIPE   file of settings (default: the data set's own in script/recipes)
 #   CELLS    cells, by name or by group: T, 0T, 1T, 2T, 3T (default: the script's own)
-#   SEEDS    seeds of the students (default: 1); a teacher's number is its seed
+#   SEEDS    replicates, of teachers and students alike (default: 1)
 #   GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"; one may be named twice
 #   SHARD    2/8 takes the second of eight parts of the cells and seeds, for eight machines to share;
 #            the tasks of a Slurm array share them without it (script/slurm_example.sh)

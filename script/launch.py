@@ -105,10 +105,9 @@ def _check(devices: Sequence[str | None], machines: Machines) -> None:
 
 
 def jobs(program: str, flags: Sequence[str], configs: Sequence[Config]) -> list[Job]:
-    """Runs that follow each other in as few processes as a trainer's flags can tell: one for
-    teachers, one a seed for students."""
-    by_seed = itertools.groupby(configs, key=_seed_flags)
-    return [_job(program, [*flags, *seed], list(runs)) for seed, runs in by_seed]
+    """Runs that follow each other in as few processes as a trainer's flags can tell: one a seed."""
+    by_seed = itertools.groupby(configs, key=lambda config: config.seed)
+    return [_job(program, [*flags, "--seed", str(seed)], list(runs)) for seed, runs in by_seed]
 
 
 class Pool:
@@ -196,8 +195,7 @@ def _counted(what: str, names: Sequence[object]) -> str:
 def _configs(options: argparse.Namespace, flags: Sequence[str]) -> Sequence[Config]:
     """The settings of all runs, as their trainer will find them."""
     config_class = TRAINERS[options.program]
-    seeds = ["--seeds", *options.seeds] if config_class is StudentConfig else []
-    return resolve(config_class, [*flags, "--cells", *options.cells, *seeds])
+    return resolve(config_class, [*flags, "--cells", *options.cells, "--seeds", *options.seeds])
 
 
 def _of_this_shard(configs: Sequence[Config]) -> Sequence[Config]:
@@ -208,11 +206,6 @@ def _of_this_shard(configs: Sequence[Config]) -> Sequence[Config]:
     share = share_out(configs, shards)[number - 1]
     print(f"shard {number} of {shards}: {len(share)} of {len(configs)} runs", flush=True)
     return share
-
-
-def _seed_flags(config: Config) -> tuple[str, ...]:
-    """The flags that give a student's seed; a teacher's is in its name."""
-    return ("--seed", str(config.seed)) if isinstance(config, StudentConfig) else ()
 
 
 def _environment(device: str | None, sharing: int) -> dict[str, str]:

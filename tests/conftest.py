@@ -36,7 +36,7 @@ class Bench:
 
     def teacher(self, cell, *flags):
         train_teacher.main(self.flags(cell, *flags))
-        return self.run(cell, int(cell[1]))
+        return self.run(cell, 1)
 
     def student(self, cell, *flags):
         train_student.main(self.flags(cell, *flags))
@@ -66,8 +66,7 @@ def run_copy(bench, tmp_path):
         table.unlink()
 
     def find(cell):
-        seed = int(cell[1]) if cell.startswith("T") and "_" not in cell else 1
-        return Runs(tmp_path / "runs", DATASET).of(parse_cell(cell), seed)
+        return Runs(tmp_path / "runs", DATASET).of(parse_cell(cell), 1)
 
     return find
 

@@ -72,7 +72,7 @@ def test_each_part_carries_its_own_variant():
     plain = parse_student("T1s_T2w_Ss")
     assert cell != plain
     assert cell.teachers[1] == plain.teachers[1]
-    assert parse_teacher("T1s+wd").seed == parse_teacher("T1s").seed == 1
+    assert parse_teacher("T1s+wd").number == parse_teacher("T1s").number == 1
 
 
 @pytest.mark.parametrize("name", ["T1w+", "T1w+a+b", "T1w+a/b", "T1w+a b", "+T5", "T1w+\n"])

@@ -4,11 +4,13 @@ import pytest
 import yaml
 
 from common.errors import UserError
+from common.random_streams import derive_seed
 from common.settings import known_settings, read_yaml
 from engine.config import (
     StudentConfig,
     TeacherConfig,
     changed_settings,
+    teacher_stream,
     to_yaml,
 )
 from engine.flags import RECIPE_FOLDER, read_recipe, resolve
@@ -42,7 +44,7 @@ def test_several_cells_and_seeds_are_all_their_pairs():
     assert pairs == [(cell, seed) for seed in (2, 3) for cell in ("Sw", "Ss", "T1w_Sw")]
     assert {config.epochs for config in configs} == {10}
     teachers = resolve(TeacherConfig, ["--dataset", "synthetic", "--cells", "T2s", "T1w"])
-    assert [(teacher.cell, teacher.seed) for teacher in teachers] == [("T2s", 2), ("T1w", 1)]
+    assert [(teacher.cell, teacher.seed) for teacher in teachers] == [("T2s", 1), ("T1w", 1)]
 
 
 def test_every_setting_has_a_flag_and_a_help_text():
@@ -141,12 +143,39 @@ def test_the_saved_settings_are_the_settings(tmp_path):
     assert changed_settings(saved, other) == ["--epochs was 10, now 99"]
 
 
-def test_a_teachers_number_is_its_seed_and_students_have_streams_of_their_own():
-    weak = one(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2w"])
-    strong = one(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2s"])
+def test_a_replicate_draws_for_each_number_once_whatever_the_view():
+    weak, strong = (
+        one(TeacherConfig, ["--dataset", "synthetic", "--cell", c]) for c in ("T2w", "T2s")
+    )
+    assert weak.stream == strong.stream == 2
+    again = one(TeacherConfig, ["--dataset", "synthetic", "--cell", "T2w", "--seed", "2"])
     student = one(StudentConfig, ["--dataset", "synthetic", "--cell", "Sw", "--seed", "2"])
-    assert weak.seed == weak.stream == strong.stream == 2
-    assert student.stream != weak.stream
+    assert len({weak.stream, again.stream, student.stream}) == 3
+
+
+def test_no_two_streams_are_alike():
+    teachers = {teacher_stream(number, seed) for number in range(1, 10) for seed in range(51)}
+    students = {StudentConfig(cell="Sw", seed=seed).stream for seed in range(51)}
+    assert len(teachers) == 9 * 51
+    assert not teachers & students
+    # What is drawn has further numbers in its key (epoch, index), and 32-bit words fill it up.
+    hashed = [stream for stream in teachers if stream > 9]
+    assert min(hashed) > 2**40
+    assert len({derive_seed("views", stream, 0, 7) for stream in teachers | students}) == 10 * 51
+
+
+def test_students_learn_from_the_teachers_of_their_seed():
+    flags = ["--dataset", "synthetic", "--cells", "Sw", "T1w_Sw", "--seeds", "1", "3"]
+    assert [config.teacher_seed for config in resolve(StudentConfig, flags)] == [1, 1, 3, 3]
+    given = resolve(StudentConfig, [*flags, "--teacher-seed", "2"])
+    assert [config.teacher_seed for config in given] == [2, 2, 2, 2]
+
+
+def test_older_students_learnt_from_the_teachers_of_seed_1():
+    plain, taught = (StudentConfig(cell=cell, seed=2, teacher_seed=2) for cell in ("Sw", "T1w_Sw"))
+    saved = [{"cell": config.cell, "seed": 2} for config in (plain, taught)]
+    assert changed_settings(saved[0], plain) == []
+    assert changed_settings(saved[1], taught) == ["--teacher-seed was 1, now 2"]
 
 
 @pytest.mark.parametrize("path", sorted(RECIPE_FOLDER.glob("*.yaml")), ids=lambda p: p.stem)

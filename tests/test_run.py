@@ -1,5 +1,6 @@
 """A run's folder: replaced whole or not at all, and never taken for another run's."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import train_student
 from common.errors import UserError, run_program
 from common.files import staged, write_text
 from engine.cells import parse_cell
+from engine.config import TeacherConfig, changed_settings
 from engine.run import Runs
 from engine.training_run import TrainingRun
 from evaluation import calculate_ece, report
@@ -240,3 +242,18 @@ def test_a_missing_checkpoint_of_a_teacher_is_said_with_what_to_do(runs, bench, 
     assert run_program(train_student.main, bench.flags("T1w_Ss")) == 2
     assert "no weights at" in (error := capsys.readouterr().err)
     assert "from a copy" in error
+
+
+def test_a_teacher_of_an_earlier_version_is_told_where_to_go(taught, tmp_path):
+    """There its number was its seed, and named its folder."""
+    before = tmp_path / f"runs/{DATASET}/T2w/seed2"
+    shutil.copytree(taught.run("T2w", 1).path, before)
+    config = before / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 1\n", ""))
+    moved = before.with_name("seed1")
+    with pytest.raises(UserError, match=re.escape(f"mv {before} {moved}")):
+        Runs(tmp_path / "runs", DATASET).of(parse_cell("T2w"), 1)
+    before.rename(moved)
+    run = Runs(tmp_path / "runs", DATASET).of(parse_cell("T2w"), 1)
+    assert run.why_not() is None
+    assert changed_settings(run.saved_settings(), TeacherConfig(**run.saved_settings())) == []

@@ -32,9 +32,7 @@ def bench(tmp_path, tiny_recipe):
 def with_teachers(taught, tmp_path):
     """A copy of the finished teachers, free to be damaged."""
     for cell in ("T1w", "T2s"):
-        shutil.copytree(
-            taught.run(cell, int(cell[1])).path.parent, tmp_path / f"runs/{DATASET}/{cell}"
-        )
+        shutil.copytree(taught.run(cell, 1).path.parent, tmp_path / f"runs/{DATASET}/{cell}")
     return Bench(tmp_path / "runs", taught.recipe)
 
 
