@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +62,109 @@ def over_seeds_and_images(per_seed: Tensor, replicates: Tensor) -> Estimate:
     if seeds == 1:
         return Estimate(mean, -math.inf, math.inf, 1)
     of_seeds = half_width(per_seed.std().item(), seeds)
-    half = math.hypot(of_seeds, NORMAL_95 * math.sqrt(_shared_variance(replicates)))
+    half = math.hypot(of_seeds, NORMAL_95 * math.sqrt(shared_variance(replicates)))
     return Estimate(mean, mean - half, mean + half, seeds)
+
+
+@dataclass(frozen=True)
+class ReplicateInterval:
+    """A mean over replicates, its 95% interval, and the two-sided p of a mean of 0, which is below
+    .05 exactly where the interval leaves out 0."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    degrees_of_freedom: float
+    standard_error: float
+
+
+def over_replicates(values: Sequence[float], shared_variance: float) -> ReplicateInterval:
+    """The interval of the mean of R replicates, all measured on the same images.
+
+    shared_variance: c, the variance of each value that all replicates share (`shared_variance`),
+    which their spread s cannot show. SE^2 = s^2 / R + c, and Student's t has the degrees of freedom
+    of Welch 1947 and Satterthwaite 1946, c being known. Of one replicate s is unknown: the
+    interval is then of the images' choice alone, given that replicate.
+
+    Raises:
+        ValueError: no values, NaN or infinity, or a variance below 0.
+    """
+    if not values or not all(map(math.isfinite, (*values, shared_variance))):
+        raise ValueError(f"values: expected finite numbers, one at least, got {list(values)}")
+    if shared_variance < 0:
+        raise ValueError(f"shared_variance: expected at least 0, got {shared_variance}")
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    mean = statistics.fmean(values)
+    error, freedom = standard_error(spread, shared_variance, len(values))
+    half = _t_quantile(freedom) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    return ReplicateInterval(mean, mean - half, mean + half, p, freedom, error)
+
+
+def standard_error(spread: float, shared_variance: float, replicates: int) -> tuple[float, float]:
+    """Of a mean over replicates, and its degrees of freedom: (R - 1) (SE^2 / (s^2 / R))^2, which is
+    R - 1 where replicates share nothing and infinite where all is shared."""
+    own = spread**2 / replicates
+    total = own + shared_variance
+    freedom = (replicates - 1) * (total / own) ** 2 if own > 0 else math.inf
+    return math.sqrt(total), freedom
+
+
+def expected_half_width(spread: float, shared_variance: float, replicates: int) -> float:
+    """Of the 95% interval over R replicates whose spread and shared variance are known, to plan
+    with. Infinite for one replicate."""
+    if replicates < 2:
+        return math.inf
+    error, freedom = standard_error(spread, shared_variance, replicates)
+    return _t_quantile(freedom) * error
+
+
+def replicates_needed(
+    spread: float, shared_variance: float, half: float, *, most: int = 1000
+) -> int | None:
+    """The fewest replicates whose expected half width is at most `half`; None where even `most` are
+    not enough: the images alone leave more doubt than that."""
+    for count in range(2, most + 1):
+        if expected_half_width(spread, shared_variance, count) <= half:
+            return count
+    return None
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for their number, in their order: reject those at most .05, and the chance
+    that any is rejected wrongly is at most .05 (Holm 1979).
+
+    Raises:
+        ValueError: a value outside [0, 1].
+    """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError(f"p_values: expected numbers in [0, 1], got {list(p_values)}")
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    steps = [min(1.0, (len(order) - k) * p_values[i]) for k, i in enumerate(order)]
+    corrected = itertools.accumulate(steps, max)
+    return [value for _, value in sorted(zip(order, corrected, strict=True))]
+
+
+def shared_variance(resampled: Tensor) -> float:
+    """The variance of a statistic that replicates share by the choice of images. resampled: (B, R),
+    each of R replicates on the same B resamples of the images. The mean covariance of two
+    replicates, not below 0; of one replicate its variance."""
+    covariance = torch.cov(resampled.double().T).reshape(resampled.shape[1], -1)
+    replicates = len(covariance)
+    if replicates == 1:
+        return covariance.item()
+    between = (covariance.sum() - covariance.trace()) / (replicates * (replicates - 1))
+    return max(0.0, between.item())
+
+
+def _t_quantile(degrees_of_freedom: float) -> float:
+    return float(stats.t.ppf(0.975, degrees_of_freedom))
 
 
 def half_width(std: float, n: int) -> float:
     """Of the 95% interval of a mean of n >= 2 values, by Student's t (Student 1908)."""
-    return float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n)
+    return _t_quantile(n - 1) * std / math.sqrt(n)
 
 
 def jackknife_values(leave_one_out: Tensor) -> Tensor:
@@ -77,11 +176,3 @@ def jackknife_values(leave_one_out: Tensor) -> Tensor:
     """
     count = len(leave_one_out)
     return count * leave_one_out.mean(dim=0, keepdim=True) - (count - 1) * leave_one_out
-
-
-def _shared_variance(replicates: Tensor) -> float:
-    """Mean covariance of two different columns, not below 0."""
-    covariance = torch.cov(replicates.T)
-    seeds = len(covariance)
-    between = (covariance.sum() - covariance.trace()) / (seeds * (seeds - 1))
-    return max(0.0, between.item())
