@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Measure:
 
     def __init__(self, grid: Grid, store: OutputStore, options: OverlapOptions) -> None:
         self.grid, self.store, self.options = grid, store, options
-        self.masks = RecentMasks(options.threshold)
+        self.masks = RecentMasks(partial(binarize, threshold=options.threshold))
 
     def with_maps(self, students: Sequence[RunDirectory]) -> list[RunDirectory]:
         """The students whose models all have maps; the others are named on stderr."""

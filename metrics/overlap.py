@@ -7,16 +7,16 @@ Masks are True where a model looks: booleans (M, B, H, W) of M models, or a sequ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.conventions import THRESHOLD
+from metrics.conventions import SHARE, THRESHOLD
 from metrics.intervals import spearman
 from metrics.validation import check_count, check_finite
 
@@ -56,6 +56,7 @@ def set_bits(words: Tensor) -> Tensor:
 
 
 Masks = Tensor | Sequence[PackedMasks]
+Rule = Callable[[Tensor, int], Tensor]  # maps (B, h, w), a side -> masks (B, side, side)
 CONSTANT_WITHIN = 16  # multiples of the dtype's epsilon: what resizing a constant may add
 WORDS_PER_BLOCK = 2**17  # counted at once: 1 MiB, which stays in a processor's cache
 
@@ -74,10 +75,41 @@ def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = TH
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold: expected a number in [0, 1), got {threshold}")
     resized = _resize(maps, size)
-    low, high = resized.amin(dim=(1, 2), keepdim=True), resized.amax(dim=(1, 2), keepdim=True)
-    rounding = CONSTANT_WITHIN * torch.finfo(resized.dtype).eps
-    varies = high - low > rounding * torch.maximum(low.abs(), high.abs())
+    low, high, varies = _range(resized)
     return resized - low > torch.where(varies, threshold * (high - low), torch.inf)
+
+
+def equal_area_masks(maps: Tensor, size: int | tuple[int, int], *, share: float = SHARE) -> Tensor:
+    """The highest ``share`` of each map's pixels. (B, h, w) -> (B, H, W) bool, ``size`` being
+    (H, W) or one side.
+
+    Bilinear resize as in ``binarize``, then exactly round(share H W) pixels of each image, of equal
+    ones those that come first in reading order: however a map's values are spread, its mask has the
+    size of all others. A map that is constant up to rounding has an empty mask.
+
+    Raises:
+        ValueError: not (B, h, w), no samples, NaN or infinity, or a share outside (0, 1) or so
+            small that no pixel is left.
+    """
+    _check_maps(maps)
+    resized = _resize(maps, size)
+    flat = resized.flatten(1)
+    count = round(share * flat.shape[1]) if 0 < share < 1 else 0
+    if not count:
+        raise ValueError(f"share: expected a number in (0, 1), of a pixel at least, got {share}")
+    least = flat.topk(count, sorted=False).values.amin(dim=1, keepdim=True)
+    above, equal = flat > least, flat == least
+    room = count - above.sum(dim=1, keepdim=True)
+    chosen = above | (equal & (equal.cumsum(dim=1) <= room))
+    return chosen.view(resized.shape) & _range(resized)[2]
+
+
+def _range(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Least and largest value of each map, and whether it varies more than by rounding. (B, H, W)
+    -> three (B, 1, 1)."""
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    rounding = CONSTANT_WITHIN * torch.finfo(maps.dtype).eps
+    return low, high, high - low > rounding * torch.maximum(low.abs(), high.abs())
 
 
 def overlap_counts(masks: Masks) -> tuple[Tensor, Tensor]:
@@ -266,13 +298,14 @@ class SetOverlap:
 
 def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = THRESHOLD) -> SetOverlap:
     """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels."""
-    return masks_overlap([packed_masks(heatmap, size, threshold=threshold) for heatmap in maps])
+    rule = partial(binarize, threshold=threshold)
+    return masks_overlap([packed_masks(heatmap, size, rule=rule) for heatmap in maps])
 
 
-def packed_masks(maps: Tensor, size: int, *, threshold: float = THRESHOLD) -> PackedMasks:
-    """``binarize`` of (n, h, w) maps, packed; a few images at a time."""
+def packed_masks(maps: Tensor, size: int, *, rule: Rule = binarize) -> PackedMasks:
+    """The rule's masks of (n, h, w) maps, packed; a few images at a time."""
     blocks = [
-        PackedMasks.pack(binarize(block, size, threshold=threshold))
+        PackedMasks.pack(rule(block, size))
         for block in maps.split(max(1, PIXELS_PER_BLOCK // size**2))
     ]
     return PackedMasks(torch.cat([block.words for block in blocks]), blocks[0].pixels)
@@ -308,14 +341,14 @@ HELD_BYTES = 2**29  # eight models' masks of 10,000 images at 224 pixels
 
 
 class RecentMasks:
-    """Masks at one threshold, made once for maps of one content while they are held.
+    """Masks by one rule, made once for maps of one content while they are held.
 
     A row of the grid asks for a student's and its teachers' masks in four groups, and the next
     row often for the same teachers and target. Beyond HELD_BYTES the longest unused go.
     """
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
-        self._threshold = threshold
+    def __init__(self, rule: Rule = binarize) -> None:
+        self._rule = rule
         self._held: dict[Hashable, PackedMasks] = {}
 
     def of(self, maps: torch.Tensor, size: int) -> PackedMasks:
@@ -324,7 +357,7 @@ class RecentMasks:
         key = (content, maps.dtype, maps.shape, size)
         masks = self._held.pop(key, None)
         if masks is None:
-            masks = packed_masks(maps, size, threshold=self._threshold)
+            masks = packed_masks(maps, size, rule=self._rule)
         self._held[key] = masks  # the latest comes last
         while sum(each.words.nbytes for each in self._held.values()) > HELD_BYTES:
             self._held.pop(next(iter(self._held)))

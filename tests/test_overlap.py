@@ -14,6 +14,7 @@ from scipy.spatial.distance import jaccard
 
 from metrics.overlap import (
     binarize,
+    equal_area_masks,
     intersection_over_union,
     intersection_over_union_per_image,
     overlap_counts,
@@ -85,6 +86,46 @@ def test_masks_do_not_depend_on_a_maps_scale_and_offset():
 def test_half_precision_maps_are_resized_in_float32():
     maps = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(3)).half()
     assert torch.equal(binarize(maps, 32), binarize(maps.float(), 32))
+
+
+def test_masks_of_equal_area_by_hand():
+    maps = torch.tensor([[[3.0, 1.0, 2.0, 2.0], [0.0, 2.0, 0.0, 5.0]]])
+    expected = {
+        0.25: [[1, 0, 0, 0], [0, 0, 0, 1]],
+        0.3: [[1, 0, 0, 0], [0, 0, 0, 1]],  # 2.4 pixels
+        0.5: [[1, 0, 1, 1], [0, 0, 0, 1]],  # of three ties the first two
+        0.9: [[1, 1, 1, 1], [1, 1, 0, 1]],
+    }
+    for share, mask in expected.items():
+        assert equal_area_masks(maps, (2, 4), share=share)[0].int().tolist() == mask
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.1, 0.25, 0.5]), st.integers(3, 9))
+@settings(max_examples=30, deadline=None)
+def test_masks_of_equal_area_are_those_of_a_stable_sort(seed, share, side):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randint(3, (4, 3, 3), generator=generator).double()
+    found = equal_area_masks(maps, side, share=share)
+    resized = torch.nn.functional.interpolate(
+        maps[:, None], (side, side), mode="bilinear", align_corners=False
+    )[:, 0]
+    for own, mask in zip(resized.flatten(1).tolist(), found.flatten(1), strict=True):
+        order = sorted(range(len(own)), key=lambda i: (-own[i], i))
+        wanted = order[: round(share * len(own))] if max(own) > min(own) else []
+        assert sorted(wanted) == mask.nonzero()[:, 0].tolist()
+
+
+def test_masks_of_equal_area_know_no_scale_and_prefer_no_place_where_a_map_does_not():
+    maps = torch.rand(5, 7, 7, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(equal_area_masks(maps, 32), equal_area_masks(4 * maps, 32))
+    assert (equal_area_masks(maps, 32).sum(dim=(1, 2)) == 256).all()
+    assert not equal_area_masks(torch.full((2, 7, 7), 0.1), 32).any()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 0.01, math.nan])
+def test_a_share_of_no_pixel_is_refused(share):
+    with pytest.raises(ValueError, match="share"):
+        equal_area_masks(torch.rand(1, 4, 4), 4, share=share)
 
 
 # --- intersection over union --------------------------------------------------------------------

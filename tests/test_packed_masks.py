@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -116,7 +118,7 @@ def test_a_block_of_one_image_is_resized_as_in_a_batch(size):
 
 def test_masks_are_made_once_for_each_content_and_size():
     maps, other = draw(6, 4, 4), draw(6, 4, 4, seed=1)
-    masks = RecentMasks(0.4)
+    masks = RecentMasks()
     first = masks.of(maps, 16)
     assert masks.of(maps.clone(), 16) is first
     assert torch.equal(first.words, packed_masks(maps, 16).words)
@@ -125,14 +127,16 @@ def test_masks_are_made_once_for_each_content_and_size():
             masks.of(different, size).words,
             packed_masks(different, size).words,
         )
-    assert not torch.equal(RecentMasks(0.7).of(maps, 16).words, first.words)
+    assert not torch.equal(
+        RecentMasks(partial(binarize, threshold=0.7)).of(maps, 16).words, first.words
+    )
 
 
 def test_the_longest_unused_masks_go_first(monkeypatch):
     maps = [draw(6, 4, 4, seed=k) for k in range(3)]
     each = packed_masks(maps[0], 16).words.nbytes
     monkeypatch.setattr(recent_masks, "HELD_BYTES", 2 * each)
-    masks = RecentMasks(0.4)
+    masks = RecentMasks()
     first, second = (masks.of(own, 16) for own in maps[:2])
     assert masks.of(maps[0], 16) is first
     masks.of(maps[2], 16)  # the second is the longest unused
