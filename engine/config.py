@@ -100,6 +100,9 @@ class TrainConfig(Settings):
         at_least=0,
         at_most=100_000,
     )
+    evaluate_every: int = option(
+        1, "test after every so many epochs, and after the last in any case", at_least=1
+    )
     batch_size: int = option(128, "images a step", at_least=2, at_most=1_000_000)
     drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=NO_YES)
     lr: float = option(0.1, "base learning rate", above=0, at_most=1000)
@@ -148,6 +151,10 @@ class TrainConfig(Settings):
                 f"--strength {self.strength} is of the strong view, {self.cell} trains on the "
                 f"{self.parsed_cell.view} one: leave it out"
             )
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether the model is tested after `epoch` (from 1)."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
 
     @property
     def parsed_cell(self) -> Cell:

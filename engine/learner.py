@@ -165,12 +165,13 @@ MAY_DIFFER = ("lr", "initial_lr", "fused", "foreach")  # set anew by each epoch,
 
 
 def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path) -> int:
-    """Give `learner` the weights and momentum of the checkpoint read from `path`; its best epoch.
+    """Give `learner` the weights and momentum of the checkpoint read from `path`; its best epoch, 0
+    where none was tested yet.
 
     UserError when they are of another net or another optimiser, and nothing is restored then.
     """
     best_epoch = state.get("best_epoch")
-    if type(best_epoch) is not int or not min(1, header.epoch) <= best_epoch <= header.epoch:
+    if type(best_epoch) is not int or not 0 <= best_epoch <= header.epoch:
         raise UserError(f"{path} names no best epoch up to {header.epoch}: {ADVICE}")
     saved = state.get("optimizer", {})
     if not _is_of(learner.optimizer, saved):

@@ -179,31 +179,34 @@ class Course:
         return Waiting(self.compute.device)
 
     def epoch(self, runs: Sequence[TrainingRun], epoch: int) -> list[Record]:
-        """Train all `runs` on `epoch` (from 0) and validate them: a record each."""
+        """Train all `runs` on `epoch` (from 0), and validate them where it is time to: a record
+        each."""
         started = time.monotonic()
         rates = [run.learner.start_epoch(epoch) for run in runs]
         learners = [run.learner for run in runs]
         batches = self.waiting.counted(self.data.train.epoch(epoch))
         train = train_epoch(learners, batches, self.teachers, self.compute, self.progress)
         self.training_seconds += time.monotonic() - started
-        validation = self.means(runs, self.data.validation, self._known_validation)
-        skipped = {
-            "train": self.compute.ranks.total(self.data.train.skipped),
-            "validation": self.compute.ranks.total(self.data.validation.skipped),
-        }
+        skipped = {"train": self.compute.ranks.total(self.data.train.skipped)}
+        trained = [sums.means() for sums in train]
+        validated: list[dict[str, Any]] = [{} for _ in runs]
+        if runs[0].config.evaluates(epoch + 1):
+            validated = self._validated(runs, trained)
+            skipped["validation"] = self.compute.ranks.total(self.data.validation.skipped)
+        last = {"skipped_images": skipped, "seconds": round(time.monotonic() - started, 3)}
         return [
-            {
-                "epoch": epoch + 1,
-                "lr": rate,
-                "train": trained,
-                "validation": validated,
-                "gap_points": 100 * (trained["top1"] - validated["top1"]),
-                "skipped_images": skipped,
-                "seconds": round(time.monotonic() - started, 3),
-            }
-            for rate, trained, validated in zip(
-                rates, [sums.means() for sums in train], validation, strict=True
-            )
+            {"epoch": epoch + 1, "lr": rate, "train": own, **tested, **last}
+            for rate, own, tested in zip(rates, trained, validated, strict=True)
+        ]
+
+    def _validated(
+        self, runs: Sequence[TrainingRun], trained: Sequence[dict[str, float]]
+    ) -> list[dict[str, Any]]:
+        """What an epoch's records say of validation; `trained`: what they say of training."""
+        validation = self.means(runs, self.data.validation, self._known_validation)
+        return [
+            {"validation": own, "gap_points": 100 * (before["top1"] - own["top1"])}
+            for before, own in zip(trained, validation, strict=True)
         ]
 
     def means(
@@ -344,14 +347,19 @@ def _furthest_behind(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
 
 def _progress(runs: Sequence[TrainingRun], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
-    batches = len(data.train) + len(data.validation)
+    config, loaders = runs[0].config, (data.train, data.validation)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
-    epochs = max(run.config.epochs for run in runs)
+    evaluated = [config.evaluates(epoch + 1) for epoch in range(config.epochs)]
+    batches, images = (
+        [own[0] + own[1] * tested for tested in evaluated]
+        for own in (list(map(len, loaders)), [len(loader.images) for loader in loaders])
+    )
+    epochs = Epochs.of(batches, images) if config.epochs else None
     return Progress(
-        runs[0].config.cell if len(runs) == 1 else f"{len(runs)} {runs[0].config.role}s",
-        total=batches * epochs + tests,
-        done=batches * min(len(run.history) for run in runs),
+        config.cell if len(runs) == 1 else f"{len(runs)} {config.role}s",
+        total=sum(batches) + tests,
+        done=sum(batches[: min(len(run.history) for run in runs)]),
         logs=[run.directory.log for run in runs],
-        epochs=Epochs(epochs, batches, len(data.train.images) + len(data.validation.images)),
+        epochs=epochs,
         silent=not compute.ranks.is_main,
     )

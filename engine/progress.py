@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import statistics
 import sys
@@ -32,11 +34,15 @@ class Means(Protocol):
 
 @dataclass(frozen=True)
 class Epochs:
-    """So many passes, each of so many batches and images; some batches may follow the last."""
+    """Passes, of which some test and some do not; some batches may follow the last."""
 
-    number: int
-    batches: int
-    images: int
+    ends: tuple[int, ...]  # batches done at the end of each
+    images_a_batch: float
+
+    @classmethod
+    def of(cls, batches: Sequence[int], images: Sequence[int]) -> Epochs:
+        """Of so many batches and images each."""
+        return cls(tuple(itertools.accumulate(batches)), sum(images) / sum(batches))
 
 
 class Progress:
@@ -91,12 +97,14 @@ class Progress:
         """The batch, such as "epoch 2/200  batch 17/470  2,300 images/s"."""
         if self.epochs is None:
             return f"batch {self.done}/{self.total}"
-        number, batches, images = self.epochs.number, self.epochs.batches, self.epochs.images
-        rate = f"{images / batches * self._pace():,.0f} images/s"
-        epoch, batch = divmod(max(self.done - 1, 0), batches)
-        if epoch >= number:
+        ends = self.epochs.ends
+        rate = f"{self.epochs.images_a_batch * self._pace():,.0f} images/s"
+        done = max(self.done, 1)
+        epoch = bisect.bisect_left(ends, done)
+        if epoch >= len(ends):
             return f"test  {rate}"
-        return f"epoch {epoch + 1}/{number}  batch {batch + 1}/{batches}  {rate}"
+        start = ends[epoch - 1] if epoch else 0
+        return f"epoch {epoch + 1}/{len(ends)}  batch {done - start}/{ends[epoch] - start}  {rate}"
 
     def _pace(self) -> float:
         """Batches a second so far."""
@@ -147,9 +155,9 @@ class Scalars:
         figures = {
             f"{split}/{name}": value
             for split in ("train", "validation")
-            for name, value in record[split].items()
+            for name, value in record.get(split, {}).items()
         }
-        figures |= {"lr": record["lr"], "gap_points": record["gap_points"]}
+        figures |= {name: record[name] for name in ("lr", "gap_points") if name in record}
         with self._left_out_if_broken():
             for name, value in figures.items():
                 self._writer.add_scalar(name, value, record["epoch"])

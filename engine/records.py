@@ -23,10 +23,9 @@ _EPOCH = {
     "epoch": int,
     "lr": float,
     "train": _FIGURES,
-    "validation": _FIGURES,
-    "gap_points": float,
     "seconds": float,
 }
+_VALIDATED = {"validation": _FIGURES, "gap_points": float}  # both or none
 _METRICS = {
     "cell": str,
     "seed": int,
@@ -50,6 +49,8 @@ def read_epochs(path: Path, until: int) -> list[Record]:
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         record = _unsealed(parse_json(line, where), where, _EPOCH)
+        if record.keys() & _VALIDATED.keys():
+            _check(record, _VALIDATED, where)
         if record["epoch"] != number:
             raise DamagedError(f"{where} is epoch {record['epoch']}")
         records.append(record)

@@ -16,7 +16,7 @@ from engine.compute import Compute
 from engine.config import Config
 from engine.data import RunData
 from engine.environment import describe
-from engine.learner import Learner, restore
+from engine.learner import ADVICE, Learner, restore
 from engine.lock import Place, RunLock
 from engine.processes import Ranks
 from engine.progress import Progress, Scalars, note
@@ -156,14 +156,14 @@ class TrainingRun:
         if self._place is None:
             return
         record = self.history[-1]
-        train, validation = record["train"], record["validation"]
-        fidelity = validation.get("fidelity_ensemble")
+        said = f"  train {_told(record['train'])}"
+        if validation := record.get("validation"):
+            said += f"  {selected_on} {_told(validation)}"
+            fidelity = validation.get("fidelity_ensemble")
+            said += f" fidelity {fidelity:.1%}" if fidelity is not None else ""
         progress.line(
-            f"{self.config.cell}  epoch {record['epoch']}/{self.config.epochs}"
-            f"  train loss {train['loss']:.3f} top-1 {train['top1']:.1%}"
-            f"  {selected_on} loss {validation['loss']:.3f} top-1 {validation['top1']:.1%}"
-            + (f" fidelity {fidelity:.1%}" if fidelity is not None else "")
-            + f"  {record['seconds']:.1f} s  eta {progress.eta()}",
+            f"{self.config.cell}  epoch {record['epoch']}/{self.config.epochs}{said}"
+            f"  {record['seconds']:.1f} s  eta {progress.eta()}",
             self.directory.log,
         )
 
@@ -184,8 +184,11 @@ class TrainingRun:
         last = self.directory.checkpoint("last")
         header, state = checkpoint.load(last)
         self.history = self.directory.read_epochs(header.epoch)
-        self.directory.check_whole()
+        tested = [record["epoch"] for record in self.history if "validation" in record]
+        self.directory.check_whole(has_best=bool(tested or not self.history))
         self.best_epoch = restore(self.learner, header, state, last)
+        if self.best_epoch not in (tested or [0]):
+            raise UserError(f"{last} names no epoch that was tested as the best: {ADVICE}")
 
     def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:
         if ranks.total(epochs) != ranks.size * epochs:
@@ -195,6 +198,8 @@ class TrainingRun:
             )
 
     def _is_best(self, record: Record) -> bool:
+        if "validation" not in record:
+            return False
         if self.best_epoch == 0:
             return True
         best = self.history[self.best_epoch - 1]
@@ -228,3 +233,7 @@ class TrainingRun:
             return None
         file = self.config.pretrained
         return {"file": file, "sha256": sha256(pretrained_path(file))}
+
+
+def _told(figures: Record) -> str:
+    return f"loss {figures['loss']:.3f} top-1 {figures['top1']:.1%}"

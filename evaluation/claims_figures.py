@@ -208,7 +208,8 @@ def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
 
 @dataclass(frozen=True)
 class Followed:
-    """A student's validation top-1, in [0, 1], after each epoch, and the images that it is of."""
+    """A student's validation top-1, in [0, 1], after each epoch, and the images that it is of; no
+    epoch where not all were tested (`--evaluate-every`)."""
 
     cell: Cell
     selected_on: str
@@ -222,7 +223,8 @@ def followed(run: RunDirectory) -> Followed:
     if type(last) is not int:
         raise UserError(f"{run.metrics} does not say its last epoch")
     epochs = run.read_epochs(until=last)
-    top1 = [record["validation"]["top1"] for record in epochs]
+    tested = all("validation" in record for record in epochs)
+    top1 = [record["validation"]["top1"] for record in epochs if tested]
     return Followed(run.cell, metrics["selected_on"], top1)
 
 
