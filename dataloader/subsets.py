@@ -80,6 +80,26 @@ def _keep(labels: np.ndarray, c: int, count: int, random: np.random.RandomState)
     return indices[:count]
 
 
+def partners_of(labels: np.ndarray, stream: int) -> np.ndarray:
+    """(N,) for each image another one of its class: a cycle through each class, which the stream
+    draws, so that nobody is one's own partner or two images' partner. UserError where a class has
+    one image alone.
+    """
+    from common.random_streams import permutation  # who makes lists need not wait for torch
+
+    partners = np.empty(len(labels), np.int64)
+    for c in np.unique(labels):
+        indices = np.flatnonzero(labels == c)
+        if len(indices) == 1:
+            raise UserError(
+                f"class {c} has one training image, and so no other to take its place "
+                "(--shuffle-teachers, --map-placebo)"
+            )
+        cycle = indices[permutation(len(indices), "partner", stream, int(c)).numpy()]
+        partners[cycle] = np.roll(cycle, -1)
+    return partners
+
+
 def split_holdout(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, ...]:
     """Indices (kept, held out), both ascending: `fraction` of each class, rounded, is held out.
 

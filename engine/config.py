@@ -25,7 +25,7 @@ from dataloader.views import VIEW_FAMILIES
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
-from losses.registry import LossSettings
+from losses.registry import LossSettings, MapSettings
 
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
@@ -163,11 +163,45 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig(TrainConfig):
+class TeacherConfig(MapSettings, TrainConfig):
     """Settings of `train_teacher.py`."""
 
     role = "teacher"
     read_cell = staticmethod(parse_teacher)
+    teacher_checkpoint: ClassVar[str] = "last"  # of the teacher beside which it is trained
+    teacher_batchnorm: ClassVar[str] = "own"
+
+    beside: str | None = option(
+        None, "teacher, frozen, whose attention maps the own ones are held to", per_task=True
+    )
+    map_placebo: str = option(
+        "no",
+        "take its map of another image of the class, under the same draws",
+        choices=NO_YES,
+        per_task=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beside is None and self.map_placebo == "yes":
+            raise UserError("--map-placebo is of the maps of another teacher: name it by --beside")
+        if self.beside is not None and self.beside == self.cell:
+            raise UserError(f"--beside {self.beside} is the teacher itself: name another")
+
+    @property
+    def teacher_seed(self) -> int:
+        """Of the teacher beside which it is trained: its own."""
+        return self.seed
+
+    @property
+    def heard(self) -> tuple[TeacherCell, ...]:
+        """The teacher beside which it is trained, if any."""
+        return () if self.beside is None else (parse_teacher(self.beside),)
+
+    @property
+    def shuffled_share(self) -> float:
+        """Of the images, for which another image of the class is shown to the teacher."""
+        return float(self.map_placebo == "yes")
 
     @property
     def parsed_cell(self) -> TeacherCell:
@@ -205,6 +239,24 @@ class StudentConfig(LossSettings, TrainConfig):
         "own", "statistics of the teachers that teach; batch: the published code's",
         choices=("own", "batch"),
     )  # fmt: skip
+
+    shuffle_teachers: float = option(
+        0.0,
+        "share of the images for which the teachers answer about another one of the class",
+        at_least=0,
+        at_most=1,
+        per_task=True,
+    )
+
+    @property
+    def heard(self) -> tuple[TeacherCell, ...]:
+        """The teachers that it learns from."""
+        return self.parsed_cell.teachers
+
+    @property
+    def shuffled_share(self) -> float:
+        """Of the images, for which another image of the class is shown to the teachers."""
+        return self.shuffle_teachers if self.heard else 0.0
 
     @property
     def parsed_cell(self) -> StudentCell:

@@ -16,7 +16,7 @@ from dataloader.channel_statistics import measured_statistics
 from dataloader.datasets import load_split, parse_dataset
 from dataloader.images import DataSet, Images
 from dataloader.loader import ViewLoader
-from dataloader.subsets import split_holdout
+from dataloader.subsets import partners_of, split_holdout
 from dataloader.views import Statistics, View
 from engine.compute import pick_device
 from engine.config import Config, OneRole
@@ -124,6 +124,7 @@ class RunData:
     """Loaders of a run. `validation` selects the best epoch: a held-out share of the training set,
     else the data set's own validation list, else the test split itself; `selected_on` says which.
     shot_groups: (C,) many-, medium- or few-shot group of each class, or None (metrics.shots).
+    partners: of each training image another of its class, in its place and under its draws.
     """
 
     train: ViewLoader
@@ -133,10 +134,12 @@ class RunData:
     num_classes: int
     statistics: Statistics
     shot_groups: torch.Tensor | None
+    partners: ViewLoader | None = None
 
 
-def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
-    """Read the data set of `config` and make its loaders, of this process's part of each batch."""
+def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -> RunData:
+    """Read the data set of `config` and make its loaders, of this process's part of each batch;
+    that of the `partners` where they are asked for."""
     source = Source.of(vars(config))
     whole = source.load("train")
     train, held_out = source.divided(whole)
@@ -169,8 +172,11 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
         validation, selected_on = loader(held_out, "test", training=False), "holdout"
     elif validation_split is not None:
         validation, selected_on = loader(validation_split, "test", training=False), "validation"
+    view = config.parsed_cell.view
+    others = loader(_partners(train, config), view, training=True) if partners else None
     return RunData(
-        train=loader(train, config.parsed_cell.view, training=True),
+        train=loader(train, view, training=True),
+        partners=others,
         validation=validation,
         test=test,
         selected_on=selected_on,
@@ -178,6 +184,16 @@ def load_data(config: Config, ranks: Ranks = ALONE) -> RunData:
         statistics=source.statistics,
         shot_groups=shot_groups_of(whole),
     )
+
+
+def _partners(train: Images, config: Config) -> Images:
+    """Their partners of one fixed derangement. UserError where a class has one image, or images
+    may be left out, which would leave others without one."""
+    if config.on_bad_image == "skip":
+        raise UserError(
+            "--shuffle-teachers and --map-placebo need every image: use --on-bad-image error"
+        )
+    return train.subset(partners_of(train.labels, config.stream))
 
 
 def _check_batch(config: Config, ranks: Ranks) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.random_streams import seeded_draws
+from common.random_streams import derive_seed, seeded_draws
 from engine.checkpoint import (
     Header,
     blamed_on,
@@ -22,23 +22,16 @@ from engine.checkpoint import (
     read_pretrained,
 )
 from engine.compute import Compute
-from engine.config import Config, StudentConfig
+from engine.config import Config
 from engine.maps import check_maps, with_maps
+from engine.objectives import objective_of
 from engine.schedule import learning_rate_factors
 from engine.teachers import Answers
 from losses.loss import Seen
-from losses.objective import Objective, distilled, labels_only
-from losses.registry import loss_of
 from metrics.attention import has_maps, source_of
 from models.pretrained import load_weights
 from models.registry import set_transform_input
 from models.rehearsal import rehearsal
-
-
-def _objective(config: Config) -> Objective:
-    if isinstance(config, StudentConfig) and config.parsed_cell.teachers:
-        return distilled(loss_of(config), ce_weight=config.ce_weight)
-    return labels_only()
 
 
 class Learner:
@@ -49,8 +42,9 @@ class Learner:
 
     def __init__(self, model: nn.Module, config: Config, compute: Compute) -> None:
         self.model, self.parallel = model, compute.ranks.parallel(model)
-        self.teacher_names = tuple(map(str, config.parsed_cell.teachers))
-        self.objective = _objective(config)
+        self.teacher_names = tuple(map(str, config.heard))
+        self.shuffled_share = config.shuffled_share
+        self.objective = objective_of(config)
         check_maps(model, self.objective.needs, config.cell)
         self._key, self._steps = [config.stream, compute.ranks.rank, 0], 0
         factors = learning_rate_factors(
@@ -88,6 +82,25 @@ class Learner:
             if images.device.type == "cuda":
                 torch.cuda.default_generators[images.device.index or 0].manual_seed(seed)
             return self.parallel(images)
+
+    def heard(
+        self, answers: Answers, of_partners: Answers, index: torch.Tensor, compute: Compute
+    ) -> Answers:
+        """Its teachers' answers to a batch of the images `index` (B,), of its share of them those
+        to their partners."""
+        own = answers.of(self.teacher_names)
+        if self.shuffled_share == 0:
+            return own
+        others = of_partners.of(self.teacher_names)
+        if self.shuffled_share == 1:
+            return others
+        return own.replaced(others, compute.send(self._shuffled(index)))
+
+    def _shuffled(self, index: torch.Tensor) -> torch.Tensor:
+        """(B,) bool: a function of the run's stream, the epoch and the image's index."""
+        stream, _, epoch = self._key
+        draws = [derive_seed("shuffle", stream, epoch, k) / 2**63 for k in index.tolist()]
+        return torch.tensor(draws, dtype=torch.float64) < self.shuffled_share
 
     def seen(
         self,

@@ -24,6 +24,7 @@ from engine.compute import Compute, enough_memory_for
 from engine.config import Config
 from engine.data import RunData, load_data
 from engine.learner import Learner, new_learner
+from engine.partners import OfPartners, paired
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
 from engine.run import Runs
@@ -84,14 +85,18 @@ def train_epoch(
     teachers: Teachers,
     compute: Compute,
     progress: Progress,
+    partners: Iterable[Batch] | None = None,
 ) -> list[EpochSums]:
     """Train each model on each batch once; what was measured just before each step, by model.
+
+    partners: the same batches of other images (engine.partners).
 
     Of several processes each has its part of a batch, and all make the step of the whole batch.
     """
     sums = [EpochSums(learner.teacher_names, compute.device) for learner in learners]
     needs = _needs(learners)
-    for _, views, labels in batches:
+    of_partners = OfPartners.of(teachers, learners)
+    for (index, views, labels), others in paired(batches, partners):
         whole = compute.ranks.total(len(labels))
         if whole == 0:
             continue  # none of its images can be read
@@ -99,9 +104,11 @@ def train_epoch(
         images, labels = compute.inputs(views), compute.send(labels)
         with compute.autocast():
             answers = teachers.answer(images, needs, teaching=True)
+        about_others = of_partners.answer(others, needs, compute)
         for learner, added in zip(learners, sums, strict=True):
+            heard = learner.heard(answers, about_others, index, compute)
             with compute.autocast():
-                seen = learner.seen(images, labels, answers, learner.answer)
+                seen = learner.seen(images, labels, heard, learner.answer)
             terms = learner.terms(seen)
             learner.step(terms["loss"] * share)
             added.update(terms, seen)
@@ -185,7 +192,9 @@ class Course:
         rates = [run.learner.start_epoch(epoch) for run in runs]
         learners = [run.learner for run in runs]
         batches = self.waiting.counted(self.data.train.epoch(epoch))
-        train = train_epoch(learners, batches, self.teachers, self.compute, self.progress)
+        others = self.data.partners
+        partners = None if others is None else self.waiting.counted(others.epoch(epoch))
+        train = train_epoch(learners, batches, self.teachers, self.compute, self.progress, partners)
         self.training_seconds += time.monotonic() - started
         skipped = {"train": self.compute.ranks.total(self.data.train.skipped)}
         trained = [sums.means() for sums in train]
@@ -280,7 +289,7 @@ class Course:
 def train_group(configs: Sequence[Config], ranks: Ranks) -> None:
     """Train the runs of a group side by side: they see the same images, and so do the teachers that
     any of them names."""
-    data = load_data(configs[0], ranks)
+    data = load_data(configs[0], ranks, partners=any(own.shuffled_share for own in configs))
     compute = Compute.of(configs[0], data.statistics, ranks)
 
     def begun(config: Config) -> TrainingRun:

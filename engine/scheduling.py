@@ -72,7 +72,7 @@ def _shared(config: Config) -> Hashable:
 
 
 def _teachers(group: Sequence[Config]) -> set[str]:
-    return {str(teacher) for config in group for teacher in config.parsed_cell.teachers}
+    return {str(teacher) for config in group for teacher in config.heard}
 
 
 def _cut(row: Sequence[Config], bound: int) -> list[list[Config]]:

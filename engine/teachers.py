@@ -14,11 +14,11 @@ from common.files import sha256
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model
 from engine.compute import Compute
-from engine.config import FIRST_SEED, Config, StudentConfig
+from engine.config import FIRST_SEED, Config
 from engine.maps import check_maps, with_maps
+from engine.objectives import objective_of
 from engine.run import RunDirectory, Runs
 from losses.loss import Maps
-from losses.registry import loss_of
 from models.frozen_teachers import FrozenTeachers
 
 
@@ -41,6 +41,23 @@ class Answers:
         maps = tuple(self.maps[row] for row in rows if self.maps)
         return Answers(names, torch.stack([self.logits[row] for row in rows]), maps)
 
+    def replaced(self, others: Answers, chosen: torch.Tensor) -> Answers:
+        """These, and those of `others`, of the same teachers, where `chosen` (B,) is True."""
+        if self.logits is None or others.logits is None:
+            return self
+        logits = torch.where(chosen[:, None], others.logits, self.logits)
+        pairs = zip(self.maps, others.maps, strict=True)
+        return Answers(self.names, logits, tuple(_replaced(*pair, chosen) for pair in pairs))
+
+
+def _replaced(own: Maps, other: Maps, chosen: torch.Tensor) -> Maps:
+    chosen = chosen[:, None, None, None]
+    pairs = zip(own.features, other.features, strict=True)
+    features = tuple(torch.where(chosen, theirs, ours) for ours, theirs in pairs)
+    if own.classes is None or other.classes is None:
+        return Maps(features)
+    return Maps(features, torch.where(chosen, other.classes, own.classes))
+
 
 @dataclass(frozen=True)
 class Teachers:
@@ -59,6 +76,16 @@ class Teachers:
             return Answers()
         ask = partial(self.models, images, teaching=teaching, saved=bool(needs))
         return Answers(self.names, *with_maps([*self.models.teachers], needs, ask))
+
+    def only(self, names: Collection[str]) -> Teachers:
+        """Those called `names`."""
+        rows = [row for row, name in enumerate(self.names) if name in names]
+        if self.models is None or not rows:
+            return Teachers()
+        models = self.models.only(rows)
+        return Teachers(
+            tuple(self.names[row] for row in rows), models, tuple(self.files[row] for row in rows)
+        )
 
     def record(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         """File and SHA-256 of the teachers called `names`."""
@@ -85,12 +112,11 @@ class KnownTeachers:
 
 
 def load_teachers(configs: Sequence[Config], num_classes: int, compute: Compute) -> Teachers:
-    """The frozen teachers that students of one data set need, each once.
+    """The frozen teachers that runs of one data set need, each once.
 
     UserError when one is missing, unfinished, or made for other classes or another image size.
     """
-    students = [config for config in configs if isinstance(config, StudentConfig)]
-    needed = {cell: config for config in students for cell in config.parsed_cell.teachers}
+    needed = {cell: config for config in configs for cell in config.heard}
     if not needed:
         return Teachers()
     paths = [
@@ -100,17 +126,17 @@ def load_teachers(configs: Sequence[Config], num_classes: int, compute: Compute)
     models = {
         cell: compute.place(_load(cell, config, num_classes)) for cell, config in needed.items()
     }
-    for config in students:
-        for cell in config.parsed_cell.teachers:
-            check_maps(models[cell], loss_of(config).needs, str(cell))
+    for config in configs:
+        for cell in config.heard:
+            check_maps(models[cell], objective_of(config).needs, str(cell))
     files = tuple({"file": str(path), "sha256": sha256(path)} for path in paths)
-    by_batch = students[0].teacher_batchnorm == "batch"  # of all: it is part of what they share
+    by_batch = configs[0].teacher_batchnorm == "batch"  # of all: it is part of what they share
     frozen = FrozenTeachers([*models.values()], by_batch=by_batch)
     return Teachers(tuple(map(str, models)), frozen, files)
 
 
-def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:
-    """The run of a student's teacher; UserError where it is not finished."""
+def finished_teacher(config: Config, cell: TeacherCell) -> RunDirectory:
+    """The run of a teacher that is heard; UserError where it is not finished."""
     run = Runs.beside(config).of(cell, config.teacher_seed)
     if not run.is_finished():
         state = "is not finished" if run.has_begun() else "is missing"
@@ -123,7 +149,7 @@ def finished_teacher(config: StudentConfig, cell: TeacherCell) -> RunDirectory:
     return run
 
 
-def _load(cell: TeacherCell, config: StudentConfig, num_classes: int) -> nn.Module:
+def _load(cell: TeacherCell, config: Config, num_classes: int) -> nn.Module:
     run = finished_teacher(config, cell)
     path = run.checkpoint(config.teacher_checkpoint)
     header, model = load_model(path)
@@ -141,7 +167,7 @@ def _load(cell: TeacherCell, config: StudentConfig, num_classes: int) -> nn.Modu
     return model
 
 
-def _check_statistics(cell: TeacherCell, config: StudentConfig, run: RunDirectory) -> None:
+def _check_statistics(cell: TeacherCell, config: Config, run: RunDirectory) -> None:
     """UserError when the teacher's inputs were normalised in another way than the student's."""
     saved = run.saved_settings()
     for name in ("mean", "std"):

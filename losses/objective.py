@@ -36,6 +36,14 @@ def labels_only() -> Objective:
     return Objective({"cross_entropy": (1.0, CrossEntropy())})
 
 
+def map_held(loss: Loss) -> Objective:
+    """The objective of teachers whose maps are held to another's: CE(labels) + weight * loss, which
+    is recorded as "map_correlation", before its weight."""
+    return Objective(
+        {"cross_entropy": (1.0, CrossEntropy()), "map_correlation": (loss.weight, loss)}
+    )
+
+
 def distilled(loss: Loss, *, ce_weight: float) -> Objective:
     """The objective of students with teachers: ce_weight * CE(labels) + (1 - ce_weight) * weight *
     loss, which is recorded as "distillation", before its weight."""

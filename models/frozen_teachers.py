@@ -19,7 +19,7 @@ class FrozenTeachers(nn.Module):
 
     def __init__(self, teachers: Sequence[nn.Module], *, by_batch: bool = False) -> None:
         super().__init__()
-        self.teachers = nn.ModuleList(teachers)
+        self.teachers, self._by_batch = nn.ModuleList(teachers), by_batch
         self._norms = [m for m in self.modules() if by_batch and isinstance(m, _BatchNorm)]
         for norm in self._norms:
             norm.momentum = 0.0  # the running statistics stay
@@ -28,6 +28,10 @@ class FrozenTeachers(nn.Module):
 
     def __len__(self) -> int:
         return len(self.teachers)
+
+    def only(self, rows: Sequence[int]) -> FrozenTeachers:
+        """Those in the places `rows`, the same models."""
+        return FrozenTeachers([self.teachers[row] for row in rows], by_batch=self._by_batch)
 
     def train(self, mode: bool = True) -> FrozenTeachers:
         """Stays in eval mode."""

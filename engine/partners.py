@@ -1,0 +1,41 @@
+"""What teachers say of other images than the learners see: image by image of the same class, under
+the same draws (`--shuffle-teachers`, `--map-placebo`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from dataloader.loader import Batch
+from engine.compute import Compute
+from engine.learner import Learner
+from engine.teachers import Answers, Teachers
+
+
+@dataclass(frozen=True)
+class OfPartners:
+    """The teachers of those learners who hear of other images for a share of their own."""
+
+    teachers: Teachers
+
+    @classmethod
+    def of(cls, teachers: Teachers, learners: Sequence[Learner]) -> OfPartners:
+        """Of all teachers the ones whom such learners hear."""
+        shuffled = [learner for learner in learners if learner.shuffled_share]
+        return cls(teachers.only({name for one in shuffled for name in one.teacher_names}))
+
+    def answer(self, partners: Batch | None, needs: Collection[str], compute: Compute) -> Answers:
+        """To a batch of partners; nothing where nobody asks."""
+        if partners is None or not self.teachers.names:
+            return Answers()
+        with compute.autocast():
+            return self.teachers.answer(compute.inputs(partners[1]), needs, teaching=True)
+
+
+def paired(
+    batches: Iterable[Batch], partners: Iterable[Batch] | None
+) -> Iterator[tuple[Batch, Batch | None]]:
+    """Each batch with that of the partners, if there are any."""
+    if partners is None:
+        return ((batch, None) for batch in batches)
+    return zip(batches, partners, strict=True)
