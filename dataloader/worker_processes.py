@@ -118,6 +118,8 @@ def living_workers() -> Iterator[None]:
     """
     try:
         yield
+    except (ConnectionError, EOFError) as error:  # it died while it handed out a batch
+        raise in_words(_after_other_signals(_word_of_its_end(error))) from None
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
@@ -126,9 +128,26 @@ def living_workers() -> Iterator[None]:
         reason = _reason(error.__cause__) or _reason(error)
         if reason is None:
             raise
-        if "signal: Terminated" in reason:
-            time.sleep(1)  # all of the job were told to end, and our own signal is on its way
-        raise in_words(RuntimeError(reason)) from None
+        raise in_words(_after_other_signals(RuntimeError(reason))) from None
+
+
+def _word_of_its_end(error: Exception) -> Exception:
+    """What PyTorch is about to say of a worker whose connection broke with `error`; else that."""
+    try:
+        time.sleep(1)
+    except RuntimeError as told:
+        if (reason := _reason(told)) is None:
+            raise
+        return RuntimeError(reason)
+    return error
+
+
+def _after_other_signals(error: Exception) -> Exception:
+    """The same, after a moment for our own signal where all of the job may have been told to
+    end."""
+    if "signal: Terminated" in str(error):
+        time.sleep(1)
+    return error
 
 
 def _reason(error: BaseException | None) -> str | None:

@@ -33,6 +33,7 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
 
     teachers = bash("cifar100_imb-T.sh", *flags, **where, CELLS="T1s T2s")
     assert teachers.returncode == 0, teachers.stdout
+    flags = (*flags, "--teacher-seed", 1)
     wanted = {"CELLS": "Sw Ss T1s_T2s_Ss", "SEEDS": "1 2"}
     students = bash("cifar100_imb.sh", *flags, **where, **wanted)
     assert students.returncode == 0, students.stdout

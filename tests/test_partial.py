@@ -76,7 +76,7 @@ def test_one_image_that_nobody_gets_right_leaves_figures_empty_and_no_more(
         (row,) = rows(name)
         assert (row["iou_chance"], row["constant_maps"]) == (None, pytest.approx(constant))
     assert rows("iou_T_T")[0]["iou"] == 1
-    assert "constant maps: 100% of T1w_T2w seed 0" in err
+    assert "constant maps: 100% of T1w_T2w seed 1" in err
     assert rows("ece")[0]["top1"] == 0
     assert len(rows("agreement")) == 4 * 6
     assert {row["cell"] for row in rows("results")} > {"T1w", "T1w_T2w_Sw"}
@@ -95,9 +95,9 @@ def test_a_damaged_run_is_named_once_a_measurement_and_the_rest_is_measured(
     assert run_program(evaluate.main, [*flags, "--max-images", "8"]) == 0
     err = capsys.readouterr().err
     for reason in (
-        f"left out: T2s seed 2: {runs('T2s').checkpoint('last')}",
+        f"left out: T2s seed 1: {runs('T2s').checkpoint('last')}",
         f"left out: T1w_Sw seed 1: {runs('T1w_Sw').checkpoint('last')} is gone",
-        f"left out: T2w seed 2: {runs('T2w').metrics}",
+        f"left out: T2w seed 1: {runs('T2w').metrics}",
         "left out: the learning curve of Sw seed 1: ",
     ):
         assert reason in err

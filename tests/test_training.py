@@ -73,7 +73,7 @@ def test_a_student_run_leaves_everything_that_the_readme_names(with_teachers):
     assert metrics["last"]["test"] == last["validation"]
     assert metrics["best"]["test"]["top1"] == max(r["validation"]["top1"] for r in records(run))
     environment = json.loads(run.environment.read_text())
-    teacher = with_teachers.run("T2s", 2).checkpoint("last")
+    teacher = with_teachers.run("T2s", 1).checkpoint("last")
     assert environment["teachers"]["T2s"]["sha256"] == sha256(teacher)
     assert "epoch 3/3" in run.log.read_text()
 

@@ -207,8 +207,19 @@ def test_workers_that_are_told_to_end_first_wait_for_the_main_process(ended):
             time.sleep(0.1)
 
     code, lines = ended(None, signalled=each)
-    assert code == 143
+    assert code == 143, lines
     assert [line[:12] for line in lines] == ["terminated: "]
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()]
+)
+def test_a_worker_that_dies_while_it_hands_out_a_batch_is_one_line(error):
+    with (
+        pytest.raises(UserError, match=r"^a loader's worker: .*; the same command"),
+        living_workers(),
+    ):
+        raise error
 
 
 def test_an_ignored_hangup_stays_ignored():
