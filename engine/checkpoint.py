@@ -18,8 +18,10 @@ from torch import nn
 from common.checked_zip import MAGIC, check_zip
 from common.errors import DamagedError, UserError
 from common.files import regular, write_bytes
+from models.parts import PARTS, WHOLE, part_seen, see
 from models.pretrained import Start, fitted, load_weights, weights_in
 from models.registry import build_model, set_transform_input
+from models.rehearsal import rehearsal
 
 AGAIN = "download or copy it again"
 UNPACK = "unpack it first"
@@ -125,6 +127,7 @@ class Header:
     image_size: int
     epoch: int  # epochs finished
     transform_input: bool = False  # torchvision's: inputs are scaled as published weights want it
+    sees: str = WHOLE  # the part of each image that it looks at
 
 
 def save(path: Path, header: Header, state: dict[str, Any]) -> None:
@@ -157,18 +160,30 @@ def load_model(path: Path) -> tuple[Header, nn.Module]:
         )
     with blamed_on(f"{path} "):
         load_weights(model, state["model"])
-    return header, model.eval()
+    return header, see(model.eval(), header.sees)
 
 
-def build(arch: str, num_classes: int, image_size: int) -> nn.Module:
-    """A freshly initialised model; UserError for an unknown architecture."""
+def build(arch: str, num_classes: int, image_size: int, part: str = WHOLE) -> nn.Module:
+    """A freshly initialised model that looks at that part of each image; UserError for an unknown
+    architecture."""
     with blamed_on(""):
-        return build_model(arch, num_classes, image_size=image_size)
+        model = build_model(arch, num_classes, image_size=image_size)
+    return seeing(model, part, image_size, arch)
+
+
+def seeing(model: nn.Module, part: str, image_size: int, name: str) -> nn.Module:
+    """The model, looking at that part of images of `image_size` pixels. UserError, which calls it
+    `name`, where it cannot take one."""
+    if part != part_seen(model):
+        with blamed_on(f"{name} cannot see half of an image ({part}): "):
+            rehearsal(see(model, part), image_size)
+    return model
 
 
 def header_of(model: nn.Module, arch: str, num_classes: int, image_size: int, epoch: int) -> Header:
     """The header of `model` after `epoch` epochs."""
-    return Header(arch, num_classes, image_size, epoch, getattr(model, "transform_input", False))
+    transforms = getattr(model, "transform_input", False)
+    return Header(arch, num_classes, image_size, epoch, transforms, part_seen(model))
 
 
 def pretrained_path(text: str) -> Path:
@@ -246,13 +261,15 @@ def _header(values: object, path: Path) -> Header:
     """What a checkpoint says of itself, of the right types and of sizes that fit in memory."""
     kinds = get_type_hints(Header)
     header = values if isinstance(values, dict) else {}
-    header = {"transform_input": False, **header}  # of a checkpoint older than the field
+    # of a checkpoint older than a field
+    header = {"transform_input": False, "sees": WHOLE, **header}
     fits = (
         header.keys() == kinds.keys()
         and all(type(header[name]) is kind for name, kind in kinds.items())
         and 1 <= header["num_classes"] <= MOST_CLASSES
         and 8 <= header["image_size"] <= MOST_PIXELS
         and header["epoch"] >= 0
+        and header["sees"] in PARTS
     )
     if not fits:
         raise UserError(f"{path} is no checkpoint of this project: its header is none")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -26,9 +27,17 @@ from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_te
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
 from losses.registry import LossSettings, MapSettings
+from models.parts import LEFT, PARTS, RIGHT, WHOLE
 
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
+TRAINED = "trained"
+TEACHERS_SEE = {  # the part of the images that each teacher is asked about, in turn
+    TRAINED: (TRAINED,),
+    "whole": (WHOLE,),
+    "halves": (LEFT, RIGHT),
+    "same-half": (LEFT,),
+}
 AMP = ("auto", "none", "bf16", "fp16")
 FIRST_STUDENT_STREAM = 1000
 FIRST_SEED = 1
@@ -170,7 +179,11 @@ class TeacherConfig(MapSettings, TrainConfig):
     read_cell = staticmethod(parse_teacher)
     teacher_checkpoint: ClassVar[str] = "last"  # of the teacher beside which it is trained
     teacher_batchnorm: ClassVar[str] = "own"
+    teachers_see: ClassVar[str] = TRAINED
 
+    sees: str = option(
+        WHOLE, "part of each view that it looks at, now and later", choices=PARTS, per_task=True
+    )
     beside: str | None = option(
         None, "teacher, frozen, whose attention maps the own ones are held to", per_task=True
     )
@@ -221,6 +234,7 @@ class StudentConfig(LossSettings, TrainConfig):
 
     role = "student"
     read_cell = staticmethod(parse_student)
+    sees: ClassVar[str] = WHOLE
 
     teacher_seed: int = option(
         FIRST_SEED, "replicate of the teachers, if not the student's own", at_least=0
@@ -240,6 +254,12 @@ class StudentConfig(LossSettings, TrainConfig):
         choices=("own", "batch"),
     )  # fmt: skip
 
+    teachers_see: str = option(
+        TRAINED,
+        "part of the images that teachers are asked about; halves: left, right, left ...",
+        choices=tuple(TEACHERS_SEE),
+        per_task=True,
+    )
     shuffle_teachers: float = option(
         0.0,
         "share of the images for which the teachers answer about another one of the class",
@@ -272,6 +292,21 @@ class StudentConfig(LossSettings, TrainConfig):
 
 Config = TeacherConfig | StudentConfig
 OneRole = TypeVar("OneRole", bound=Config)  # all teachers or all students
+
+
+def parts_heard(teachers_see: str, teachers: Sequence[TeacherCell]) -> dict[TeacherCell, str]:
+    """Which part of the images each of a run's teachers is asked about."""
+    return dict(zip(teachers, itertools.cycle(TEACHERS_SEE[teachers_see]), strict=False))
+
+
+def questions_of(config: Config) -> dict[str, tuple[TeacherCell, str]]:
+    """The teachers that are asked for a run, and about which part of the images, by a text that
+    says both."""
+    heard = parts_heard(config.teachers_see, config.heard)
+    return {
+        f"{cell}" if part == TRAINED else f"{cell} {part}": (cell, part)
+        for cell, part in heard.items()
+    }
 
 
 def to_yaml(config: TrainConfig) -> str:

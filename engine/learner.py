@@ -22,7 +22,7 @@ from engine.checkpoint import (
     read_pretrained,
 )
 from engine.compute import Compute
-from engine.config import Config
+from engine.config import Config, questions_of
 from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
 from engine.schedule import learning_rate_factors
@@ -42,7 +42,9 @@ class Learner:
 
     def __init__(self, model: nn.Module, config: Config, compute: Compute) -> None:
         self.model, self.parallel = model, compute.ranks.parallel(model)
-        self.teacher_names = tuple(map(str, config.heard))
+        questions = questions_of(config)
+        self.teacher_names = tuple(str(cell) for cell, _ in questions.values())
+        self.questions = tuple(questions)
         self.shuffled_share = config.shuffled_share
         self.objective = objective_of(config)
         check_maps(model, self.objective.needs, config.cell)
@@ -88,10 +90,10 @@ class Learner:
     ) -> Answers:
         """Its teachers' answers to a batch of the images `index` (B,), of its share of them those
         to their partners."""
-        own = answers.of(self.teacher_names)
+        own = answers.of(self.questions)
         if self.shuffled_share == 0:
             return own
-        others = of_partners.of(self.teacher_names)
+        others = of_partners.of(self.questions)
         if self.shuffled_share == 1:
             return others
         return own.replaced(others, compute.send(self._shuffled(index)))
@@ -112,7 +114,7 @@ class Learner:
         """A batch with all that the objective looks at: of all teachers' answers those that are
         heard, of its own what `forward` (`answer` to train, `model` to evaluate) gives."""
         logits, (maps,) = with_maps([self.model], self.objective.needs, lambda: forward(images))
-        heard = answers.of(self.teacher_names)
+        heard = answers.of(self.questions)
         return Seen(logits, heard.logits, labels, maps, heard.maps)
 
     def terms(self, seen: Seen) -> dict[str, torch.Tensor]:
@@ -145,7 +147,7 @@ class Learner:
 def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
     """A learner at its start, its weights drawn from the run's stream or read from a file."""
     with seeded_draws("weights", config.stream):
-        model = build(config.arch, num_classes, config.image_size)
+        model = build(config.arch, num_classes, config.image_size, config.sees)
     start = f"trained from scratch, initial weights of stream {config.stream}"
     if config.pretrained != "none":
         read = read_pretrained(model, pretrained_path(config.pretrained))

@@ -22,7 +22,7 @@ class OfPartners:
     def of(cls, teachers: Teachers, learners: Sequence[Learner]) -> OfPartners:
         """Of all teachers the ones whom such learners hear."""
         shuffled = [learner for learner in learners if learner.shuffled_share]
-        return cls(teachers.only({name for one in shuffled for name in one.teacher_names}))
+        return cls(teachers.only({question for one in shuffled for question in one.questions}))
 
     def answer(self, partners: Batch | None, needs: Collection[str], compute: Compute) -> Answers:
         """To a batch of partners; nothing where nobody asks."""

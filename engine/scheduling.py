@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import DivergedError, UserError, shown, signals_wait
 from common.settings import variable
-from engine.config import Config, OneRole
+from engine.config import Config, OneRole, questions_of
 
 if TYPE_CHECKING:
     from engine.processes import Ranks
@@ -72,7 +72,7 @@ def _shared(config: Config) -> Hashable:
 
 
 def _teachers(group: Sequence[Config]) -> set[str]:
-    return {str(teacher) for config in group for teacher in config.heard}
+    return {question for config in group for question in questions_of(config)}
 
 
 def _cut(row: Sequence[Config], bound: int) -> list[list[Config]]:

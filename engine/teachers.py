@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,9 +12,9 @@ from torch import nn
 from common.errors import UserError
 from common.files import sha256
 from engine.cells import TeacherCell
-from engine.checkpoint import load_model
+from engine.checkpoint import load_model, seeing
 from engine.compute import Compute
-from engine.config import FIRST_SEED, Config
+from engine.config import FIRST_SEED, TRAINED, Config, questions_of
 from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
 from engine.run import RunDirectory, Runs
@@ -61,7 +61,8 @@ def _replaced(own: Maps, other: Maps, chosen: torch.Tensor) -> Maps:
 
 @dataclass(frozen=True)
 class Teachers:
-    """K frozen teachers by name, and what a student's record says of each: file and SHA-256."""
+    """K frozen teachers by name (`questions_of`), and what a student's record says of each: file
+    and SHA-256."""
 
     names: tuple[str, ...] = ()
     models: FrozenTeachers | None = None
@@ -87,9 +88,9 @@ class Teachers:
             tuple(self.names[row] for row in rows), models, tuple(self.files[row] for row in rows)
         )
 
-    def record(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """File and SHA-256 of the teachers called `names`."""
-        return {name: self.files[self.names.index(name)] for name in names}
+    def record(self, heard: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """File and SHA-256 of the teachers that are heard: a cell's name to the name here."""
+        return {cell: self.files[self.names.index(name)] for cell, name in heard.items()}
 
 
 @dataclass(frozen=True)
@@ -116,23 +117,27 @@ def load_teachers(configs: Sequence[Config], num_classes: int, compute: Compute)
 
     UserError when one is missing, unfinished, or made for other classes or another image size.
     """
-    needed = {cell: config for config in configs for cell in config.heard}
+    needed = {
+        question: (cell, part, config)
+        for config in configs
+        for question, (cell, part) in questions_of(config).items()
+    }
     if not needed:
         return Teachers()
     paths = [
         finished_teacher(config, cell).checkpoint(config.teacher_checkpoint)
-        for cell, config in needed.items()
+        for cell, _, config in needed.values()
     ]
     models = {
-        cell: compute.place(_load(cell, config, num_classes)) for cell, config in needed.items()
+        question: compute.place(_load(*asked, num_classes)) for question, asked in needed.items()
     }
     for config in configs:
-        for cell in config.heard:
-            check_maps(models[cell], objective_of(config).needs, str(cell))
+        for question in questions_of(config):
+            check_maps(models[question], objective_of(config).needs, question)
     files = tuple({"file": str(path), "sha256": sha256(path)} for path in paths)
     by_batch = configs[0].teacher_batchnorm == "batch"  # of all: it is part of what they share
     frozen = FrozenTeachers([*models.values()], by_batch=by_batch)
-    return Teachers(tuple(map(str, models)), frozen, files)
+    return Teachers(tuple(models), frozen, files)
 
 
 def finished_teacher(config: Config, cell: TeacherCell) -> RunDirectory:
@@ -149,7 +154,7 @@ def finished_teacher(config: Config, cell: TeacherCell) -> RunDirectory:
     return run
 
 
-def _load(cell: TeacherCell, config: Config, num_classes: int) -> nn.Module:
+def _load(cell: TeacherCell, part: str, config: Config, num_classes: int) -> nn.Module:
     run = finished_teacher(config, cell)
     path = run.checkpoint(config.teacher_checkpoint)
     header, model = load_model(path)
@@ -164,7 +169,7 @@ def _load(cell: TeacherCell, config: Config, num_classes: int) -> nn.Module:
             f"--image-size is {config.image_size}: they see the same views"
         )
     _check_statistics(cell, config, run)
-    return model
+    return model if part == TRAINED else seeing(model, part, config.image_size, str(cell))
 
 
 def _check_statistics(cell: TeacherCell, config: Config, run: RunDirectory) -> None:

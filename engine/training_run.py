@@ -210,7 +210,8 @@ class TrainingRun:
         the last."""
         path = self.directory.environment
         saved = self.directory.read_environment()
-        now = teachers.record(self.learner.teacher_names)
+        learner = self.learner
+        now = teachers.record(dict(zip(learner.teacher_names, learner.questions, strict=True)))
         for name, teacher in saved["teachers"].items():
             if teacher["sha256"] != now.get(name, {}).get("sha256"):
                 raise UserError(

@@ -24,9 +24,10 @@ from common.errors import UserError
 from dataloader.images import Images, evenly_spaced
 from dataloader.loader import Batch, ViewDataset, ViewLoader
 from dataloader.worker_processes import living_workers
-from engine.checkpoint import blamed_on, load_model
+from engine.cells import Cell
+from engine.checkpoint import blamed_on, load_model, seeing
 from engine.compute import Compute, enough_memory, pick_device
-from engine.config import TrainConfig
+from engine.config import TRAINED, TrainConfig, parts_heard
 from engine.data import Source, shot_groups_of
 from engine.environment import commit
 from engine.progress import Progress
@@ -95,6 +96,13 @@ class Sources:
         views = ViewDataset(images, source.view(view), seed=self.options.view_seed)
         return views[0, index][1]
 
+    def part_heard(self, student: RunDirectory, cell: Cell) -> str:
+        """The part of the images about which `student` asked its teacher `cell`; for anyone else
+        the one that it was trained on."""
+        teachers_see = self._settings(student).get("teachers_see", TRAINED)
+        parts = parts_heard(teachers_see, student.cell.teachers)
+        return next((part for teacher, part in parts.items() if teacher == cell), TRAINED)
+
     def _settings(self, run: RunDirectory) -> dict[str, Any]:
         """The run's settings (a default where it is older than one) under the options."""
         if run not in self._asked:  # of a finished run they stay as they are
@@ -122,6 +130,7 @@ class Wanted:
     source: Source
     split: str
     view: str
+    part: str = TRAINED  # of the images that it looks at, if not the one that it was trained on
 
 
 @dataclass
@@ -148,8 +157,8 @@ class OutputStore:
         like: RunDirectory | None = None,
     ) -> Answers:
         """The answers of `run`'s checkpoint to every image of the split under the view: of its own
-        run's, or of the run `like`."""
-        wanted = Wanted(run, self.sources.of(like or run), split, view)
+        run's, or of the run `like`, whose teachers are asked as they taught it."""
+        wanted = self._wanted(run, split, view, like)
         return self._kept(wanted, Answers) or self._forward(wanted)[0]
 
     def maps(
@@ -164,11 +173,17 @@ class OutputStore:
         of a single position on such images, or none are to be kept (`--maps 0`)."""
         if self.options.maps == 0:
             return None
-        wanted = Wanted(run, self.sources.of(like or run), split, view)
+        wanted = self._wanted(run, split, view, like)
         kept = self._kept(wanted, AttentionMaps)
         if kept is None and source_of(self._model(wanted)):
             kept = self._forward(wanted, look=True)[1]
         return kept if kept is not None and says_where(kept.class_sum) else None
+
+    def _wanted(
+        self, run: RunDirectory, split: str, view: str, like: RunDirectory | None
+    ) -> Wanted:
+        part = self.sources.part_heard(like, run.cell) if like else TRAINED
+        return Wanted(run, self.sources.of(like or run), split, view, part)
 
     def images(self, like: RunDirectory, split: str) -> Images:
         """The images that models are asked about."""
@@ -234,6 +249,8 @@ class OutputStore:
             "precision": "float32",
             "device": pick_device(self.options.device).type,  # its last digits are its own
         }
+        if wanted.part != TRAINED:
+            what["part"] = wanted.part
         if kind is AttentionMaps:
             what["maps"] = len(self._mapped(wanted))
         return json.dumps(what)
@@ -245,6 +262,7 @@ class OutputStore:
         parts += [f"seed{options.view_seed}"] if options.view_seed else []
         parts += ["best"] if options.checkpoint == "best" else []
         parts += [f"{options.max_images}images"] if options.max_images else []
+        parts += [wanted.part] if wanted.part != TRAINED else []
         if wanted.source != self.sources.of(wanted.run):
             parts.append(hashlib.sha256(repr(wanted.source).encode()).hexdigest()[:8])
         return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
@@ -258,6 +276,8 @@ class OutputStore:
                 f"{path} knows {header.num_classes} classes, the images are of {classes}: "
                 "--data-path names those that it was trained on"
             )
+        if wanted.part != TRAINED:
+            model = seeing(model, wanted.part, size, str(wanted.run.cell))
         if size != header.image_size:
             with blamed_on(f"{path} ({header.arch}), asked about images of {size} pixels: "):
                 rehearsal(model, size)

@@ -301,7 +301,8 @@ NUMBERS = [
     ("options", "setting"), NUMBERS, ids=[f"{o.__name__}-{s.name}" for o, s in NUMBERS]
 )
 def test_every_number_has_a_range(options, setting):
-    wrong = [math.nan, math.inf, -math.inf, -1e-9]
+    lowest = min(0, setting.metadata["bounds"].at_least or 0)
+    wrong = [math.nan, math.inf, -math.inf, lowest - 1e-9]
     wrong += [-1, LARGEST_INTEGER + 1, 10**5000] if "int" in setting.type else []
     for number in wrong:
         given = (number,) if setting.type.startswith("tuple") else number

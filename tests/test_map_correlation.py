@@ -118,7 +118,7 @@ class TestTraining:
         assert last["loss"] == pytest.approx(last["cross_entropy"] + 2 * expected, abs=5e-3)
         assert 0 <= last["fidelity_T1w"] <= 1
 
-    def test_it_moves_the_weights_and_a_weight_of_0_does_not(self, beside, tmp_path):
+    def test_it_moves_the_weights_and_a_weight_of_0_does_not(self, beside):
         plain = weights(beside.run("T2w", 1))
         assert not same(weights(beside.run("T2w+r50", 1)), plain)
         flags = (*FEW, *BESIDE[:-1], 0)
@@ -129,7 +129,7 @@ class TestTraining:
         recorded = json.loads(run.environment.read_text())["teachers"]
         assert recorded == {"T1w": {"file": str(reference), "sha256": sha256(reference)}}
 
-    def test_teachers_of_one_number_learn_side_by_side(self, beside, tmp_path, monkeypatch):
+    def test_teachers_of_one_number_learn_side_by_side(self, beside, monkeypatch):
         """As alone, and the reference answers once for all."""
         asked, genuine = [], FrozenTeachers.forward
 
