@@ -69,6 +69,9 @@ class TrainConfig(Settings):
         FIRST_SEED, "replicate: what initial weights, order and views are drawn from", at_least=0
     )
     recipe: str | None = option(None, "YAML file of settings", operational=True)
+    variants: str | None = option(
+        None, "YAML file: what the variants of names (T1w_Sw+name) set", operational=True
+    )
 
     data_path: str = option("data", "folder with the data sets", operational=True)
     train_list: str | None = option(None, "list file (`path label` a line) of training images")

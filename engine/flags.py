@@ -20,7 +20,7 @@ from common.settings import (
     read_yaml,
     typed,
 )
-from engine.cells import expand
+from engine.cells import Cell, expand
 from engine.config import StudentConfig, TeacherConfig, TrainConfig
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "script" / "recipes"
@@ -47,21 +47,28 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
     flags = _one_or_several(
         _parser(config_class, about, repeated=("cell", "seed")), config_class, argv
     )
-    names = [{"cell": str(cell)} for cell in expand(flags.pop("cells"), config_class.read_cell)]
+    cells = expand(flags.pop("cells"), config_class.read_cell)
     seeds = [{"seed": seed} for seed in flags.pop("seeds", ())] or [{}]
     recipe = Path(flags.get("recipe") or _default_recipe(flags))
-    shared = {**read_recipe(recipe, config_class), **flags, "recipe": str(recipe)}
-    configs = [config_class(**{**shared, **name, **seed}) for seed in seeds for name in names]
+    shared = read_recipe(recipe, config_class)
+    variants = _read_variants(flags.get("variants", shared.get("variants")))
+    of_cells = [
+        {**shared, **variants(cell, config_class), **flags, "cell": str(cell)} for cell in cells
+    ]
+    configs = [
+        _of_one_replicate(config_class, {**own, **seed, "recipe": str(recipe)})
+        for seed in seeds
+        for own in of_cells
+    ]
     for config in configs:
         _ = config.parsed_cell  # a group may name cells of the other role
-    if "teacher_seed" not in shared:
-        configs = [_of_one_replicate(config) for config in configs]
     return [_with_statistics(config) for config in configs]
 
 
-def _of_one_replicate(config: Config) -> Config:
-    """A student learns from the teachers of its seed."""
-    if isinstance(config, TeacherConfig):
+def _of_one_replicate(config_class: type[Config], settings: dict[str, Any]) -> Config:
+    """A student learns from the teachers of its seed, if from no others."""
+    config = config_class(**settings)
+    if isinstance(config, TeacherConfig) or "teacher_seed" in settings:
         return config
     return dataclasses.replace(config, teacher_seed=config.seed)
 
@@ -117,15 +124,33 @@ def read_recipe(path: Path, config_class: type[TrainConfig]) -> dict[str, Any]:
     A recipe is a mapping of the sections common, teacher and student, each a mapping of setting
     to value.
     """
-    sections = _read_sections(path)
+    sections = _read_sections(path, "recipe", "whose sections are common, teacher, student")
     unknown = [shown(name) for name in sections if name not in ("common", *ROLES)]
     if unknown:
         raise UserError(f"{path}: unknown section {min(unknown)}: use common, teacher, student")
-    for name, section in sections.items():
-        if not isinstance(section, dict | None):
-            raise UserError(f"{path}: section {name} is no mapping of setting to value")
     merged = (sections.get("common") or {}) | (sections.get(config_class.role) or {})
     return {key: typed(config_class, key, value, path) for key, value in merged.items()}
+
+
+def _read_variants(
+    name: str | None,
+) -> Callable[[Cell, type[TrainConfig]], dict[str, Any]]:
+    """What the file of `--variants` says of a cell in a role, by the variant in its name; nothing
+    of a plain one, or without a file. UserError for a variant that it does not have."""
+    if name is None:
+        return lambda cell, role: {}
+    path = Path(name)
+    sections = _read_sections(path, "file of variants", "a mapping of settings for each")
+
+    def variant_of(cell: Cell, role: type[TrainConfig]) -> dict[str, Any]:
+        if cell.variant is None:
+            return {}
+        if cell.variant not in sections:
+            raise UserError(f"{path} has no variant {cell.variant}, which {cell} names: add it")
+        section = sections[cell.variant] or {}
+        return {key: typed(role, key, value, path) for key, value in section.items()}
+
+    return variant_of
 
 
 def _parser(
@@ -198,12 +223,15 @@ def _default_recipe(flags: Mapping[str, Any]) -> Path:
     )
 
 
-def _read_sections(path: Path) -> dict[Any, Any]:
+def _read_sections(path: Path, kind: str, form: str) -> dict[Any, Any]:
+    """The mappings of a file of some kind and form by name, None for an empty one."""
     try:
-        return read_yaml(path)
+        sections = read_yaml(path)
     except FileNotFoundError:
-        raise UserError(f"no recipe at {path}: give an existing file with --recipe") from None
+        raise UserError(f"no {kind} at {path}: give an existing file") from None
     except DamagedError as error:
-        raise UserError(
-            f"{error}: it is no recipe, whose sections are common, teacher, student"
-        ) from None
+        raise UserError(f"{error}: it is no {kind}, {form}") from None
+    for name, section in sections.items():
+        if not isinstance(section, dict | None):
+            raise UserError(f"{path}: section {name} is no mapping of setting to value")
+    return sections
