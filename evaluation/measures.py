@@ -108,6 +108,7 @@ def _overlap(among: str, heading: str) -> tuple[Column, ...]:
         *map(Column, ("iou_low", "iou_high")),
         Column("iou_chance", "chance", name=f"{name}_chance"),
         Column("iou_pooled"),
+        Column("iou_in_image"),  # where models see halves
         Column("constant_maps", name=f"{name}_constant_maps"),
         *(Column(f"iou_T{k}_S") for k in range(1, 10)),
         *map(Column, ("object_iou", "pointing_game")),

@@ -36,6 +36,7 @@ from evaluation.answers import Answers, AttentionMaps, Kept, collect, read, size
 from evaluation.options import MeasureOptions
 from evaluation.tables import CheckpointHashes, Row
 from metrics.attention import says_where, source_of
+from models.parts import WHOLE
 from models.rehearsal import rehearsal
 
 
@@ -102,6 +103,11 @@ class Sources:
         teachers_see = self._settings(student).get("teachers_see", TRAINED)
         parts = parts_heard(teachers_see, student.cell.teachers)
         return next((part for teacher, part in parts.items() if teacher == cell), TRAINED)
+
+    def part_seen(self, run: RunDirectory, like: RunDirectory) -> str:
+        """The part of the images that a run's model looks at where it is asked as `like` asks."""
+        part = self.part_heard(like, run.cell)
+        return self._settings(run).get("sees", WHOLE) if part == TRAINED else part
 
     def _settings(self, run: RunDirectory) -> dict[str, Any]:
         """The run's settings (a default where it is older than one) under the options."""

@@ -25,6 +25,7 @@ from evaluation.tables import Row
 from metrics.agreement import ensemble_logits
 from metrics.attention import CLASS_SUM, PREDICTED
 from metrics.bootstrap import means_with_intervals
+from metrics.half_images import masks_of_half
 from metrics.overlap import (
     PackedMasks,
     RecentMasks,
@@ -33,6 +34,7 @@ from metrics.overlap import (
     masks_overlap,
     pointing_hits,
 )
+from models.parts import RIGHT, WHOLE
 
 MOST_CONSTANT = 0.05  # share of the maps without a word
 DRAWN_IMAGES = 6  # at random, by a seed: nobody chose them
@@ -132,8 +134,8 @@ class Measure:
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
         row: Row = {"cell": _joined(cells), "seed": student.teacher_seed}
         row |= self._overlap("iou", maps, size)
-        row |= self._constant(maps, size)
-        return row | self._object(maps, kept[0], runs[-1]) | self.store.stamp(*runs)
+        row |= self._constant(maps, size) | self._in_image(runs, maps, size)
+        return row | self._object(runs, maps, kept[0]) | self.store.stamp(*runs)
 
     def _student_row(self, run: RunDirectory) -> Row:
         runs = [*self.grid.teachers(run), run]
@@ -142,8 +144,8 @@ class Measure:
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
         for cell, own in zip(run.cell.teachers, maps, strict=False):
             row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
-        row |= self._constant(maps, size)
-        return row | self._object(maps[-1:], kept[0], run) | self.store.stamp(*runs)
+        row |= self._constant(maps, size) | self._in_image(runs, maps, size)
+        return row | self._object(runs[-1:], maps[-1:], kept[0]) | self.store.stamp(*runs)
 
     def _known_maps(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps:
         """UserError where the net has none, which `with_maps` finds out."""
@@ -177,11 +179,36 @@ class Measure:
         empty = [self.masks.of(own, size).area == 0 for own in maps]
         return {"constant_maps": torch.stack(empty).double().mean().item()}
 
-    def _object(self, maps: Sequence[torch.Tensor], kept: AttentionMaps, like: RunDirectory) -> Row:
-        """Overlap with the true object, mean over the models, where the data set knows it."""
-        size = int(kept.image_size)
+    def _parts(self, runs: Sequence[RunDirectory]) -> list[str]:
+        """The part of the images that each model looks at, asked as the last one asks."""
+        return [self.store.sources.part_seen(run, runs[-1]) for run in runs]
+
+    def _in_image(
+        self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], size: int
+    ) -> Row:
+        """The overlap in the image's own coordinates, where some of the models see half of it; all
+        other columns compare the maps place by place, as published."""
+        parts = self._parts(runs)
+        if set(parts) == {WHOLE}:
+            return {}
+        masks = [
+            self.masks.of(own, size) if part == WHOLE else self._of_half(own, size, part)
+            for own, part in zip(maps, parts, strict=True)
+        ]
+        return {"iou_in_image": masks_overlap(masks).per_image.mean().item()}
+
+    def _of_half(self, maps: torch.Tensor, size: int, part: str) -> PackedMasks:
+        threshold = self.options.threshold
+        return PackedMasks.pack(masks_of_half(maps, size, right=part == RIGHT, threshold=threshold))
+
+    def _object(
+        self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], kept: AttentionMaps
+    ) -> Row:
+        """Overlap with the true object, mean over the models, where the data set knows it and all
+        of them see the whole of it."""
+        size, like = int(kept.image_size), runs[-1]
         objects = self._objects(kept, like, size)
-        if objects is None:
+        if objects is None or set(self._parts(runs)) != {WHOLE}:
             return {}
         packed = PackedMasks.pack(objects)
         overlaps = [

@@ -14,8 +14,11 @@ from common.errors import UserError
 from dataloader.datasets import load_split
 from engine.checkpoint import Header, load, load_model, save, seeing
 from engine.config import StudentConfig, TeacherConfig, parts_heard, questions_of
-from evaluation.options import MeasureOptions
+from evaluation.options import MeasureOptions, OverlapOptions
 from evaluation.outputs import OutputStore
+from evaluation.overlap_table import publish_overlap
+from metrics.half_images import masks_of_half
+from metrics.overlap import binarize
 from models.parts import part_of, part_seen, see
 from models.registry import build_model
 
@@ -189,3 +192,49 @@ class TestMeasuring:
         names = {path.name for path in teacher.outputs.glob("*.npz") if "maps" not in path.name}
         parts = ("", "-whole", "-right", "-left")
         assert names == {f"test-test{part}.npz" for part in parts}
+
+    def test_overlap_in_the_image_and_as_published(self, bench):
+        """Of a left and a right half: nothing in the image, and something place by place."""
+        students = ("T1w+left_T2w+right_Sw", "T1w_T2w_Sw", "T1w_T2w_Sw+halves")
+        for group in ("T_T", "T_S"):
+            options = OverlapOptions(
+                dataset=DATASET, output_dir=str(bench.folder), cells=students, group=group
+            )
+            publish_overlap(options)
+        rows = {
+            group: {
+                row["cell"]: row
+                for row in json.loads((options.folder / f"iou_{group}.json").read_text())
+            }
+            for group in ("T_T", "T_S")
+        }
+        halves = rows["T_T"]["T1w+left_T2w+right"]
+        assert halves["iou_in_image"] == 0
+        assert halves["iou"] > 0
+        assert "object_iou" not in halves
+        assert halves["cell"] and rows["T_T"]["T1w_T2w"].get("iou_in_image") is None
+        assert rows["T_S"]["T1w_T2w_Sw+halves"]["iou_in_image"] == 0
+        assert rows["T_S"]["T1w_T2w_Sw"].get("iou_in_image") is None
+
+
+class TestMasksOfHalves:
+    def test_they_stand_in_their_place(self):
+        maps = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+        left = masks_of_half(maps, 4, right=False)[0]
+        right = masks_of_half(maps, 4, right=True)[0]
+        assert left.int().tolist() == [[0, 1, 0, 0]] * 4
+        assert right.int().tolist() == [[0, 0, 0, 1]] * 4
+
+    def test_of_an_odd_size_the_middle_is_nobodys(self):
+        maps = torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0))
+        left, right = (
+            masks_of_half(maps, 7, right=right, threshold=0.1) for right in (False, True)
+        )
+        assert left[..., :3].any() and not left[..., 3:].any()
+        assert right[..., 4:].any() and not right[..., :4].any()
+        assert torch.equal(left[..., :3], right[..., 4:])
+        assert torch.equal(left[..., :3], binarize(maps, (7, 3), threshold=0.1))
+
+    def test_one_pixel_has_no_halves(self):
+        with pytest.raises(ValueError, match="size: expected two pixels"):
+            masks_of_half(torch.rand(1, 2, 2), 1, right=True)
