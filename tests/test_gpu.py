@@ -20,6 +20,8 @@ from dataloader.loader import ViewLoader
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.checkpoint import load
 from engine.compute import Compute, pick_device
+from engine.config import TeacherConfig
+from engine.learner import Learner
 from engine.loop import answers_of, evaluate, train_epoch
 from engine.progress import Progress
 from engine.teachers import Teachers
@@ -178,6 +180,31 @@ def test_an_epoch_does_not_wait_for_the_gpu(few_images, teachers, students, amp)
     torch.cuda.set_sync_debug_mode("error")
     try:
         epoch(seen)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
+@pytest.mark.parametrize("placebo", ["no", "yes"])
+def test_answers_about_partners_and_held_maps_do_not_wait_either(few_images, placebo, amp):
+    compute = Compute(pick_device("cuda"), amp, CIFAR_STATISTICS)
+    models = [compute.place(build_model("resnet8", 10)) for _ in range(4)]
+    config = TeacherConfig(cell="T2w", beside="T1w", map_placebo=placebo, warmup_epochs=0)
+    settings = ({"shuffle_teachers": 0.5}, {"shuffle_teachers": 1.0})
+    students = [
+        learner_of(model, compute, cell="T1w_Sw", **own)
+        for model, own in zip(models, settings, strict=False)
+    ]
+    learners = [*students, Learner(models[2], config, compute)]
+    heard = Teachers(("T1w",), FrozenTeachers(models[3:]), ({},))
+    silent = Progress("", total=1, done=0, logs=[], silent=True)
+    seen = batches(few_images)
+    for learner in learners:
+        learner.start_epoch(0)
+    train_epoch(learners, seen[:1], heard, compute, silent, seen[1:])  # what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train_epoch(learners, seen, heard, compute, silent, seen[::-1])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
