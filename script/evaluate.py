@@ -20,7 +20,14 @@ from Affinity import calculate_affinity
 from common.errors import UserError, run_program
 from engine.cells import Cell, StudentCell, TeacherCell, expand
 from engine.run import Runs
-from evaluation import calculate_agreement, calculate_claims, calculate_ece, calculate_iou, report
+from evaluation import (
+    calculate_agreement,
+    calculate_causes,
+    calculate_claims,
+    calculate_ece,
+    calculate_iou,
+    report,
+)
 from evaluation.calculate_agreement import REPORTED
 from evaluation.grid import of_each
 from evaluation.options import (
@@ -50,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         report.publish(of_report)  # what the runs say of themselves, then why there is no more
         raise
     if students:
-        _judge(_as(ClaimsOptions, options, students))
+        asked = _as(ClaimsOptions, options, students)
+        _judge("the claims", partial(calculate_claims.measure, asked))
+    if any(len(cell.teachers) == 2 for cell in students) and not options.cells:
+        _judge("causes", partial(calculate_causes.measure, options))
     report.publish(of_report)
 
 
@@ -108,12 +118,12 @@ def _finished(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentC
     return teachers, [cell for cell in students if cell not in orphans]
 
 
-def _judge(options: ClaimsOptions) -> None:
-    """The claims, where they can be asked: a few cells are no reason to withhold the table."""
+def _judge(what: str, measure: Callable[[], None]) -> None:
+    """Where it can be asked: a few cells are no reason to withhold the table."""
     try:
-        calculate_claims.measure(options)
+        measure()
     except UserError as error:
-        print(f"the claims were not judged: {error}", file=sys.stderr)
+        print(f"{what} were not judged: {error}", file=sys.stderr)
 
 
 def _as(

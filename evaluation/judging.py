@@ -1,0 +1,142 @@
+"""Figures judged over replicates: interval, p and, of primary endpoints, Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from evaluation.study_figures import D_OVERLAP, FIGURES, N_FIDELITY, PRIMARY, Figure
+from evaluation.tables import Row
+from metrics.intervals import holm, over_replicates
+from metrics.ratio import Ratio, image_variance, ratio_of_means
+
+LEVEL = 0.05
+ONE_REPLICATE = "no verdict: one replicate"
+Judged = Mapping[str, Sequence["Measured"]]  # by the figure's name, a replicate each
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure of one replicate: its value, and (n,) what each test image adds to it."""
+
+    value: float
+    contributions: Tensor
+
+    @classmethod
+    def of(cls, contributions: Tensor) -> Measured:
+        """Their mean is the value."""
+        return cls(contributions.mean().item(), contributions)
+
+
+def judged_rows(measured: Judged, figures: Sequence[Figure] = FIGURES) -> list[Row]:
+    """A row for each of the figures that some replicate has. Of primary ones p_holm is corrected
+    for the number of endpoints and so is their verdict; of others the interval says it."""
+    rows = [_row(own, measured[own.name]) for own in figures if measured.get(own.name)]
+    for row, corrected in zip(*_corrected(rows), strict=True):
+        row["p_holm"] = corrected
+    return [row | {"verdict": _verdict(row)} for row in rows]
+
+
+def _row(figure: Figure, replicates: Sequence[Measured]) -> Row:
+    values = [own.value for own in replicates]
+    contributions = torch.stack([own.contributions for own in replicates])
+    found = over_replicates(values, image_variance(contributions))
+    return {
+        "figure": figure.name,
+        "endpoint": figure.endpoint,
+        "rank": figure.rank,
+        "what": figure.text,
+        "unit": figure.unit,
+        "estimate": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "std": torch.tensor(values).std().item() if len(values) > 1 else None,
+        "p": found.p,
+        "p_holm": None,
+        "replicates": len(values),
+        "images": contributions.shape[1],
+    }
+
+
+def _corrected(rows: Sequence[Row]) -> tuple[list[Row], list[float]]:
+    """The primary rows, and Holm's p of the endpoint of each."""
+    primary = [row for row in rows if row["rank"] == PRIMARY]
+    numbers = list(dict.fromkeys(row["endpoint"] for row in primary))
+    together = [_together([row for row in primary if row["endpoint"] == own]) for own in numbers]
+    corrected = dict(zip(numbers, holm(together), strict=True))
+    return primary, [corrected[row["endpoint"]] for row in primary]
+
+
+def _together(rows: Sequence[Row]) -> float:
+    """The p of an endpoint of several figures, all of which must say the same."""
+    signs = {row["estimate"] > 0 for row in rows}
+    return max(row["p"] for row in rows) if len(signs) == 1 else 1.0
+
+
+def _verdict(row: Row) -> str:
+    if row["replicates"] == 1:
+        return ONE_REPLICATE
+    of_endpoint = row["p_holm"] is not None
+    above, below = ("supported", "contradicted") if of_endpoint else ("above 0", "below 0")
+    if (row["p_holm"] if of_endpoint else row["p"]) >= LEVEL:
+        return "cannot tell"
+    return above if row["estimate"] > 0 else below
+
+
+def markdown(rows: Sequence[Row]) -> list[str]:
+    """The rows as lines of a table; Holm's p where they have one."""
+    heads = [
+        "endpoint",
+        "figure",
+        "is",
+        "unit",
+        "estimate",
+        "95% interval",
+        "p",
+        "Holm's p",
+        "n",
+        "verdict",
+    ]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for row in rows:
+        words = [row[name] for name in ("endpoint", "figure", "what", "unit")]
+        numbers = [f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+        chances = ["-" if row[name] is None else f"{row[name]:.4f}" for name in ("p", "p_holm")]
+        lines.append(_line([*words, *numbers, *chances, str(row["replicates"]), row["verdict"]]))
+    return lines
+
+
+def ratio_sentence(measured: Judged) -> str:
+    """Fieller's interval of mean N over mean D, or why there is none; "" without both."""
+    if not (measured.get(N_FIDELITY) and measured.get(D_OVERLAP)):
+        return ""
+    found = slope_by_overlap(measured)
+    if found is None:
+        return "Mean N over mean D: not shown, for D may be 0."
+    return (
+        f"Mean N over mean D: {found.estimate:.1f} points of fidelity ({found.low:.1f} to "
+        f"{found.high:.1f}, Fieller) for 1 of IoU above chance."
+    )
+
+
+def _line(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def slope_by_overlap(measured: Judged) -> Ratio | None:
+    """Points of fidelity for 1 of IoU above chance, by teachers trained to look alike: mean N over
+    mean D. None where D's interval holds 0 or not all replicates have both."""
+    both = [measured[name] for name in (N_FIDELITY, D_OVERLAP)]
+    if len(both[0]) != len(both[1]):
+        return None
+    return ratio_of_means(*(_centred_on_values(replicates) for replicates in both))
+
+
+def _centred_on_values(replicates: Sequence[Measured]) -> Tensor:
+    """(R, n) whose means are the values: kept contributions are rounded."""
+    return torch.stack(
+        [own.contributions - own.contributions.mean() + own.value for own in replicates]
+    )

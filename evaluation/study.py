@@ -1,0 +1,52 @@
+"""The study of results/README.md: what is kept of its replicates, and its endpoints.
+
+python -m evaluation.study --write --dataset tin20 --seeds 3    keeps a replicate in two small files
+python -m evaluation.study                                      judges those that are kept
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":  # imports start at this checkout, installed or not
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from common.errors import UserError, run_program
+from common.settings import NO_YES, option
+from evaluation.options import MeasureOptions, parse_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(MeasureOptions):
+    """What the study can be asked."""
+
+    study: str = option(
+        "results/study", "folder of the replicates' files and of the endpoints", operational=True
+    )
+    write: str = option(
+        "no", "keep the replicates --seeds of the runs there", choices=NO_YES, operational=True
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write replicates' files, or judge those that are there: endpoints.csv, .json and .md."""
+    options = parse_options(StudyOptions, argv, "The study: its replicates kept, or judged.")
+    if options.name or options.cells:
+        raise UserError(
+            "--name and --cells (CELLS) have no meaning here: the study has cells of its own"
+        )
+    if options.write == "yes" and not options.seeds:
+        raise UserError("--write keeps the replicates that --seeds names, such as --seeds 3")
+    from evaluation.study_page import publish_endpoints, write_replicates  # torch only from here
+
+    if options.write == "yes":
+        write_replicates(options, Path(options.study))
+    else:
+        publish_endpoints(Path(options.study))
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
