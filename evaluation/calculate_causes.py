@@ -13,12 +13,19 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.errors import UserError, run_program
+from engine.cells import PAPER_LETTERS, StudentCell, student_cells
 from evaluation.options import MeasureOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge the arms of script/causes.sh that are finished; write report/causes.md and .csv."""
     measure(parse_options(MeasureOptions, argv, "The arms of script/causes.sh, judged."))
+
+
+def can_be_asked(students: Sequence[StudentCell]) -> bool:
+    """Whether there may be a figure: all pairs of teachers, or variants of two teachers' cells."""
+    every = set(student_cells(2, letters=PAPER_LETTERS)) <= set(students)
+    return every or any(len(own.teachers) == 2 and own != own.plain for own in students)
 
 
 def measure(options: MeasureOptions) -> None:

@@ -39,9 +39,8 @@ def publish_causes(options: MeasureOptions) -> None:
             f"{options.folder} holds no students of two teachers: bash script/causes.sh"
         )
     grid, store, runs = open_grid(dataclasses.replace(options, cells=tuple(map(str, students))))
-    replicates = [
-        Replicate(grid, store, seed, teachers, runs[0]) for seed, teachers in _seeds(runs)
-    ]
+    like = grid.runs.teachers_of(runs[0])[0]  # a teacher is asked about what it was trained on
+    replicates = [Replicate(grid, store, seed, teachers, like) for seed, teachers in _seeds(runs)]
     measured = {own.name: list(_measured(own, replicates)) for own in CAUSES}
     rows = judged_rows(measured, CAUSES)
     if not rows:

@@ -40,7 +40,8 @@ def described(replicate: Replicate, students: Sequence[StudentCell]) -> list[Row
     """Rows of figure, cell and value: of the students and their teachers, and of every two
     teachers that teach together."""
     teachers = dict.fromkeys(own for cell in students for own in cell.teachers)
-    pairs = {cell.teachers: cell for cell in students if len(cell.teachers) == 2}
+    pairs = {cell.teachers: cell for cell in students
+             if len(cell.teachers) == 2 and cell.variant is None}  # fmt: skip
     cells: list[Cell] = [*teachers, *students]
     rows = [_of_cell(replicate, cell) for cell in cells]
     rows += [_of_pair(replicate, cell) for cell in pairs.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -68,11 +68,11 @@ class Ensemble:
 
 @dataclass
 class Replicate:
-    """Students of a seed and the teachers of a seed that taught them, all asked about the test
-    images of `like`, which several replicates share.
+    """Students of a seed and the teachers of a seed that taught them, asked about the same test
+    images as `like`, a run that replicates share. A student's teachers are asked as they taught.
 
     Whatever is said of each image is (n,) float64, n test images. MissingError where a run is not
-    finished; UserError where a student has learnt from other teachers.
+    finished; UserError where a student has learnt from other teachers, or images are others.
     """
 
     grid: Grid
@@ -94,7 +94,8 @@ class Replicate:
 
     def ensemble(self, cell: StudentCell) -> Ensemble:
         """Its teachers together."""
-        return Ensemble.of([self._answers(teacher) for teacher in self._teachers(cell)])
+        student = self._run(cell)
+        return Ensemble.of([self._answers(teacher, student) for teacher in self._teachers(cell)])
 
     def overlap(self, cell: StudentCell, looking: Looking) -> SetOverlap:
         """Of its teachers' maps, of the images at `mapped`."""
@@ -113,7 +114,7 @@ class Replicate:
 
     def mapped(self, cell: StudentCell) -> Tensor:
         """(m,) rows of the images whose maps are kept, of its teachers."""
-        return torch.searchsorted(self._answers(self.like).index, self._maps(cell)[0].index)
+        return torch.searchsorted(self._reference.index, self._maps(cell)[0].index)
 
     def spread(self, values: Tensor, cell: StudentCell) -> Tensor:
         """(m,) values of those images as what each of all images adds to their mean."""
@@ -122,14 +123,25 @@ class Replicate:
     @property
     def images(self) -> int:
         """How many there are."""
-        return len(self._answers(self.like).labels)
+        return len(self._reference.labels)
 
-    def _answers(self, run: RunDirectory) -> Answers:
-        return self.store.answers(run, like=self.like)
+    @cached_property
+    def _reference(self) -> Answers:
+        return self.store.answers(self.like)
+
+    def _answers(self, run: RunDirectory, student: RunDirectory | None = None) -> Answers:
+        own = self.store.answers(run, like=student or self.like)
+        same = [torch.equal(getattr(own, name), getattr(self._reference, name))
+                for name in ("index", "labels")]  # fmt: skip
+        if not all(same):
+            raise UserError(
+                f"{named(student or run)} is tested on other images than {self.like.path}"
+            )
+        return own
 
     def _maps(self, cell: StudentCell) -> list[AttentionMaps]:
         teachers = self._teachers(cell)
-        looked = [self.store.maps(run, like=self.like) for run in teachers]
+        looked = [self.store.maps(run, like=self._run(cell)) for run in teachers]
         kept = [maps for maps in looked if maps is not None]
         if len(kept) < len(looked):
             raise UserError(f"no attention maps are known of the teachers of {cell}")

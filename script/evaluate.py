@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if students:
         asked = _as(ClaimsOptions, options, students)
         _judge("the claims", partial(calculate_claims.measure, asked))
-    if any(len(cell.teachers) == 2 for cell in students) and not options.cells:
+    if calculate_causes.can_be_asked(students) and not options.cells:
         _judge("causes", partial(calculate_causes.measure, options))
     report.publish(of_report)
 
