@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 from common.errors import one_line
 
 ROOT = Path(__file__).resolve().parents[1]
+DIGITS = 16  # of a digest of code
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -46,6 +49,16 @@ def commit(root: Path = ROOT) -> str:
         return "unknown (git cannot be started)"
     except subprocess.CalledProcessError as error:
         return f"unknown (git: {one_line(error.stderr)[:200]})"
+
+
+def code_at(commit: str, places: Sequence[str], root: Path = ROOT) -> str:
+    """A text that differs where files below one of the `places` do: two commits of one code have
+    the same. The commit itself where git does not know it, or files differ from it."""
+    try:
+        listed = _git(root, "ls-tree", commit, "--", *places)
+    except (OSError, subprocess.CalledProcessError):
+        return commit
+    return hashlib.sha256(listed.encode()).hexdigest()[:DIGITS]
 
 
 def _git(root: Path, *arguments: str) -> str:

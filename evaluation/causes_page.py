@@ -21,7 +21,7 @@ from evaluation.tables import Row, format_table, write_table
 CAUSES = [dataclasses.replace(own, rank=EXPLORATORY)
           for own in FIGURES if own.endpoint not in ("1", "2")]  # fmt: skip
 RULE = (
-    "Figures are explained in docs/claims.md. Intervals of 95% know the spread over replicates and "
+    "Figures are explained in docs/study.md. Intervals of 95% know the spread over replicates and "
     "the choice of test images; nothing is corrected for the number of figures. Training images "
     "are not drawn anew: all is said given these."
 )

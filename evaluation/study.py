@@ -1,7 +1,7 @@
-"""The study of results/README.md: what is kept of its replicates, and its endpoints.
+"""The study of results/README.md: a replicate kept in two small files, or all that are kept judged.
 
-python -m evaluation.study --write --dataset tin20 --seeds 3    keeps a replicate in two small files
-python -m evaluation.study                                      judges those that are kept
+python -m evaluation.study --write --dataset photographs --seeds 3
+python -m evaluation.study
 """
 
 from __future__ import annotations

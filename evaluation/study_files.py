@@ -21,7 +21,9 @@ from evaluation.judging import Measured
 from evaluation.tables import Row, is_number
 
 COLUMNS = ("figure", "cell", "value")
-FACTS = ("replicate", "images", "trained at", "measured at", "settings", "data")
+ORIGIN = ("replicate", "images", "trained at", "measured at")
+OF_ONE_STUDY = ("training code", "measuring code", "settings", "data")  # the same in all replicates
+FACTS = (*ORIGIN, *OF_ONE_STUDY)
 CHECKSUM = "npz sha256"
 STEPS = 127  # of the int8 that a contribution is kept as: its covariances need no more
 
@@ -81,9 +83,9 @@ def read_replicate(table: Path) -> ReplicateFile:
 
 
 def one_study(files: Mapping[Path, ReplicateFile], alike: Sequence[str]) -> None:
-    """UserError unless all were made by one code (commits that are `alike` count as one), from the
-    same settings, images and data, and hold the same figures."""
-    for name in FACTS[1:]:
+    """UserError unless all were made by one code (codes that are `alike` count as one), from the
+    same settings and data, and hold the same figures."""
+    for name in OF_ONE_STUDY:
         by_value: dict[str, Path] = {}
         for path, own in files.items():
             by_value.setdefault(_without(own.facts[name], alike), path)
@@ -91,8 +93,8 @@ def one_study(files: Mapping[Path, ReplicateFile], alike: Sequence[str]) -> None
             (value, one), (other, another) = list(by_value.items())[:2]
             raise UserError(
                 f"{one} and {another} differ in {name} ({shown(value)}, {shown(other)}): only "
-                "replicates of one study are judged together; commits whose results are equal to "
-                f"the bit are listed in {one.parent / ALIKE}, one a line"
+                "replicates of one study are judged together; codes whose results are equal to the "
+                f"bit are listed in {one.parent / ALIKE}, one a line"
             )
     first = next(iter(files))
     for path, own in files.items():
@@ -100,19 +102,19 @@ def one_study(files: Mapping[Path, ReplicateFile], alike: Sequence[str]) -> None
             raise UserError(f"{first} and {path} do not both have {min(lacking)}: write them anew")
 
 
-ALIKE = "same_commits.txt"
+ALIKE = "same_code.txt"
 
 
-def commits_alike(folder: Path) -> list[str]:
-    """Those of the folder's list: a commit a line, and why; none where there is no list."""
+def codes_alike(folder: Path) -> list[str]:
+    """Those of the folder's list: a code a line, and why; none where there is no list."""
     path = folder / ALIKE
     lines = read_text(path).splitlines() if path.is_file() else []
     return [line.split()[0] for line in lines if line.strip()]
 
 
 def _without(value: str, alike: Sequence[str]) -> str:
-    """Commits, each of those that are alike under one name."""
-    names = {"one of the commits alike" if own in alike else own for own in value.split()}
+    """Codes, those that are alike under one name."""
+    names = {"one of those alike" if own in alike else own for own in value.split()}
     return " ".join(sorted(names))
 
 

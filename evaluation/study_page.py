@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.files import write_text
 from engine.cells import StudentCell, parse_teacher
 from engine.config import StudentConfig
-from engine.environment import commit
+from engine.environment import code_at, commit
 from engine.run import RunDirectory
 from evaluation import described, judging
 from evaluation.grid import open_grid
@@ -34,9 +34,8 @@ from evaluation.study_figures import (
     students,
 )
 from evaluation.study_files import (
-    ALIKE,
     ReplicateFile,
-    commits_alike,
+    codes_alike,
     one_study,
     read_replicate,
     write_replicate,
@@ -50,6 +49,9 @@ STUDENTS: tuple[StudentCell, ...] = (
     *students(WW, KL),
     *students(WW, SHUFFLED),
 )
+TRAINING = ("common", "dataloader", "engine", "losses", "metrics", "models", "train_student.py",
+            "train_teacher.py")  # fmt: skip
+MEASURING = (*TRAINING, "evaluation")  # what figures are a function of
 OF_A_REPLICATE = ("seed", "teacher_seed", "cell")  # settings in which replicates differ
 RULE = (
     "Endpoints, figures and rules are those of [results/README.md](../README.md), written before "
@@ -86,7 +88,7 @@ def publish_endpoints(folder: Path) -> None:
     files = {path: read_replicate(path) for path in sorted(folder.glob("replicate_*.csv"), key=_by)}
     if not files:
         raise UserError(f"no replicate in {folder}: python -m evaluation.study --write --seeds 1")
-    one_study(files, commits_alike(folder))
+    one_study(files, codes_alike(folder))
     kept = list(files.values())
     measured = {own.name: [file.measured[own.name] for file in kept if own.name in file.measured]
                 for own in FIGURES}  # fmt: skip
@@ -106,7 +108,7 @@ def _by(path: Path) -> tuple[int, str]:
 
 
 def _facts(store: OutputStore, replicate: Replicate) -> dict[str, str]:
-    asked = store.options.asked
+    asked, now = store.options.asked, commit().split()[0]
     runs = [replicate.used[cell] for cell in sorted(replicate.used, key=str)]
     commits = {session.get("commit", "unknown").split()[0]
                for run in runs for session in run.read_environment()["sessions"]}  # fmt: skip
@@ -114,7 +116,9 @@ def _facts(store: OutputStore, replicate: Replicate) -> dict[str, str]:
         "replicate": str(replicate.seed),
         "images": str(replicate.images),
         "trained at": " ".join(sorted(commits)),
-        "measured at": commit().split()[0],
+        "measured at": now,
+        "training code": " ".join(sorted({code_at(own, TRAINING) for own in commits})),
+        "measuring code": code_at(now, MEASURING),
         "settings": _digest([asked, *map(_settings, runs)]),
         "data": _digest([_data(store, replicate.like, split) for split in ("train", "test")]),
     }
@@ -157,5 +161,4 @@ def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str
 
 def _commits(kept: Sequence[ReplicateFile], fact: str) -> str:
     commits = {commit for own in kept for commit in own.facts[fact].split()}
-    alike = f" (equal to the bit: {ALIKE})" if len(commits) > 1 else ""
-    return " ".join(sorted(commits)) + alike
+    return " ".join(sorted(commits))

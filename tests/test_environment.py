@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from engine.environment import commit
+from engine.environment import code_at, commit
 
 ME = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
 
@@ -60,3 +60,21 @@ def test_why_it_is_unknown(checkout, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit(checkout) == "unknown (git cannot be started)"
     assert capfd.readouterr() == ("", "")
+
+
+def test_commits_of_one_code(checkout):
+    """A change elsewhere is none; what git does not know stands for itself."""
+
+    def next_commit(name, text):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text(text)
+        git("-C", checkout, "add", "-A")
+        git("-C", checkout, *ME, "commit", "-q", "-m", name)
+        return commit(checkout)
+
+    changes = (("engine/a.py", "1"), ("docs.md", "1"), ("engine/a.py", "2"))
+    commits = [next_commit(*change) for change in changes]
+    codes = [code_at(own, ("engine", "gone.py"), checkout) for own in commits]
+    assert codes[0] == codes[1] != codes[2] and len(codes[0]) == 16
+    assert code_at(f"{commits[0]}+changes", ("engine",), checkout) == f"{commits[0]}+changes"
+    assert code_at("0" * 40, ("engine",), checkout) == "0" * 40

@@ -19,7 +19,8 @@ from metrics.intervals import over_replicates
 from metrics.ratio import image_variance
 
 IMAGES = 200
-FACTS = {"trained at": "abc", "measured at": "abd", "settings": "s", "data": "d"}
+CODE = {"training code": "c", "measuring code": "e", "settings": "s", "data": "d"}
+FACTS = {"trained at": "abc", "measured at": "abd"} | CODE
 
 
 def measured(seed, images=IMAGES, effect=1.0):
@@ -163,19 +164,22 @@ def test_the_folder_is_judged(folder, capsys):
     assert (folder / "endpoints.csv").is_file()
 
 
-@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize("fact", CODE)
 def test_replicates_of_another_study_are_refused(folder, fact):
     write_replicate(folder, replicate(2, **{fact: "other"}))
     with pytest.raises(UserError, match=f"replicate_1.csv and .*2.csv differ in {fact}"):
         study.main(["--study", str(folder)])
 
 
-def test_commits_that_are_equal_in_bits_count_as_one(folder):
-    write_replicate(folder, replicate(2, **{"trained at": "abc other"}))
-    (folder / "same_commits.txt").write_text("abc the first\n\nother text of a page alone\n")
+def test_codes_that_are_equal_in_bits_count_as_one(folder):
+    facts = {"trained at": "abc abe", "training code": "c other"}
+    write_replicate(folder, replicate(2, **facts))
+    (folder / "same_code.txt").write_text("c the first\n\nother: a word on the screen\n")
+    with pytest.raises(UserError, match="differ in training code"):
+        study.main(["--study", str(folder)])
+    (folder / "same_code.txt").write_text("c the first\n\nother a word on the screen\n")
     study.main(["--study", str(folder)])
-    page = (folder / "endpoints.md").read_text()
-    assert "Trained at abc other (equal to the bit: same_commits.txt), measured at abd." in page
+    assert "Trained at abc abe, measured at abd." in (folder / "endpoints.md").read_text()
     write_replicate(folder, replicate(2, settings="other"))
     with pytest.raises(UserError, match="differ in settings"):
         study.main(["--study", str(folder)])
