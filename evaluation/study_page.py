@@ -53,6 +53,7 @@ TRAINING = ("common", "dataloader", "engine", "losses", "metrics", "models", "tr
             "train_teacher.py")  # fmt: skip
 MEASURING = (*TRAINING, "evaluation")  # what figures are a function of
 OF_A_REPLICATE = ("seed", "teacher_seed", "cell")  # settings in which replicates differ
+PLANNED, LEAST = range(1, 11), 8  # replicates, and how many of them a verdict needs
 RULE = (
     "Endpoints, figures and rules are those of [results/README.md](../README.md), written before "
     "the first run. Supported: estimate above 0 and p below .05, contradicted: below 0 and so; "
@@ -152,11 +153,22 @@ def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str
              f"Replicates {numbers}: n = {len(kept)}; {facts['images']} test images. "
              f"Trained at {_commits(kept, 'trained at')}, "
              f"measured at {_commits(kept, 'measured at')}."]  # fmt: skip
+    lines += _missing(kept)
     for rank in RANKS:
         own = [row for row in rows if row["rank"] == rank]
         lines += ["", f"## {HEADINGS[rank]}", "", *judging.markdown(own)]
     lines += ["", ratio, *described.sections([own.cells for own in kept])]
     return "\n".join([*lines, ""])
+
+
+def _missing(kept: Sequence[ReplicateFile]) -> list[str]:
+    """A paragraph on those that were planned and are not there."""
+    there = {own.facts["replicate"] for own in kept}
+    missing = [str(number) for number in PLANNED if str(number) not in there]
+    if not missing:
+        return []
+    few = f" **Fewer than {LEAST}: no verdict of the study yet.**" if len(kept) < LEAST else ""
+    return ["", f"Planned and not there: {', '.join(missing)}.{few}"]
 
 
 def _commits(kept: Sequence[ReplicateFile], fact: str) -> str:

@@ -158,10 +158,19 @@ def test_the_folder_is_judged(folder, capsys):
     page = (folder / "endpoints.md").read_text()
     assert "Replicates 1, 2, 10: n = 3; 200 test images. Trained at abc, measured at abd" in page
     assert "given these training images" in page
+    assert "Planned and not there: 3, 4, 5, 6, 7, 8, 9. **Fewer than 8" in page
     assert page.count("\n| ") == len(FIGURES) + 3 + 1 + 2 + 0
     assert "| Sw | 44.333 ± 4.933 | - |" in page
     assert "b of agreement" in capsys.readouterr().out
     assert (folder / "endpoints.csv").is_file()
+
+
+def test_eight_replicates_are_enough(tmp_path):
+    for seed in range(1, 9):
+        write_replicate(tmp_path, replicate(seed))
+    study.main(["--study", str(tmp_path)])
+    page = (tmp_path / "endpoints.md").read_text()
+    assert "Planned and not there: 9, 10.\n" in page and "Fewer" not in page
 
 
 @pytest.mark.parametrize("fact", CODE)
