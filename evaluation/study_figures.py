@@ -62,12 +62,9 @@ def students(teachers: Teachers, variant: str | None = None) -> list[StudentCell
     return [StudentCell(teachers, letter, variant) for letter in PAPER_LETTERS]
 
 
-def of_both(
-    values: Values, replicate: Replicate, teachers: Teachers, variant: str | None = None
-) -> Tensor:
+def of_both(values: Values, replicate: Replicate, teachers: Teachers) -> Tensor:
     """Mean over the weak and the strong student. (n,)."""
-    of_each = [values(replicate, cell) for cell in students(teachers, variant)]
-    return torch.stack(of_each).mean(0)
+    return torch.stack([values(replicate, cell) for cell in students(teachers)]).mean(0)
 
 
 def overlap(looking: Looking, replicate: Replicate, teachers: Teachers) -> Tensor:
