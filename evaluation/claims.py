@@ -1,241 +1,260 @@
-"""The paper's claims, each as a number with an interval and a verdict that follows from it.
-
-A claim is a statistic of the grid: a function from weights of the test images (R, n) to its value
-for each resample and seed (R, S). The expected sign of every one is written so that a value above
-0 is what the paper says. The rule: *supported* where the whole interval is above 0, *contradicted*
-where it is below, else *cannot tell*; with one seed there is no verdict.
-"""
+"""What the paper says, as it says it: figures that are above 0 if it is so, named after its
+sections. docs/claims.md has the formulas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import Any
 
 from dataloader.views import VIEW_LETTERS
-from engine.cells import PAPER_LETTERS, STRONG, WEAK, StudentCell, TeacherCell, student_cells
-from evaluation.grid_values import GridValues, PerImage, SeededStudent
-from evaluation.tables import Row
-from metrics.bootstrap import resample_weights
-from metrics.intervals import Estimate, jackknife_values, over_seeds_and_images, spearman
+from engine.cells import PAPER_LETTERS as PAPERS
+from engine.cells import STRONG, TEACHER_NUMBERS, WEAK, StudentCell, TeacherCell
+from evaluation.comparisons import (
+    Comparison,
+    MeanDifference,
+    Minus,
+    RankCorrelation,
+    Slope,
+    TeachersDifference,
+)
+from evaluation.grid_values import (
+    AFFINITY,
+    CLEAN_GAP,
+    ENSEMBLE,
+    FIDELITY,
+    GAP,
+    OVERLAP,
+    TOP1,
+    GridValues,
+    Teachers,
+    students_of,
+)
+from evaluation.overlaps import EQUAL_AREA, RULES, USUAL, pairs, plain
+from evaluation.verdicts import ALL, HELD, SHOWN, Claim
 
-RESAMPLES = 500
 LEAST_CELLS = 3  # that a rank correlation is taken of
+POOLS = (TEACHER_NUMBERS, TEACHER_NUMBERS[:2])  # of teachers' numbers, every choice being there
+MIXED, PURE, NO_TEACHERS = "mixed", ("weak", "strong"), "no"
 
-Statistic = Callable[[Tensor], Tensor]  # weights (R, n) -> (R, S)
-Values = Callable[[StudentCell, int, Tensor], Tensor]  # of a student's seed: weights -> (R,)
+# What goes with what, a student's measures, and the sign of their correlation.
+ASSOCIATIONS: tuple[tuple[str, str, str, str, int], ...] = (
+    ("6.1 affinity", "a stronger view, by the student's affinity, goes with lower overlap",
+     AFFINITY, OVERLAP, 1),
+    ("6.1 accuracy", "lower overlap goes with higher accuracy", OVERLAP, TOP1, -1),
+    ("6.2 fidelity", "lower overlap goes with lower fidelity", OVERLAP, FIDELITY, 1),
+    ("6.2 accuracy", "lower fidelity goes with higher accuracy", FIDELITY, TOP1, -1),
+)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Claim:
-    """What the paper says, and the figure that would be above 0 if so, at most `largest`."""
-
-    number: str
-    text: str
-    figure: str
-    statistic: Statistic
-    largest: float = 1.0
-
-
-def judged(grid: GridValues) -> list[Row]:
-    """A row for each claim that the grid's cells allow: estimate, interval, n and verdict."""
-    weights = _weights(grid)
-    evenly = torch.full((1, grid.images), 1 / grid.images, dtype=torch.float64)
-    return [_row(claim, grid.images, evenly, weights) for claim in claims(grid)]
-
-
-def _weights(grid: GridValues) -> Tensor:
-    """(R, n) of the resamples that hold an image of those whose maps are kept: of no images there
-    is no mean."""
-    weights = resample_weights(grid.images, resamples=RESAMPLES, seed=0)
-    for index in {tuple(own.index.tolist()) for own in grid.plain.values()}:
-        weights = weights[weights[:, list(index)].sum(dim=1) > 0]
-    return weights
-
-
-def verdict(estimate: Estimate) -> str:
-    """In words, by the rule at the top of this file."""
-    if estimate.seeds == 1:
-        return "no verdict: one seed"
-    if estimate.low > 0:
-        return "supported"
-    return "contradicted" if estimate.high < 0 else "cannot tell"
+Letters = Sequence[str]  # of students' views
+Sets = Sequence[Teachers]
+Figures = tuple[tuple[Comparison, ...], ...]  # a Claim's
 
 
 def claims(grid: GridValues) -> Iterator[Claim]:
     """Those that can be asked of the cells that are there. The paper's are of two views: students
-    of others, which few seeds may have, change no verdict."""
-    papers = grid.of_views(PAPER_LETTERS)
+    of others, which few replicates may have, change no verdict."""
+    papers = grid.of_views(PAPERS)
     yield from _about_teachers(papers)
-    yield from _correlations(papers)
-    yield from _about_accuracy(papers)
+    yield from about_students(papers)
 
 
-def _row(claim: Claim, images: int, evenly: Tensor, weights: Tensor) -> Row:
-    estimate = over_seeds_and_images(claim.statistic(evenly)[0], claim.statistic(weights))
-    low, high = max(estimate.low, -claim.largest), min(estimate.high, claim.largest)
-    known = estimate.seeds > 1
-    return {
-        "claim": claim.number,
-        "text": claim.text,
-        "figure": claim.figure,
-        "estimate": estimate.mean,
-        "low": low if known else None,
-        "high": high if known else None,
-        "seeds": estimate.seeds,
-        "images": images,
-        "verdict": verdict(estimate),
-    }
+def about_students(grid: GridValues) -> Iterator[Claim]:
+    """Those that need numbers of students alone."""
+    yield from _mixed_teachers(grid)
+    yield from _strong_students(grid)
+    yield from _associations(grid)
+    yield from _more_teachers(grid)
 
 
-def _about_teachers(grid: GridValues) -> Iterator[Claim]:
-    """Claim 1. The units are teachers, not students: each pair shares its members with others, so
-    the spread is the jackknife's over teachers' numbers."""
-    text = "a strong view lowers the overlap of the teachers' attention"
-    for number, overlaps, what in (("1", grid.corrected, "IoU above chance"),
-                                   ("1, plain", grid.plain, "IoU")):  # fmt: skip
-        if all(_pair(a, b, letter) in overlaps for a, b in _PAIRS for letter in PAPER_LETTERS):
-            figure = f"{what} of two weak teachers minus that of two strong ones"
-            yield Claim(number, text, figure, _pairs_of_teachers(overlaps))
-
-
-def _correlations(grid: GridValues) -> Iterator[Claim]:
-    """Claims 2 and 3, and 3c that joins them: Spearman's rank correlation over the cells of a
-    number of teachers, since three masks overlap less than two; the mean over those numbers, by
-    their cells."""
-    top1, fidelity, gap = _top1(grid), _of(grid.fidelity), _gap(grid)
-
-    def overlap(cell: StudentCell, seed: int, weights: Tensor) -> Tensor:
-        return grid.corrected[cell.teachers].mean(weights)
-
-    taught = [cell for cell in grid.cells if grid.known(grid.fidelity, cell)]
-    graded = [cell for cell in taught if grid.known(grid.train_top1, cell)]
-    seen = [cell for cell in taught if cell.teachers in grid.corrected]
-    cases = (
-        ("2", "lower overlap goes with lower fidelity", "IoU above chance and fidelity",
-         overlap, fidelity, 1, seen),
-        ("3a", "lower fidelity goes with a smaller generalisation gap", "fidelity and gap",
-         fidelity, gap, 1, graded),
-        ("3b", "lower fidelity goes with higher accuracy", "fidelity and top-1",
-         fidelity, top1, -1, taught),
-        ("3c", "lower overlap goes with higher accuracy", "IoU above chance and top-1",
-         overlap, top1, -1, seen),
-    )  # fmt: skip
-    for number, text, what, x, y, sign, cells in cases:
-        for suffix, strata, over in (
-            ("", _strata(cells, lambda c: len(c.teachers)), ""),
-            (", view held", _strata(cells, lambda c: (len(c.teachers), c.letter)),
-             ", students of one view at a time"),
-        ):  # fmt: skip
-            seeds = grid.seeds_of([cell for stratum in strata for cell in stratum])
-            if seeds:
-                figure = f"{'minus the ' if sign < 0 else ''}rank correlation of {what}{over}"
-                statistic = _rank_correlation(x, y, strata, seeds, sign)
-                yield Claim(f"{number}{suffix}", text, figure, statistic)
-
-
-def _about_accuracy(grid: GridValues) -> Iterator[Claim]:
-    """Claims 4 to 6: differences of mean top-1 between groups of cells, in points."""
-    there = set(grid.cells)
-    twins = [cell for cell in grid.cells if StudentCell(cell.teachers, WEAK) in there
-             and StudentCell(cell.teachers, STRONG) in there]  # fmt: skip
-    weak, strong = ([cell for cell in twins if cell.letter == own] for own in PAPER_LETTERS)
-    students = {k: student_cells(k, letters=PAPER_LETTERS) for k in range(4)}
-    what = "strong minus weak students, the same teachers"
-    cases = [("4", "strong students beat weak ones", what, strong, weak)]
-    for k in (1, 2, 3):
-        cases.append((f"5, {k}T", "more teachers help", f"{k} teachers minus {k - 1}",
-                      students[k], students[k - 1]))  # fmt: skip
-    for k in (2, 3):
-        groups = {m: [c for c in students[k] if mixture(c.teachers) == m] for m in _MIXTURES}
-        text = "students of mixed teachers lie between"
-        weak, mixed, strong = (groups[name] for name in _MIXTURES)
-        cases.append((f"6, {k}T low", text, "mixed minus weak teachers", mixed, weak))
-        cases.append((f"6, {k}T high", text, "strong minus mixed teachers", strong, mixed))
-    for number, text, figure, more, less in cases:
-        seeds = grid.seeds_of([*more, *less]) if more and less else []
-        if seeds:
-            yield Claim(number, text, f"top-1, points: {figure}",
-                        _difference(_top1(grid), more, less, seeds), 100.0)  # fmt: skip
-
-
-_MIXTURES = ("weak", "mixed", "strong")
-_PAIRS = ((1, 2), (1, 3), (2, 3))
+def by_view(
+    name: str, text: str, build: Callable[[Letters], Figures], looks: tuple[str, str] = (ALL, HELD)
+) -> Iterator[Claim]:
+    """A claim over the students of both views, over those of each, and the difference of the two,
+    whose sign the paper does not say. build: its figures, none where the cells are not there."""
+    every, held = looks
+    if whole := build(PAPERS):
+        yield Claim(name, text, every, whole)
+    alone = {letter: build([letter]) for letter in PAPERS}
+    for letter, figures in alone.items():
+        if figures:
+            yield Claim(f"{name}, {VIEW_LETTERS[letter]} students", text, held, figures)
+    if all(alone.values()):
+        for strong, weak in zip(alone[STRONG], alone[WEAK], strict=True):
+            ways = tuple(Minus(a.words, a, b) for a, b in zip(strong, weak, strict=True))
+            difference = f"{name}, strong minus weak students"
+            yield Claim(difference, text, held, (ways,), directed=False)
 
 
 def mixture(teachers: Sequence[TeacherCell]) -> str:
-    """The view of several teachers, or "mixed"."""
+    """The view of several teachers, or "mixed"; "no" of none."""
     letters = {teacher.letter for teacher in teachers}
-    return "mixed" if len(letters) > 1 else VIEW_LETTERS[letters.pop()]
+    if not letters:
+        return NO_TEACHERS
+    return MIXED if len(letters) > 1 else VIEW_LETTERS[letters.pop()]
 
 
-def _pair(a: int, b: int, letter: str) -> tuple[TeacherCell, ...]:
-    return TeacherCell(a, letter), TeacherCell(b, letter)
+def _about_teachers(grid: GridValues) -> Iterator[Claim]:
+    """The overlap of two teachers of a replicate, whoever learns from them: judged by masks of the
+    usual threshold and of equal area, which have to agree."""
+    weak, strong, mixed = _pairs(grid)
+    both = (USUAL, EQUAL_AREA)
+
+    def minus(what: str, more: Sets, less: Sets, rules: Sequence[str]) -> tuple[Comparison, ...]:
+        made = [TeachersDifference(f"IoU, {own}: {what}", own, more, less) for own in rules]
+        return tuple(made)
+
+    cases = (
+        ("6.1 overlap", "a strong view lowers the overlap of the teachers' attention",
+         (("two weak minus two strong teachers", weak, strong),)),
+        ("6.1 mixed overlap", "mixed teachers overlap least",
+         (("two weak minus two mixed teachers", weak, mixed),
+          ("two strong minus two mixed teachers", strong, mixed))),
+    )  # fmt: skip
+    for name, text, figures in cases:
+        yield Claim(name, text, ALL, tuple(minus(*own, both) for own in figures))
+        for rule in (*RULES, plain(USUAL), plain(EQUAL_AREA)):
+            shown = tuple(minus(*own, [rule]) for own in figures)
+            yield Claim(f"{name}, {rule}", text, SHOWN, shown)
 
 
-def _pairs_of_teachers(overlaps: Mapping[tuple[TeacherCell, ...], PerImage]) -> Statistic:
-    def statistic(weights: Tensor) -> Tensor:
-        without = [  # teacher 3, 2 and 1 in turn
-            overlaps[_pair(a, b, WEAK)].mean(weights) - overlaps[_pair(a, b, STRONG)].mean(weights)
-            for a, b in _PAIRS
-        ]
-        return jackknife_values(torch.stack(without)).T
+def _mixed_teachers(grid: GridValues) -> Iterator[Claim]:
+    """Students of mixed teachers against those of weak ones, and of strong ones: never against the
+    better of the two, which chance alone makes better."""
 
-    return statistic
+    def build(count: int, letters: Letters) -> Figures:
+        cells = _of_letters(students_of(_pool(grid, [count], letters), count, PAPERS), letters)
+        by_mixture = _strata(cells, lambda cell: mixture(cell.teachers), 1)
+        return tuple(
+            (_points(f"mixed minus {own} teachers", by_mixture[MIXED], by_mixture[own]),)
+            for own in PURE
+            if cells
+        )
 
-
-def _difference(
-    values: Values, more: Sequence[StudentCell], less: Sequence[StudentCell], seeds: Sequence[int]
-) -> Statistic:
-    def statistic(weights: Tensor) -> Tensor:
-        high, low = (_matrix(values, cells, seeds, weights) for cells in (more, less))
-        return 100 * (high.mean(2) - low.mean(2))
-
-    return statistic
+    for count in (2, 3):
+        name, text = f"6.1 mixed accuracy, {count}T", "students of mixed teachers are best"
+        yield from by_view(name, text, partial(build, count))
 
 
-def _rank_correlation(
-    x: Values, y: Values, strata: Sequence[Sequence[StudentCell]], seeds: Sequence[int], sign: int
-) -> Statistic:
-    def statistic(weights: Tensor) -> Tensor:
-        found = [
-            len(cells) * spearman(*(_matrix(v, cells, seeds, weights) for v in (x, y)))
-            for cells in strata
-        ]
-        return sign * torch.stack(found).sum(0) / sum(map(len, strata))
+def _strong_students(grid: GridValues) -> Iterator[Claim]:
+    """Students of one set of teachers on the strong and the weak view, by the teachers' view."""
+    text, there = "strong students beat weak ones", set(grid.cells)
+    twins = [cell.teachers for cell in grid.cells if cell.letter == STRONG
+             and StudentCell(cell.teachers, WEAK) in there]  # fmt: skip
 
-    return statistic
+    def difference(sets: Sequence[tuple[TeacherCell, ...]], of: str) -> MeanDifference:
+        strong, weak = ([StudentCell(own, letter) for own in sets] for letter in (STRONG, WEAK))
+        return _points(f"strong minus weak students of {of} teachers", strong, weak)
+
+    yield Claim("6.1 strong students", text, ALL, ((difference(twins, "the same"),),))
+    by_mixture = {
+        name: difference([own for own in twins if mixture(own) == name], name)
+        for name in (NO_TEACHERS, *PURE, MIXED)
+    }
+    for name, own in by_mixture.items():
+        yield Claim(f"6.1 strong students, {name} teachers", text, HELD, ((own,),))
+    weak, strong = (by_mixture[name] for name in PURE)
+    words = "top-1, points: strong minus weak students, of strong minus of weak teachers"
+    interaction = Minus(words, strong, weak)
+    name = "6.1 strong students, strong minus weak teachers"
+    yield Claim(name, text, HELD, ((interaction,),), directed=False)
 
 
-def _matrix(
-    values: Values, cells: Sequence[StudentCell], seeds: Sequence[int], weights: Tensor
-) -> Tensor:
-    """(R, S, C)."""
-    rows = [torch.stack([values(cell, seed, weights) for cell in cells], 1) for seed in seeds]
-    return torch.stack(rows, 1)
+def _more_teachers(grid: GridValues) -> Iterator[Claim]:
+    """Over every choice of so many of the teachers: students of teacher 1 alone say how good that
+    one is."""
+
+    def build(count: int, letters: Letters) -> Figures:
+        counts = (count, count - 1)
+        pool = _pool(grid, counts, letters)
+        more, less = (_of_letters(students_of(pool, k, PAPERS), letters) for k in counts)
+        words = f"{count} teachers minus {count - 1}, every choice of {len(pool)} a view"
+        return ((_points(words, more, less),),) if pool else ()
+
+    for count in (1, 2, 3):
+        name, text = f"G, {count}T", "more teachers help"
+        yield from by_view(name, text, partial(build, count))
+
+
+def _associations(grid: GridValues) -> Iterator[Claim]:
+    """What goes with what over cells. A rank correlation is judged of the gap alone: elsewhere it
+    is of cells that share few teachers and differ in their number of strong ones. There the slope
+    within cells that are alike in that is judged, where every choice of the teachers is there."""
+    for measure in (GAP, CLEAN_GAP):
+        name, text = f"6.2 {measure}", "lower fidelity goes with a smaller gap"
+        yield from by_view(name, text, partial(_ranks, grid, FIDELITY, measure, 1))
+    for name, text, x, y, sign in ASSOCIATIONS:
+        if x != AFFINITY:
+            yield from by_view(name, text, partial(_slopes, grid, x, y, sign))
+        ranks = partial(_ranks, grid, x, y, sign)
+        yield from by_view(f"{name}, ranks", text, ranks, (SHOWN, SHOWN))
+
+
+def _ranks(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Figures:
+    """Within a number of teachers, since three masks overlap less than two."""
+    cells = _of_letters(grid.known(x, y), letters)
+    strata = [*_strata(cells, lambda cell: len(cell.teachers), LEAST_CELLS).values()]
+    words = f"{'minus the ' if sign < 0 else ''}rank correlation of {x} and {y}"
+    return ((RankCorrelation(words, x, y, strata, sign, x == FIDELITY),),) if strata else ()
+
+
+def _slopes(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Figures:
+    """Without, and given the ensemble's top-1, which have to agree."""
+    cells = [cell for cell in _of_letters(grid.known(x, y, ENSEMBLE), letters)
+             if len(cell.teachers) > 1]  # fmt: skip
+    if not {*_of_letters(students_of(TEACHER_NUMBERS, 2, PAPERS), letters)} <= {*cells}:
+        return ()
+    strata = [*_strata(cells, _kind, 2).values()]
+    words = f"{'minus the ' if sign < 0 else ''}slope of {y} on {x}"
+    alone = Slope(words, x, y, strata, sign, x == FIDELITY)
+    return ((alone, replace(alone, words=f"{words}, given the {ENSEMBLE}", needs=(ENSEMBLE,))),)
+
+
+def _kind(cell: StudentCell) -> tuple[int, int, str]:
+    """Number of teachers, of strong ones, and the student's view."""
+    strong = sum(teacher.letter == STRONG for teacher in cell.teachers)
+    return len(cell.teachers), strong, cell.letter
 
 
 def _strata(
-    cells: Sequence[StudentCell], key: Callable[[StudentCell], object]
-) -> list[list[StudentCell]]:
-    found: dict[object, list[StudentCell]] = {}
+    cells: Sequence[StudentCell], key: Callable[[StudentCell], Any], least: int
+) -> dict[Any, list[StudentCell]]:
+    """The cells of each key, of which there are so many at least."""
+    found: dict[Any, list[StudentCell]] = {}
     for cell in cells:
         found.setdefault(key(cell), []).append(cell)
-    return [group for group in found.values() if len(group) >= LEAST_CELLS]
+    return {name: group for name, group in found.items() if len(group) >= least}
 
 
-def _of(values: Mapping[SeededStudent, PerImage]) -> Values:
-    return lambda cell, seed, weights: values[cell, seed].mean(weights)
+def _points(words: str, more: Sequence[StudentCell], less: Sequence[StudentCell]) -> MeanDifference:
+    return MeanDifference(f"top-1, points: {words}", TOP1, more, less)
 
 
-def _top1(grid: GridValues) -> Values:
-    return _of(grid.top1)
+def _of_letters(cells: Sequence[StudentCell], letters: Letters) -> list[StudentCell]:
+    return [cell for cell in cells if cell.letter in letters]
 
 
-def _gap(grid: GridValues) -> Values:
-    def gap(cell: StudentCell, seed: int, weights: Tensor) -> Tensor:
-        return grid.train_top1[cell, seed] - grid.top1[cell, seed].mean(weights)
+def _pool(grid: GridValues, counts: Sequence[int], letters: Letters) -> tuple[int, ...]:
+    """The numbers of teachers every choice of which has students in most replicates, for each of
+    the counts of teachers; () where there are none."""
 
-    return gap
+    def replicates(numbers: tuple[int, ...]) -> int:
+        cells = [cell for k in counts for cell in students_of(numbers, k, PAPERS)]
+        return len(grid.seeds_of(_of_letters(cells, letters)))
+
+    able = [numbers for numbers in POOLS if len(numbers) >= max(counts) and replicates(numbers)]
+    return max(able, key=replicates, default=())
+
+
+def _pairs(grid: GridValues) -> list[list[Teachers]]:
+    """Pairs of two weak, two strong and two mixed teachers, of those that most replicates have."""
+
+    def of(numbers: tuple[int, ...]) -> list[list[Teachers]]:
+        return [pairs(views, numbers) for views in ((WEAK, WEAK), (STRONG, STRONG), (WEAK, STRONG))]
+
+    def replicates(numbers: tuple[int, ...]) -> int:
+        return len(grid.teacher_seeds_of(plain(USUAL), chain.from_iterable(of(numbers))))
+
+    return of(max(POOLS, key=replicates))

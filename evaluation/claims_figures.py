@@ -25,7 +25,8 @@ from evaluation.grid_figures import (
     strength_figure,
     strong_views_figure,
 )
-from evaluation.grid_values import GRID_STUDENTS, GridValues, last_figures
+from evaluation.grid_reader import last_figures
+from evaluation.grid_values import GRID_STUDENTS, GridValues
 from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import DRAWN_IMAGES, Measure

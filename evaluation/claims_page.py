@@ -8,47 +8,79 @@ from dataclasses import replace
 
 from common.errors import UserError
 from common.files import write_text
-from engine.cells import teacher_cells
+from engine.cells import expand, teacher_cells
 from engine.run import RunDirectory
-from evaluation.claims import judged
+from evaluation.claims import claims
 from evaluation.claims_figures import ClaimsFigures, Drawn
 from evaluation.controls import Controls
 from evaluation.figures import saved
 from evaluation.grid import Grid, named, of_each, open_grid
-from evaluation.grid_values import read_grid_values
+from evaluation.grid_reader import read_grid_values
+from evaluation.grid_values import GRID_STUDENTS
 from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
+from evaluation.paper_claims import paper_rows
+from evaluation.paper_tables import datasets
 from evaluation.tables import Row, format_table, write_table
+from evaluation.verdicts import ALL, GIVEN, HELD, LOOKS, SHOWN, judged
 
-COLUMNS = ("claim", "figure", "estimate", "low", "high", "seeds", "verdict")
+COLUMNS = ("claim", "figure", "estimate", "low", "high", "p", "holm", "replicates", "verdict")
 RULE = (
-    "Above 0 is what the paper says. Supported: the whole 95% interval is above 0; contradicted: "
-    "below; else: cannot tell. Intervals know the spread over seeds and the choice of test images; "
-    "they are not corrected for the number of claims."
+    "Above 0 is what the paper says. Supported: every figure of a claim is above 0; contradicted: "
+    "one is below; with a p of at most .05 after Holm's correction for the claims of its table. "
+    "Else: cannot tell. Of a difference of two views the paper says no sign: not 0, or cannot "
+    "tell. Intervals (95%, not corrected) and p are over replicates and the choice of test images."
+)
+WHAT_IT_IS_ABOUT = (
+    "All are about these training images. Cells of a replicate share initial weights and teachers: "
+    "what is compared is paired, and cells are not independent."
+)
+TITLES = {
+    ALL: "Over all cells",
+    HELD: "With a view held: that of the students or of the teachers by itself, and the difference",
+    SHOWN: "Shown, not judged",
+}
+PAPERS_TITLE = "By the paper's own tables"
+PAPERS_NOTE = (
+    "The same figures of the numbers that the paper prints (tables 1 and C.2 to C.4): one number a "
+    "cell, no replicates, so no verdict. IoU is there with chance in it, under each student's view."
 )
 
 
 def publish_claims(options: ClaimsOptions) -> None:
-    """Print the rows; write report/claims.md, .csv, .json, the controls and the figures."""
-    grid, store, runs = answering(*open_grid(options))
+    """Print the rows; write report/claims.md, .csv, .json, the paper's, the controls and the
+    figures."""
+    grid, store, runs = answering(*_open(options))
     values = read_grid_values(grid, store, runs)
-    rows = judged(values) if values else []
+    rows = judged(claims(values), values) if values else []
     if values is None or not rows:
         raise UserError(
             f"{options.folder}: no claim can be asked of these cells: train weak and strong "
             "students of the same teachers first (bash script/cifar100.sh)"
         )
-    control_rows = Controls(grid, store, runs).rows()
+    control_rows, papers = Controls(grid, store, runs).rows(), paper_rows()
     folder = options.folder / "report"
-    paths = write_table(folder / "claims", rows) + write_table(folder / "controls", control_rows)
+    tables = {"claims": rows, "paper_claims": papers, "controls": control_rows}
+    paths = [path for name, own in tables.items() for path in write_table(folder / name, own)]
     drawn = list(ClaimsFigures(grid, store, runs, values, rows).drawn())
     for own in drawn:
         files = [folder / f"{own.name}.{kind}" for kind in ("png", "pdf")]
         paths += [saved(own.figure, file, dpi=150) for file in files]
-    write_text(folder / "claims.md", markdown(rows, control_rows, drawn, options.dataset))
-    print(format_table(rows, COLUMNS))
+    write_text(folder / "claims.md", markdown(rows, papers, control_rows, drawn, options.dataset))
+    print(format_table([row for row in rows if row["look"] != SHOWN], COLUMNS))
     print(RULE)
     print("results:", ", ".join(map(str, [folder / "claims.md", *paths])))
+
+
+def _open(options: ClaimsOptions) -> tuple[Grid, OutputStore, list[RunDirectory]]:
+    """What the options ask for; where these do not name cells, the students of every other choice
+    of the groups' teachers too, those that are there."""
+    grid, store, runs = open_grid(options)
+    if options.cells != ClaimsOptions.cells:
+        return grid, store, runs
+    others = [cell for cell in GRID_STUDENTS if cell not in expand(options.cells)]
+    there = [run for cell in others for run in grid.runs.of_cell(cell) if run.is_finished()]
+    return grid, store, [*runs, *(r for r in there if r.seed in (options.seeds or [r.seed]))]
 
 
 def answering(
@@ -70,37 +102,75 @@ def answering(
 
 
 def markdown(
-    rows: Sequence[Row], control_rows: Sequence[Row], figures: Sequence[Drawn], dataset: str
+    rows: Sequence[Row],
+    papers: Sequence[Row],
+    control_rows: Sequence[Row],
+    figures: Sequence[Drawn],
+    dataset: str,
 ) -> str:
-    """The claims' table and its rule, the figures with their captions, and the controls' table."""
-    lines = [f"# The paper's claims on {dataset}", "", RULE, ""]
-    lines += ["| claim | says | figure | estimate | 95% interval | seeds | verdict |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    for row in rows:
-        known = row["low"] is not None
-        interval = f"{row['low']:.3f} to {row['high']:.3f}" if known else "unknown"
-        lines.append(
-            f"| {row['claim']} | {row['text']} | {row['figure']} | {row['estimate']:.3f} "
-            f"| {interval} | {row['seeds']} | {row['verdict']} |"
-        )
-    lines += ["", f"n = {rows[0]['images']} test images. Claim 1: seeds are the teachers' numbers."]
+    """The claims' tables and their rule, the paper's own numbers, the figures with their captions,
+    and the controls' table."""
+    lines = [f"# The paper's claims on {dataset}", "", RULE, "", WHAT_IT_IS_ABOUT]
+    lines += ["", f"n = {rows[0]['images']} test images."]
+    for look in LOOKS:
+        lines += _section(look, [row for row in rows if row["look"] == look])
+    lines += ["", f"## {PAPERS_TITLE}", "", PAPERS_NOTE, "", *_papers_table(papers)]
     for own in figures:
         lines += ["", f"![{own.name}]({own.name}.png)", "", own.caption]
-    lines += [
-        "",
-        "## Controls",
-        "",
-        "Mean and standard deviation over n cells, pairs or models.",
-        "",
-    ]
-    lines += [
-        "| control | view | figure | mean | standard deviation | n |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in control_rows:
-        spread = "unknown" if row["std"] is None else f"{row['std']:.3f}"
-        lines.append(
-            f"| {row['control']} | {row['view']} | {row['figure']} | {row['mean']:.3f} "
-            f"| {spread} | {row['n']} |"
-        )
+    note = "Mean and standard deviation over n cells, pairs or models."
+    lines += ["", "## Controls", "", note, "", *_controls_table(control_rows)]
     return "\n".join([*lines, ""])
+
+
+def heading(look: str, rows: Sequence[Row]) -> str:
+    """Of a table, with what its numbers hold for alone."""
+    if all(row["replicates"] == 1 for row in rows):
+        return f"{TITLES[look]}, {GIVEN}, one replicate"
+    shared = any(row["teachers"] == "shared" for row in rows)
+    return f"{TITLES[look]}, {GIVEN}" if shared else TITLES[look]
+
+
+def _section(look: str, rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    columns = ["claim", "says", "figure", "estimate", "95% interval", "p", "p, Holm", "replicates"]
+    lines = ["", f"## {heading(look, rows)}", "", *_head([*columns, "verdict"])]
+    for row in rows:
+        interval = f"{row['low']:.3f} to {row['high']:.3f}"
+        cells = [row["claim"], row["text"], row["figure"], f"{row['estimate']:.3f}", interval]
+        cells += [_chance(row["p"]), _chance(row["holm"]), str(row["replicates"]), row["verdict"]]
+        lines.append(_line(cells))
+    return lines
+
+
+def _papers_table(rows: Sequence[Row]) -> list[str]:
+    sets = datasets()
+    lines = _head(["claim", "figure", *sets])
+    for row in rows:
+        values = ["-" if row.get(name) is None else f"{row[name]:.3f}" for name in sets]
+        lines.append(_line([row["claim"], row["figure"], *values]))
+    return lines
+
+
+def _controls_table(rows: Sequence[Row]) -> list[str]:
+    lines = _head(["control", "view", "figure", "mean", "standard deviation", "n"])
+    for row in rows:
+        spread = "unknown" if row["std"] is None else f"{row['std']:.3f}"
+        values = [f"{row['mean']:.3f}", spread, str(row["n"])]
+        lines.append(_line([row["control"], row["view"], row["figure"], *values]))
+    return lines
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [_line(columns), "|---" * len(columns) + "|"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _chance(p: float | None) -> str:
+    """A p value, or a dash."""
+    if p is None:
+        return "-"
+    return "< .001" if p < 0.001 else f"{p:.3f}"

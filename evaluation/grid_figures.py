@@ -22,7 +22,9 @@ from evaluation.figures import (
     own_style,
     to_rgba,
 )
-from evaluation.grid_values import GridValues, PerImage
+from evaluation.grid_values import FIDELITY, GAP, TOP1, GridValues
+from evaluation.overlaps import USUAL
+from evaluation.per_image import PerImage
 from evaluation.tables import Row, counted
 from metrics.calibration import ReliabilityBins
 
@@ -36,11 +38,11 @@ WIDTH, HEIGHT = 5.2, 4.9  # inches, of four panels; a page's column is some 3.4 
 SMALL = 8  # points
 TINY = 5.5
 LEAST_SHARE = 0.01  # of the images, of a bin that is drawn
-IOU = "teachers' IoU above chance"
-FIDELITY = "fidelity to the ensemble, %"
-TOP1 = "test top-1, %"
-GAP = "generalisation gap, points"
-STRENGTH_PANELS = {"top1": TOP1, "gap": GAP, "fidelity": FIDELITY}
+IOU_AXIS = "teachers' IoU above chance"
+FIDELITY_AXIS = "fidelity to the ensemble, %"
+TOP1_AXIS = "test top-1, %"
+GAP_AXIS = "generalisation gap, points"
+STRENGTH_PANELS = {"top1": TOP1_AXIS, "gap": GAP_AXIS, "fidelity": FIDELITY_AXIS}
 # number of teachers and view's letter -> a run's top-1 by epoch, for each run
 LearningCurves = Mapping[tuple[int, str], Sequence[Sequence[float]]]
 # plain cell -> strength -> figure -> its value of each seed
@@ -55,34 +57,29 @@ class CellFigures:
 
     def top1(self, cell: StudentCell) -> list[float]:
         """On the test images."""
-        return self._each(cell, lambda key: 100 * self._mean(self.values.top1[key]))
+        return self._each(cell, TOP1)
 
     def gap(self, cell: StudentCell) -> list[float]:
         """Training minus test top-1; empty where it is not known."""
-        if not self.values.known(self.values.train_top1, cell):
-            return []
-        train = self._each(cell, lambda key: 100 * self.values.train_top1[key])
-        return [a - b for a, b in zip(train, self.top1(cell), strict=True)]
+        return self._each(cell, GAP)
 
     def fidelity(self, cell: StudentCell) -> list[float]:
         """To the ensemble of its teachers; empty where it is not known."""
-        if not self.values.known(self.values.fidelity, cell):
-            return []
-        return self._each(cell, lambda key: 100 * self._mean(self.values.fidelity[key]))
+        return self._each(cell, FIDELITY)
 
     def overlap(self, cell: StudentCell) -> list[float]:
-        """IoU above chance of its teachers, one value; empty where it is not known."""
-        known = self.values.corrected.get(cell.teachers)
-        return [] if known is None else [self._mean(known)]
+        """IoU above chance of its teachers, of each of their replicates."""
+        known = sorted(self.values.overlaps.get(USUAL, {}).items(), key=lambda item: item[0][1])
+        return [self._mean(own) for (teachers, _), own in known if teachers == cell.teachers]
 
-    def _each(
-        self, cell: StudentCell, value: Callable[[tuple[StudentCell, int]], float]
-    ) -> list[float]:
-        return [value((cell, seed)) for seed in self.values.seeds_of([cell])]
+    def _each(self, cell: StudentCell, measure: str) -> list[float]:
+        if cell not in self.values.known(measure):
+            return []
+        seeds = self.values.seeds_of([cell])
+        return [100 * self._mean(self.values.of(measure)[cell, seed]) for seed in seeds]
 
-    def _mean(self, kept: PerImage) -> float:
-        images = self.values.images
-        return kept.mean(torch.full((1, images), 1 / images, dtype=torch.float64)).item()
+    def _mean(self, own: PerImage) -> float:
+        return own.over(torch.ones(1, self.values.images, dtype=torch.float64)).item()
 
 
 @own_style()
@@ -95,9 +92,9 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         panels,
         (of.overlap, of.fidelity, of.fidelity, of.overlap),
         (of.fidelity, of.gap, of.top1, of.top1),
-        (IOU, FIDELITY, FIDELITY, IOU),
-        (FIDELITY, GAP, TOP1, TOP1),
-        ("2", "3a", "3b", "3c"),
+        (IOU_AXIS, FIDELITY_AXIS, FIDELITY_AXIS, IOU_AXIS),
+        (FIDELITY_AXIS, GAP_AXIS, TOP1_AXIS, TOP1_AXIS),
+        ("6.2 fidelity, ranks", "6.2 gap", "6.2 accuracy, ranks", "6.1 accuracy, ranks"),
         (1, 1, -1, -1),  # of the correlation in the claim's estimate
         strict=True,
     ):
@@ -128,7 +125,7 @@ def strong_views_figure(values: GridValues) -> Figure:
     for axes, value, name in zip(
         panels,
         (of.overlap, of.fidelity, of.gap, of.top1),
-        (IOU, FIDELITY, GAP, TOP1),
+        (IOU_AXIS, FIDELITY_AXIS, GAP_AXIS, TOP1_AXIS),
         strict=True,
     ):
         cells = [c for c in values.cells if {t.letter for t in c.teachers} <= set(PAPER_LETTERS)]
@@ -279,8 +276,8 @@ def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
     for row in rows:
         if row["claim"] == claim:
             text = f"rho = {sign * row['estimate']:.2f}"
-            if row["low"] is None:
-                return f"{text} (one seed)"
+            if row["replicates"] == 1:
+                return f"{text} (one replicate)"
             low, high = sorted((sign * row["low"], sign * row["high"]))
             return f"{text} ({low:.2f} to {high:.2f})"
     return ""

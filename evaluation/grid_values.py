@@ -1,156 +1,97 @@
-"""What the claims are about: of each student and teacher set, a value for each test image."""
+"""What the claims are about: numbers of each student and of each set of teachers."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+from dataloader.views import VIEW_LETTERS
+from engine.cells import TEACHER_NUMBERS, Cell, StudentCell, TeacherCell
+from evaluation.per_image import Mean, PerImage
 
-from common.errors import UserError, one_line
-from engine.cells import Cell, StudentCell, TeacherCell, student_cells, teacher_cells
-from engine.records import Record
-from engine.run import RunDirectory
-from evaluation.answers import Answers
-from evaluation.grid import Grid, named
-from evaluation.outputs import OutputStore
-from evaluation.overlap_table import target_of
-from evaluation.tables import is_number
-from metrics.agreement import ensemble_logits
-from metrics.overlap import RecentMasks, masks_overlap
 
-GRID_STUDENTS = tuple(cell for k in range(4) for cell in student_cells(k))
+def students_of(
+    numbers: Sequence[int], count: int, letters: Iterable[str] = VIEW_LETTERS
+) -> list[StudentCell]:
+    """The plain students of every `count` of the teachers of these numbers, on every view."""
+    return [
+        StudentCell(tuple(map(TeacherCell, chosen, row)), row[-1])
+        for chosen in itertools.combinations(numbers, count)
+        for row in itertools.product(letters, repeat=count + 1)
+    ]
+
+
+# The groups' students, and those of every other choice among the groups' teachers.
+GRID_STUDENTS = tuple(
+    cell for k in range(len(TEACHER_NUMBERS) + 1) for cell in students_of(TEACHER_NUMBERS, k)
+)
+
+# Of a student, fractions: top-1; agreement with its teachers' ensemble, and that ensemble's top-1;
+# training minus test top-1, as it was trained and of clean training images; top-1 under its own
+# view over clean top-1; its teachers' IoU above chance.
+MEASURES = TOP1, FIDELITY, ENSEMBLE, GAP, CLEAN_GAP, AFFINITY, OVERLAP = (
+    "top-1", "fidelity", "ensemble's top-1", "gap", "clean gap", "affinity", "IoU",
+)  # fmt: skip
 
 Teachers = tuple[TeacherCell, ...]
 SeededStudent = tuple[Cell, int]
-
-
-@dataclass(frozen=True)
-class PerImage:
-    """values (m,) float64 of the images at `index` (m,) among all n."""
-
-    values: Tensor
-    index: Tensor
-
-    def mean(self, weights: Tensor) -> Tensor:
-        """Weighted means over the images. (R, n) -> (R,)."""
-        chosen = weights[:, self.index]
-        return (chosen @ self.values) / chosen.sum(dim=1)
+SeededTeachers = tuple[Teachers, int]
 
 
 @dataclass(frozen=True)
 class GridValues:
-    """top1, fidelity (to the ensemble): 0 or 1 for each image of a student of a seed; training
-    top1, a fraction, of the same; corrected, plain: IoU of a set of teachers, above chance and as
-    it is. Of what is not known there is no entry."""
+    """students: by measure, then cell and seed. overlaps: IoU of a set of teachers of a replicate,
+    by how their masks are made (`evaluation/overlaps.py`). teacher_seeds: the replicate of each
+    student's teachers. Of what is not known there is no entry."""
 
     images: int
-    top1: Mapping[SeededStudent, PerImage]
-    train_top1: Mapping[SeededStudent, float]
-    fidelity: Mapping[SeededStudent, PerImage]
-    corrected: Mapping[Teachers, PerImage]
-    plain: Mapping[Teachers, PerImage]
+    students: Mapping[str, Mapping[SeededStudent, PerImage]]
+    overlaps: Mapping[str, Mapping[SeededTeachers, Mean]]
+    teacher_seeds: Mapping[SeededStudent, int]
 
-    def seeds_of(self, cells: Iterable[StudentCell]) -> list[int]:
-        """The seeds that have every one of `cells`."""
-        seeds = [{seed for cell, seed in self.top1 if cell == wanted} for wanted in cells]
-        return sorted(set.intersection(*seeds)) if seeds else []
+    def of(self, measure: str) -> Mapping[SeededStudent, PerImage]:
+        """The students' values of a measure."""
+        return self.students.get(measure, {})
 
-    def known(self, values: Mapping[SeededStudent, object], cell: StudentCell) -> bool:
-        """Whether `values` has every seed of the cell."""
-        return all((cell, seed) in values for seed in self.seeds_of([cell]))
+    def seeds_of(self, cells: Iterable[StudentCell], *measures: str) -> list[int]:
+        """The seeds that have top-1 and `measures` of every one of `cells`."""
+        asked, every = list(cells), {seed for _, seed in self.of(TOP1)}
+        known = [self.of(measure) for measure in (TOP1, *measures)]
+        return [
+            seed
+            for seed in sorted(every if asked else ())
+            if all((cell, seed) in values for cell in asked for values in known)
+        ]
+
+    def known(self, *measures: str) -> list[StudentCell]:
+        """The cells of which every seed has the measures."""
+        return [
+            cell for cell in self.cells if self.seeds_of([cell], *measures) == self.seeds_of([cell])
+        ]
+
+    def teacher_seeds_of(self, rule: str, sets: Iterable[Teachers]) -> list[int]:
+        """The replicates that have the overlap of every one of the sets of teachers."""
+        asked, known = list(sets), self.overlaps.get(rule, {})
+        every = sorted({seed for _, seed in known})
+        return [seed for seed in every if all((own, seed) in known for own in asked)]
+
+    def share_teachers(self, cells: Iterable[StudentCell], seeds: Sequence[int]) -> bool:
+        """Whether students of two of the seeds have the same teachers."""
+        taught = [cell for cell in cells if cell.teachers]
+        of_seeds = [{self.teacher_seeds[cell, seed] for cell in taught} for seed in seeds]
+        return any(a & b for a, b in itertools.combinations(of_seeds, 2))
 
     def of_views(self, letters: Collection[str]) -> GridValues:
         """Of the students whose models were all trained on these views."""
-        kept = {key: own for key, own in self.top1.items() if key[0].letters <= set(letters)}
-        return replace(self, top1=kept)
+        kept = {
+            measure: {key: own for key, own in values.items() if key[0].letters <= set(letters)}
+            for measure, values in self.students.items()
+        }
+        return replace(self, students=kept)
 
     @property
     def cells(self) -> list[StudentCell]:
         """The students that some seed has, in the order of the grid."""
-        begun = {cell for cell, _ in self.top1}
+        begun = {cell for cell, _ in self.of(TOP1)}
         return [cell for cell in GRID_STUDENTS if cell in begun]
-
-
-def read_grid_values(
-    grid: Grid, store: OutputStore, runs: Sequence[RunDirectory]
-) -> GridValues | None:
-    """Values of the plain students among `runs` that answered the same images as the first, and
-    of their teachers; None where there are none."""
-    students = [run for run in runs if run.cell in GRID_STUDENTS]
-    if not students:
-        return None
-    first = store.answers(students[0])
-    top1, train_top1, fidelity = {}, {}, {}
-    for run in students:
-        answers, key = store.answers(run), (run.cell, run.seed)
-        if not torch.equal(answers.labels, first.labels):
-            continue
-        top1[key] = _all_images(answers.correct)
-        last = last_figures(run)
-        if is_number(last.get("gap_points")):  # of adopted weights nobody knows it
-            train_top1[key] = last["test"]["top1"] + last["gap_points"] / 100
-        ensemble = _ensemble(grid, store, run)
-        if ensemble is not None:
-            fidelity[key] = _all_images(answers.predictions == ensemble)
-    corrected, plain = _overlaps(grid, store, students)
-    return GridValues(len(first.labels), top1, train_top1, fidelity, corrected, plain)
-
-
-def last_figures(run: RunDirectory) -> Record:
-    """Those of a run's last epoch; none, with a word on stderr, where its record is damaged."""
-    try:
-        return run.read_metrics()["last"]
-    except (UserError, OSError) as error:
-        print(f"without its training record: {named(run)}: {one_line(error)}", file=sys.stderr)
-        return {}
-
-
-def _ensemble(grid: Grid, store: OutputStore, run: RunDirectory) -> Tensor | None:
-    """(n,) classes that the teachers' mean logits predict; None without teachers or logits."""
-    teachers = grid.runs.teachers_of(run)
-    if not teachers or not all(map(grid.is_there, teachers)):
-        return None
-    kept = [store.answers(teacher, like=run) for teacher in teachers]
-    return _predictions(kept)
-
-
-def _predictions(kept: Sequence[Answers]) -> Tensor | None:
-    if len(kept) == 1:
-        return kept[0].predictions
-    logits = [answers.logits for answers in kept if answers.logits is not None]
-    return ensemble_logits(torch.stack(logits)).argmax(1) if len(logits) == len(kept) else None
-
-
-def _overlaps(
-    grid: Grid, store: OutputStore, students: Sequence[RunDirectory]
-) -> tuple[dict[Teachers, PerImage], dict[Teachers, PerImage]]:
-    """IoU above chance, and plain, of the students' sets of teachers and of all pairs of a view."""
-    wanted = [run.cell.teachers for run in students if len(run.cell.teachers) > 1]
-    pairs = itertools.combinations(teacher_cells(), 2)
-    wanted += [pair for pair in pairs if len({teacher.letter for teacher in pair}) == 1]
-    masks, corrected, plain = RecentMasks(), {}, {}
-    seed = students[0].teacher_seed
-    for teachers in dict.fromkeys(wanted):
-        runs = [grid.runs.of(cell, seed) for cell in teachers]
-        if not all(map(grid.is_there, runs)):
-            continue
-        looked = [store.maps(run, like=students[0]) for run in runs]
-        kept = [maps for maps in looked if maps is not None]
-        if len(kept) < len(looked):
-            continue
-        size = int(kept[0].image_size)
-        maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
-        found = masks_overlap([masks.of(own, size) for own in maps])
-        places = torch.searchsorted(store.answers(students[0]).index, kept[0].index)
-        if found.corrected is not None:
-            corrected[teachers] = PerImage(found.corrected, places)
-        plain[teachers] = PerImage(found.per_image, places)
-    return corrected, plain
-
-
-def _all_images(values: Tensor) -> PerImage:
-    return PerImage(values.double(), torch.arange(len(values)))

@@ -131,8 +131,12 @@ def _basic_interval(
 
 def resample_weights(n: int, *, resamples: int, seed: int) -> Tensor:
     """The weight of each of n samples in each resample, (R, n) float64; a row adds up to 1."""
-    generator = torch.Generator().manual_seed(seed)
-    return _resample_counts(n, resamples, generator).div_(n)
+    return resample_counts(n, resamples=resamples, seed=seed).div_(n)
+
+
+def resample_counts(n: int, *, resamples: int, seed: int) -> Tensor:
+    """How often each of n samples is in each resample, (R, n) float64; a row adds up to n."""
+    return _resample_counts(n, resamples, torch.Generator().manual_seed(seed))
 
 
 def resampled_sums(values: Tensor, *, resamples: int, seed: int) -> Tensor:

@@ -5,215 +5,343 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from scipy.stats import spearmanr
 
-from engine.cells import TeacherCell, parse_student, student_cells
-from evaluation.claims import claims, judged, mixture, verdict
-from evaluation.claims_figures import Drawn
-from evaluation.claims_page import markdown
-from evaluation.figures import rendered
-from evaluation.grid_figures import (
-    grid_figure,
-    reliability_lines_figure,
-    strength_figure,
-    strong_views_figure,
+from engine.cells import TeacherCell, parse_student
+from evaluation.claims import claims, mixture
+from evaluation.claims_page import heading
+from evaluation.comparisons import RankCorrelation, Resampled
+from evaluation.grid_values import (
+    CLEAN_GAP,
+    ENSEMBLE,
+    FIDELITY,
+    GAP,
+    GRID_STUDENTS,
+    MEASURES,
+    OVERLAP,
+    TOP1,
+    GridValues,
+    students_of,
 )
-from evaluation.grid_values import GRID_STUDENTS, GridValues, PerImage
-from metrics.calibration import equal_width_sums, reliability, sample_columns
-from metrics.intervals import Estimate, spearman
+from evaluation.overlaps import EQUAL_AREA, RULES, USUAL, pairs, plain
+from evaluation.per_image import Gap, Mean, Ratio
+from evaluation.tables import Row
+from evaluation.verdicts import ALL, HELD, Decision, jointly, judged
 
 IMAGES = 400
+GROUPS = [cell for k in range(4) for cell in students_of((1, 2, 3)[:k], k)]
 
 
-def made_up(seeds: tuple[int, ...], effect: float) -> GridValues:
-    """A strong letter in a cell's name adds `effect` to top-1 and takes it from the rest."""
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interval that is a little rough says the same."""
+    monkeypatch.setattr("evaluation.verdicts.RESAMPLES", 60)
+
+
+def made_up(
+    seeds: Sequence[int], effect: float, cells: Sequence = GROUPS, teacher_seed: int = 0
+) -> GridValues:
+    """A strong letter in a cell's name adds `effect` to top-1 and takes it from the rest.
+    teacher_seed: the replicate of all teachers; 0: each replicate has its own."""
     generator = torch.Generator().manual_seed(0)
     hardness = torch.rand(IMAGES, generator=generator, dtype=torch.float64)
 
-    def answers(probability: float) -> PerImage:
+    def answers(probability: float) -> Mean:
         noise = torch.rand(IMAGES, generator=generator, dtype=torch.float64) / 4
-        return PerImage((hardness + noise < 1.1 * probability).double(), torch.arange(IMAGES))
+        return Mean.of_all(hardness + noise < 1.1 * probability)
 
-    top1, train, fidelity = {}, {}, {}
-    for cell, seed in itertools.product(GRID_STUDENTS, seeds):
+    students: dict = {measure: {} for measure in MEASURES}
+    for cell, seed in itertools.product(cells, seeds):
         strong = str(cell).count("s")
-        top1[cell, seed] = answers(0.5 + effect * strong + 0.02 * len(cell.teachers))
-        train[cell, seed] = 0.9 - effect * strong
-        fidelity[cell, seed] = answers(0.7 - effect * strong)
-    overlaps = {}
-    for letters in [*itertools.product("ws", repeat=3), *itertools.product("ws", repeat=2)]:
-        for numbers in itertools.combinations((1, 2, 3), len(letters)):
-            teachers = tuple(map(TeacherCell, numbers, letters))
-            overlaps[teachers] = answers(0.6 - effect * letters.count("s"))
-    return GridValues(IMAGES, top1, train, fidelity, overlaps, overlaps)
+        right = answers(0.5 + effect * strong + 0.02 * len(cell.teachers))
+        values = {TOP1: right, GAP: Gap(0.9 - effect * strong, right), CLEAN_GAP: Gap(0.9, right)}
+        if cell.teachers:
+            values |= {FIDELITY: answers(0.7 - effect * strong), ENSEMBLE: answers(0.7)}
+        for measure, own in values.items():
+            students[measure][cell, seed] = own
+    overlaps: dict = {}
+    every_pair = [pair for letters in ("ww", "ss", "ws") for pair in pairs(letters)]
+    triples = [cell.teachers for cell in students_of((1, 2, 3), 3)]
+    for teachers, seed in itertools.product(dict.fromkeys([*every_pair, *triples]), seeds):
+        strong = sum(own.letter == "s" for own in teachers)
+        own = answers(0.6 - effect * strong - 0.1 * (len({t.letter for t in teachers}) == 2))
+        for rule in RULES:
+            overlaps.setdefault(rule, {})[teachers, seed] = own
+            overlaps.setdefault(plain(rule), {})[teachers, seed] = own
+    teacher_seeds = {(cell, seed): teacher_seed or seed for cell in cells for seed in seeds}
+    for (cell, seed), own in teacher_seeds.items():
+        if len(cell.teachers) > 1 and (cell.teachers, own) in overlaps[USUAL]:
+            students[OVERLAP][cell, seed] = overlaps[USUAL][cell.teachers, own]
+    return GridValues(IMAGES, students, overlaps, teacher_seeds)
+
+
+def rows_of(grid: GridValues) -> dict[str, Row]:
+    """By claim, the first figure of each."""
+    return {row["claim"]: row for row in reversed(judged(claims(grid), grid))}
+
+
+def evenly(grid: GridValues) -> Resampled:
+    return Resampled(grid, torch.ones(1, grid.images, dtype=torch.float64))
 
 
 def test_a_grid_that_does_as_the_paper_says_supports_it() -> None:
-    rows = {row["claim"]: row for row in judged(made_up((1, 2, 3), 0.08))}
-    for claim in ("1", "2", "3a", "3b", "3c", "4", "6, 2T low", "6, 3T high"):
+    rows = rows_of(made_up((1, 2, 3, 4), 0.08))
+    for claim in (
+        "6.1 overlap",
+        "6.1 strong students",
+        "6.2 gap",
+        "6.1 strong students, weak teachers",
+    ):
         assert rows[claim]["verdict"] == "supported", rows[claim]
         assert rows[claim]["low"] <= rows[claim]["estimate"] <= rows[claim]["high"]
+        assert rows[claim]["p"] <= rows[claim]["holm"] <= 0.05
+    for claim in ("6.1 accuracy, ranks", "6.2 fidelity, ranks", "6.2 accuracy, ranks"):
+        assert rows[claim]["verdict"] == "not judged" and rows[claim]["low"] > 0
 
 
 def test_a_grid_that_does_the_opposite_contradicts_it() -> None:
-    rows = {row["claim"]: row for row in judged(made_up((1, 2, 3), -0.08))}
-    assert {rows[claim]["verdict"] for claim in ("1", "4")} == {"contradicted"}
-    assert rows["2"]["verdict"] == "supported"  # both rise together
+    rows = rows_of(made_up((1, 2, 3, 4), -0.08))
+    for claim in ("6.1 overlap", "6.1 strong students"):
+        assert rows[claim]["verdict"] == "contradicted"
+    assert rows["6.2 fidelity, ranks"]["low"] > 0  # both rise together
+
+
+def test_where_nothing_differs_nothing_is_said() -> None:
+    rows = rows_of(made_up((1, 2, 3, 4), 0.0))
+    unlike = {
+        row["claim"] for row in rows.values() if row["verdict"] not in ("cannot tell", "not judged")
+    }
+    assert not {name for name in unlike if not name.startswith(("6.1 mixed overlap", "G,", "6.2"))}
 
 
 def test_a_difference_is_that_of_the_means_by_hand() -> None:
     grid = made_up((1, 2), 0.05)
     by_hand = [
-        100 * sign * grid.top1[cell, seed].values.mean().item() / (len(GRID_STUDENTS) / 2) / 2
-        for cell in GRID_STUDENTS
+        100 * sign * grid.of(TOP1)[cell, seed].values.mean().item() / (len(GROUPS) / 2) / 2
+        for cell in GROUPS
         for seed in (1, 2)
         for sign in [1 if cell.letter == "s" else -1]
     ]
-    row = next(row for row in judged(grid) if row["claim"] == "4")
-    assert row["estimate"] == pytest.approx(sum(by_hand))
+    assert rows_of(grid)["6.1 strong students"]["estimate"] == pytest.approx(sum(by_hand))
 
 
-def test_one_seed_gives_no_verdict() -> None:
-    rows = {row["claim"]: row for row in judged(made_up((1,), 0.05))}
-    assert rows["4"]["verdict"].startswith("no verdict") and rows["4"]["low"] is None
-    assert rows["1"]["seeds"] == 3  # teachers
+def test_one_replicate_gives_an_interval_over_images_and_no_verdict() -> None:
+    grid = made_up((1,), 0.08)
+    rows = judged(claims(grid), grid)
+    assert {row["verdict"] for row in rows} == {"no verdict: one replicate", "not judged"}
+    assert all(math.isfinite(row["low"]) and row["holm"] is None for row in rows)
+    assert heading(ALL, rows) == "Over all cells, given these teachers, one replicate"
 
 
-def test_a_seed_that_lacks_a_cell_takes_no_part_in_its_claim() -> None:
-    grid = made_up((1, 2, 3), 0.05)
-    del grid.top1[student_cells(3)[0], 3]
-    rows = {row["claim"]: row for row in judged(grid)}
-    assert rows["5, 3T"]["seeds"] == 2 and rows["5, 1T"]["seeds"] == 3
+def test_of_shared_teachers_the_verdict_says_that_it_is_given_them() -> None:
+    grid = made_up((1, 2, 3, 4), 0.08, teacher_seed=1)
+    rows = rows_of(grid)
+    assert rows["6.1 strong students"]["verdict"] == "supported, given these teachers"
+    assert rows["6.1 strong students, no teachers"]["teachers"] == "own"
+    every = judged(claims(grid), grid)
+    assert heading(HELD, [row for row in every if row["look"] == HELD]).endswith(
+        "given these teachers"
+    )
+    own = judged(claims(made_up((1, 2), 0.08)), made_up((1, 2), 0.08))
+    assert "given" not in heading(ALL, own)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.1, 0.2, "supported"), (-0.2, -0.1, "contradicted"), (-0.1, 0.1, "cannot tell")],
-)
-def test_a_verdict_follows_from_the_interval(low: float, high: float, words: str) -> None:
-    assert verdict(Estimate((low + high) / 2, low, high, 3)) == words
+def test_a_replicate_that_lacks_a_cell_takes_no_part_in_its_claim() -> None:
+    grid = made_up((1, 2, 3), 0.05, GRID_STUDENTS)
+    del grid.of(TOP1)[students_of((1, 2, 3), 3)[0], 3]
+    rows = rows_of(grid)
+    assert rows["G, 3T"]["replicates"] == 2 and rows["G, 1T"]["replicates"] == 3
 
 
-def test_rank_correlation_is_scipys() -> None:
+def test_a_claim_needs_all_of_its_figures_and_is_refuted_by_one() -> None:
+    above, below = Decision(0.01, 1), Decision(0.02, -1)
+    assert jointly([above, Decision(0.04, 1)]) == Decision(0.04, 1)
+    assert jointly([above, below]) == Decision(0.04, -1)
+    assert jointly([above, Decision(1.0, 0)]) == Decision(1.0, 0)
+
+
+def test_ways_to_measure_a_figure_have_to_agree() -> None:
+    """The overlap falls by the usual threshold, and rises in masks of equal area."""
+    grid = made_up((1, 2, 3, 4), 0.08)
+    other = made_up((1, 2, 3, 4), -0.08).overlaps[EQUAL_AREA]
+    grid = dataclasses.replace(grid, overlaps={**grid.overlaps, EQUAL_AREA: other})
+    rows = [row for row in judged(claims(grid), grid) if row["claim"] == "6.1 overlap"]
+    assert [row["estimate"] > 0 for row in rows] == [True, False]
+    assert {(row["verdict"], row["holm"]) for row in rows} == {("cannot tell", 1.0)}
+
+
+def test_holms_p_decides_and_not_the_plain_one() -> None:
+    """Of 30 claims looked at alike, one at .02 alone would be supported."""
+    grid = made_up((1, 2, 3), 0.01)
+    rows = [row for row in judged(claims(grid), grid) if row["look"] == HELD]
+    between = [row for row in rows if row["p"] <= 0.05 < row["holm"]]
+    assert between and all(row["verdict"] == "cannot tell" for row in between)
+
+
+def test_each_view_stands_by_itself_and_their_difference_has_no_direction() -> None:
+    grid = made_up((1, 2, 3, 4), 0.0)
+    for cell, seed in list(grid.of(TOP1)):
+        if cell.letter == "s" and mixture(cell.teachers) == "mixed":
+            grid.of(TOP1)[cell, seed] = Mean.of_all(torch.arange(IMAGES) % 10 > 0)
+    rows = rows_of(grid)
+    weak, strong, minus = (
+        rows[f"6.1 mixed accuracy, 2T, {name} students"]
+        for name in ("weak", "strong", "strong minus weak")
+    )
+    assert strong["verdict"] == "supported" and weak["verdict"] == "cannot tell"
+    assert minus["estimate"] == pytest.approx(strong["estimate"] - weak["estimate"])
+    assert minus["verdict"] == "not 0"
+
+
+def test_more_teachers_are_judged_over_every_choice_of_them() -> None:
+    """Teacher 1 is the worst: cells that are all of it would say that a second one helps."""
+    grid = made_up((1, 2, 3, 4), 0.0, GRID_STUDENTS)
+    for cell, seed in list(grid.of(TOP1)):
+        lucky = 0.2 * sum(own.number > 1 for own in cell.teachers) / max(1, len(cell.teachers))
+        grid.of(TOP1)[cell, seed] = Mean.of_all(torch.arange(IMAGES) < (0.5 + lucky) * IMAGES)
+    assert rows_of(grid)["G, 2T"]["estimate"] == pytest.approx(0)
+    few = made_up((1, 2, 3, 4), 0.0)
+    assert not {"G, 1T", "G, 2T", "G, 3T"} & rows_of(few).keys()
+    two = [cell for k in range(3) for cell in students_of((1, 2), k)]
+    assert {"G, 1T", "G, 2T"} <= rows_of(made_up((1, 2), 0.0, two)).keys()
+
+
+def test_strong_students_are_judged_by_the_teachers_view() -> None:
+    rows = rows_of(made_up((1, 2, 3), 0.05))
+    of = {
+        name: rows[f"6.1 strong students, {name} teachers"]["estimate"]
+        for name in ("weak", "strong")
+    }
+    interaction = rows["6.1 strong students, strong minus weak teachers"]
+    assert interaction["estimate"] == pytest.approx(of["strong"] - of["weak"])
+    assert interaction["figure"].startswith("top-1, points")
+
+
+def test_a_slope_is_found_among_cells_that_are_alike() -> None:
+    """Fidelity is half of the overlap, and falls by .3 a strong teacher, which would hide it."""
+    grid = made_up((1, 2, 3, 4), 0.0, GRID_STUDENTS)
     generator = torch.Generator().manual_seed(1)
-    x = torch.randint(0, 5, (3, 9), generator=generator).double()
-    y = torch.randn(3, 9, generator=generator, dtype=torch.float64)
-    expected = [spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
-    assert spearman(x, y).tolist() == pytest.approx(expected)
-    assert spearman(torch.ones(4), y[0, :4]).item() == 0
+    for (cell, seed), _ in list(grid.of(OVERLAP).items()):
+        height = torch.rand(1, generator=generator).item()
+        strong = sum(own.letter == "s" for own in cell.teachers)
+        grid.of(OVERLAP)[cell, seed] = Mean.of_all(torch.full((IMAGES,), height + 0.6 * strong))
+        grid.of(FIDELITY)[cell, seed] = Mean.of_all(
+            torch.full((IMAGES,), 0.5 * height - 0.3 * strong)
+        )
+    rows = [row for row in judged(claims(grid), grid) if row["claim"] == "6.2 fidelity"]
+    assert [row["estimate"] for row in rows] == pytest.approx([0.5, 0.5], rel=0.01)
+    assert rows[1]["figure"].endswith("given the ensemble's top-1")
+    assert {row["verdict"] for row in rows} == {"supported"}
+    assert rows_of(grid)["6.2 fidelity, ranks"]["estimate"] < 0
+
+
+def test_slopes_need_every_choice_of_the_teachers() -> None:
+    rows = rows_of(made_up((1, 2), 0.05))
+    assert not {"6.2 fidelity", "6.2 accuracy", "6.1 accuracy"} & rows.keys()
+    assert {"6.2 fidelity, ranks", "6.2 accuracy, ranks"} <= rows.keys()
+
+
+def test_fidelity_and_top1_come_from_different_images() -> None:
+    """Where both are of the same rights, and cells are alike, the choice of images alone makes them
+    go together."""
+    generator = torch.Generator().manual_seed(0)
+    cells = students_of((1, 2), 2)
+    found = []
+    for halves in (False, True):
+        means = []
+        for _ in range(60):
+            drawn = {
+                (cell, 1): Mean.of_all(torch.rand(60, generator=generator) < 0.5) for cell in cells
+            }
+            grid = GridValues(60, {TOP1: drawn, FIDELITY: drawn}, {}, {})
+            own = RankCorrelation("", FIDELITY, TOP1, [cells], halves=halves)
+            means.append(own.values(evenly(grid), [1]).item())
+        found.append(sum(means) / 60)
+    assert found[0] == 1 and abs(found[1]) < 0.1
+
+
+def test_ties_are_ties_in_every_resample() -> None:
+    """Of cells with as many rights, whichever these are."""
+    generator = torch.Generator().manual_seed(0)
+    rights = [torch.randperm(49, generator=generator) < 21 + k // 3 for k in range(8)]
+    cells = students_of((1, 2), 2)
+    top1 = {(cell, 1): Mean.of_all(own) for cell, own in zip(cells, rights, strict=True)}
+    gap = {key: Gap(0.1 + 0.2, own) for key, own in top1.items()}
+    y = {(cell, 1): Mean.of_all(torch.full((49,), float(k))) for k, cell in enumerate(cells)}
+    grid = GridValues(49, {TOP1: top1, GAP: gap, FIDELITY: y}, {}, {})
+    for measure, sign in ((TOP1, 1), (GAP, -1)):
+        own = RankCorrelation("", FIDELITY, measure, [cells]).values(evenly(grid), [1]).item()
+        counts = [int(right.sum()) for right in rights]
+        assert own == pytest.approx(sign * spearmanr(counts, range(8)).statistic)
+
+
+def test_halves_are_of_every_other_image() -> None:
+    counts = torch.tensor([[1.0, 2.0, 0.0, 1.0]], dtype=torch.float64)
+    own = Mean.of_all(torch.tensor([1.0, 0.0, 1.0, 1.0]))
+    assert own.over(counts).item() == pytest.approx(2 / 4)
+    assert own.half(0).over(counts).item() == 1 and own.half(1).over(
+        counts
+    ).item() == pytest.approx(1 / 3)
+    assert Gap(0.75, own).half(1).over(counts).item() == pytest.approx(0.75 - 1 / 3)
+    half = Ratio(own, Mean.of_all(torch.full((4,), 0.5))).half(1)
+    assert half.over(counts).item() == pytest.approx(2 / 3)
 
 
 def test_students_of_another_view_change_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though only one of the seeds has them."""
+    """Though only one of the replicates has them."""
     grid = made_up((1, 2), 0.05)
-    own = judged(grid)
-    mixed = [cell for k in range(3) for cell in student_cells(k, letters="wm")]
-    others = [cell for cell in mixed if "m" in cell.letters]
+    own = judged(claims(grid), grid)
+    others = [
+        cell for k in range(3) for cell in students_of((1, 2)[:k], k, "wm") if "m" in cell.letters
+    ]
     monkeypatch.setattr("evaluation.grid_values.GRID_STUDENTS", (*GRID_STUDENTS, *others))
     for cell in others:
         weak = parse_student(str(cell).replace("m", "w"))
-        for values in (grid.top1, grid.train_top1, grid.fidelity):
+        for values in grid.students.values():
             if (weak, 1) in values:
                 values[cell, 1] = values[weak, 1]
     assert set(others) <= set(grid.cells)
-    assert judged(grid) == own
+    assert judged(claims(grid), grid) == own
 
 
 def test_mixture_of_views() -> None:
-    assert [mixture(cell.teachers) for cell in student_cells(2)[::2]] == [
-        "weak", "mixed", "mixed", "strong"
-    ]  # fmt: skip
+    pairs_of_two = [cell.teachers for cell in students_of((1, 2), 2)[::2]]
+    assert [mixture(own) for own in pairs_of_two] == ["weak", "mixed", "mixed", "strong"]
+    assert mixture(()) == "no"
 
 
-def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
+def test_pairs_are_of_different_numbers_and_come_once() -> None:
+    assert pairs("ww", (1, 2)) == [(TeacherCell(1, "w"), TeacherCell(2, "w"))]
+    assert len(pairs("ws")) == 6 and all(a.number < b.number for a, b in pairs("ws"))
+
+
+def test_what_is_not_known_of_a_replicate_leaves_out_its_cell_alone() -> None:
     grid = made_up((1, 2), 0.05)
-    rows = judged(grid)
-    control = {"control": "c", "view": "weak", "figure": "f", "mean": 0.5, "std": None, "n": 1}
-    drawn = Drawn("grid", "A point a cell.", grid_figure(grid, rows))
-    page = markdown(rows, [control], [drawn], "somewhere")
-    assert "![grid](grid.png)\n\nA point a cell." in page
-    assert page.count("\n| ") == len(rows) + 3
-    panels = drawn.figure.axes
-    assert len(panels) == 4
-    assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
-
-
-def test_the_correlation_above_a_panel_has_the_sign_of_its_points() -> None:
-    """Claim 3b is minus the correlation of fidelity and top-1."""
-    row = {"claim": "3b", "estimate": 0.25, "low": -0.125, "high": 0.75}
-    titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [row]).axes]
-    assert titles == ["", "", "rho = -0.25 (-0.75 to 0.12)", ""]
-    unknown = row | {"low": None, "high": None}
-    titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [unknown]).axes]
-    assert titles[2] == "rho = -0.25 (one seed)"
-
-
-def test_reliability_leaves_out_bins_that_hold_next_to_nothing() -> None:
-    """990 images at .3 and 10 at .5: both bins; 991 and 9: the first alone."""
-    for few, points in ((10, 2), (9, 1)):
-        confidence = torch.cat([torch.full((1000 - few,), 0.3), torch.full((few,), 0.5)])
-        sums = equal_width_sums(sample_columns(torch.ones(1000).bool(), confidence), 15)
-        (axes,) = reliability_lines_figure({"weak": {0: reliability(sums)}}).axes
-        line = axes.lines[1]
-        assert len(line.get_xdata()) == points and line.get_ydata()[0] == 1
-        assert line.get_label() == f"no teachers, ECE {0.7 - 0.0002 * few:.3f}"
-
-
-def test_the_main_figure_draws_means_by_hand() -> None:
-    grid = made_up((1, 2), 0.05)
-    overlap, fidelity, gap, top1 = strong_views_figure(grid).axes
-    assert [len(axes.containers) for axes in (overlap, fidelity, gap, top1)] == [2, 8, 8, 8]
-    del grid.top1[parse_student("T1s_T2s_Sw"), 1], grid.top1[parse_student("T1s_T2s_Sw"), 2]
-    del grid.top1[parse_student("T1w_T2w_Ss"), 1], grid.top1[parse_student("T1w_T2w_Ss"), 2]
-    of_pairs, _ = strong_views_figure(grid).axes[0].containers
-    assert len(of_pairs.lines[0].get_xdata()) == 3  # all teachers, whichever students are there
-    mixed = [
-        cell for cell in student_cells(2)
-        if cell.letter == "s" and sum(t.letter == "s" for t in cell.teachers) == 1
-    ]  # fmt: skip
-    by_hand = [grid.top1[cell, seed].values.mean() for cell in mixed for seed in (1, 2)]
-    label = "2 teachers, strong"
-    (line,) = [c.lines[0] for c in top1.containers if c.get_label() == label]
-    assert line.get_ydata()[1] == pytest.approx(100 * sum(by_hand).item() / len(by_hand))
-
-
-def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
-    at = {"top1": [40.0, 44.0], "gap": [1.0, 3.0], "fidelity": []}
-    figure = strength_figure({"Ss": {1.0: at, 0.0: {**at, "top1": [30.0, 30.0]}}})
-    (line,) = [own.lines[0] for own in figure.axes[0].containers]
-    assert line.get_xydata().tolist() == [[0, 30], [1, 42]]
-
-
-def test_what_is_not_known_of_a_seed_leaves_out_its_cell_alone() -> None:
-    grid = made_up((1, 2), 0.05)
-    every = {claim.number for claim in claims(grid)}
-    for cell in (student_cells(1)[0], *student_cells(3)):
-        del grid.train_top1[cell, 2]
-    del grid.fidelity[student_cells(2)[0], 1]
-    evenly = torch.full((1, IMAGES), 1 / IMAGES, dtype=torch.float64)
-    found = {claim.number: claim.statistic(evenly) for claim in claims(grid)}
-    assert found.keys() == every
-    assert all(bool(value.isfinite().all()) for value in found.values())
-    assert len(grid_figure(grid, []).axes) == 4
-    grid.train_top1.clear()
-    assert every - {claim.number for claim in claims(grid)} == {"3a", "3a, view held"}
+    every = rows_of(grid).keys()
+    for cell in (students_of((1,), 1)[0], *students_of((1, 2, 3), 3)):
+        del grid.of(GAP)[cell, 2]
+    rows = rows_of(grid)
+    assert rows.keys() == every
+    assert all(math.isfinite(row["estimate"]) for row in rows.values())
+    grid.of(GAP).clear()
+    assert set(every - rows_of(grid).keys()) == {
+        "6.2 gap", "6.2 gap, weak students", "6.2 gap, strong students",
+        "6.2 gap, strong minus weak students",
+    }  # fmt: skip
 
 
 def test_a_resample_without_an_image_that_has_maps_takes_no_part() -> None:
     """Of 400 images one: without it there is no overlap to take the mean of."""
-    grid = made_up((1, 2), 0.05)
-    few = {
-        teachers: PerImage(own.values[:1], own.index[:1]) for teachers, own in grid.plain.items()
+    grid, first = made_up((1, 2), 0.05), (torch.arange(IMAGES) == 0).double()
+    overlaps = {
+        rule: {key: Mean(own.values * first, first) for key, own in known.items()}
+        for rule, known in grid.overlaps.items()
     }
-    grid = dataclasses.replace(grid, plain=few, corrected=few)
-    for row in judged(grid):
-        assert all(math.isfinite(row[name]) for name in ("estimate", "low", "high"))
-
-
-def test_a_figure_over_strength_may_lack_a_panel() -> None:
-    at = {"top1": [40.0], "gap": [], "fidelity": []}
-    figure = strength_figure({"Ss": {1.0: at, 0.0: at}})
-    assert rendered(figure, "png", 50).startswith(b"\x89PNG")
+    grid = dataclasses.replace(grid, overlaps=overlaps)
+    rows = [row for row in judged(claims(grid), grid) if row["claim"].startswith("6.1 overlap")]
+    assert rows
+    assert all(math.isfinite(row[name]) for row in rows for name in ("estimate", "low", "high"))

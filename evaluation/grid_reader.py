@@ -1,0 +1,126 @@
+"""Reads what the claims are about from the outputs and records of finished runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from common.errors import UserError, one_line
+from engine.cells import PAPER_LETTERS
+from engine.records import Record
+from engine.run import RunDirectory
+from evaluation.answers import Answers
+from evaluation.grid import Grid, named
+from evaluation.grid_values import (
+    AFFINITY,
+    CLEAN_GAP,
+    ENSEMBLE,
+    FIDELITY,
+    GAP,
+    GRID_STUDENTS,
+    OVERLAP,
+    TOP1,
+    GridValues,
+    SeededStudent,
+)
+from evaluation.outputs import OutputStore
+from evaluation.overlaps import USUAL, Overlaps, read_overlaps
+from evaluation.per_image import Gap, Mean, PerImage, Ratio
+from evaluation.tables import is_number
+from metrics.agreement import ensemble_logits
+
+MOST_TRAINING_IMAGES = 10_000  # evenly spaced; as many as the report asks of every pair
+
+
+def read_grid_values(
+    grid: Grid, store: OutputStore, runs: Sequence[RunDirectory]
+) -> GridValues | None:
+    """Values of the plain students among `runs` that answered the same images as the first, and
+    of their teachers; None where there are none."""
+    students = [run for run in runs if run.cell in GRID_STUDENTS]
+    return _Reader(grid, store, students).values() if students else None
+
+
+def last_figures(run: RunDirectory) -> Record:
+    """Those of a run's last epoch; none, with a word on stderr, where its record is damaged."""
+    try:
+        return run.read_metrics()["last"]
+    except (UserError, OSError) as error:
+        print(f"without its training record: {named(run)}: {one_line(error)}", file=sys.stderr)
+        return {}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    grid: Grid
+    store: OutputStore
+    students: Sequence[RunDirectory]
+
+    def values(self) -> GridValues:
+        overlaps = read_overlaps(self.grid, self.store, self.students, PAPER_LETTERS)
+        students: dict[str, dict[SeededStudent, PerImage]] = {}
+        seeds = {}
+        for run in self.students:
+            if torch.equal(self.store.answers(run).labels, self._first.labels):
+                seeds[run.cell, run.seed] = run.teacher_seed
+                for measure, own in (*self._alone(run), *self._taught(run, overlaps)):
+                    students.setdefault(measure, {})[run.cell, run.seed] = own
+        return GridValues(len(self._first.labels), students, overlaps, seeds)
+
+    @cached_property
+    def _first(self) -> Answers:
+        return self.store.answers(self.students[0])
+
+    @cached_property
+    def _training(self) -> OutputStore:
+        """Asked about no more training images than the report asks about."""
+        most = self.store.options.max_images or MOST_TRAINING_IMAGES
+        return OutputStore(replace(self.store.options, max_images=most))
+
+    def _alone(self, run: RunDirectory) -> Iterator[tuple[str, PerImage]]:
+        """What is known of a student without its teachers."""
+        right = Mean.of_all(self.store.answers(run).correct)
+        yield TOP1, right
+        last = last_figures(run)
+        if is_number(last.get("gap_points")):  # of adopted weights nobody knows it
+            yield GAP, Gap(last["test"]["top1"] + last["gap_points"] / 100, right)
+
+    def _taught(self, run: RunDirectory, overlaps: Overlaps) -> Iterator[tuple[str, PerImage]]:
+        """What is known of a student and its teachers."""
+        teachers = self.grid.runs.teachers_of(run)
+        if not teachers or not all(map(self.grid.is_there, teachers)):
+            return
+        answers = self.store.answers(run)
+        predicted = _predictions([self.store.answers(own, like=run) for own in teachers])
+        if predicted is not None:
+            yield FIDELITY, Mean.of_all(answers.predictions == predicted)
+            yield ENSEMBLE, Mean.of_all(predicted == answers.labels)
+        overlap = overlaps.get(USUAL, {}).get((run.cell.teachers, run.teacher_seed))
+        if overlap is not None:
+            yield OVERLAP, overlap
+        yield from self._under_other_images(run, Mean.of_all(answers.correct))
+
+    def _under_other_images(self, run: RunDirectory, right: Mean) -> Iterator[tuple[str, PerImage]]:
+        """What takes training images, or another view; a word on stderr where they cannot be
+        had."""
+        try:
+            train = self._training.answers(run, split="train").correct
+            viewed = self.store.answers(run, view=run.cell.view).correct
+        except (UserError, OSError) as error:
+            what = f"without its clean gap and affinity: {named(run)}"
+            print(f"{what}: {one_line(error)}", file=sys.stderr)
+            return
+        yield CLEAN_GAP, Gap(train.double().mean().item(), right)
+        yield AFFINITY, Ratio(Mean.of_all(viewed), right)
+
+
+def _predictions(kept: Sequence[Answers]) -> torch.Tensor | None:
+    """(n,) classes that the mean logits predict; None where logits are not kept."""
+    if len(kept) == 1:
+        return kept[0].predictions
+    logits = [answers.logits for answers in kept if answers.logits is not None]
+    return ensemble_logits(torch.stack(logits)).argmax(1) if len(logits) == len(kept) else None

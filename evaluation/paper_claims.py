@@ -1,0 +1,83 @@
+"""What the paper's own tables say, by the figures that the claims are judged by. It has one number
+of a cell: there is nothing to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from engine.cells import PAPER_LETTERS, StudentCell, parse_student
+from evaluation.claims import MIXED, PURE, Figures, Letters, about_students, by_view, mixture
+from evaluation.comparisons import MeanDifference, Resampled
+from evaluation.grid_values import (
+    AFFINITY,
+    FIDELITY,
+    GAP,
+    OVERLAP,
+    TOP1,
+    GridValues,
+    SeededStudent,
+    students_of,
+)
+from evaluation.paper_tables import column, datasets
+from evaluation.per_image import PerImage, Printed
+from evaluation.tables import Row
+from evaluation.verdicts import Claim
+
+PRINTED = {
+    TOP1: "top1", FIDELITY: "fidelity", GAP: "gap", OVERLAP: "iou", AFFINITY: "affinity"
+}  # fmt: skip
+ONE = 1  # the replicate
+
+
+def paper_rows() -> list[Row]:
+    """A row for each figure: its value in each of the paper's data sets that has it."""
+    found: dict[tuple[str, str], Row] = {}
+    for dataset in datasets():
+        grid = printed_grid(dataset)
+        numbers = Resampled(grid, torch.ones(1, 1, dtype=torch.float64))
+        for claim in (*_about_overlap(grid), *about_students(grid)):
+            for own in claim.comparisons if claim.seeds(grid) else ():
+                about: Row = {"claim": claim.name, "text": claim.text, "figure": own.words}
+                row = found.setdefault((claim.name, own.words), about)
+                row[dataset] = own.values(numbers, [ONE]).item()
+    return list(found.values())
+
+
+def printed_grid(dataset: str) -> GridValues:
+    """The eight cells of two teachers of one of the paper's data sets."""
+    students: dict[str, dict[SeededStudent, PerImage]] = {
+        measure: {
+            (parse_student(cell), ONE): Printed(value)
+            for cell, value in column(dataset, name).items()
+        }
+        for measure, name in PRINTED.items()
+    }
+    return GridValues(1, students, {}, dict.fromkeys(students[TOP1], ONE))
+
+
+def _about_overlap(grid: GridValues) -> Iterator[Claim]:
+    """There the overlap is of the maps under each student's view."""
+
+    def of(letters: Letters, name: str) -> list[StudentCell]:
+        cells = students_of((1, 2), 2, PAPER_LETTERS)
+        return [c for c in cells if c.letter in letters and mixture(c.teachers) == name]
+
+    def minus(letters: Letters, more: str, less: str) -> MeanDifference:
+        words, (high, low) = (
+            f"IoU: {more} minus {less} teachers",
+            (of(letters, n) for n in (more, less)),
+        )
+        return MeanDifference(words, OVERLAP, high, low, unit=1.0, largest=1.0)
+
+    def pure(letters: Letters) -> Figures:
+        return ((minus(letters, *PURE),),)
+
+    def mixed(letters: Letters) -> Figures:
+        return tuple((minus(letters, name, MIXED),) for name in PURE)
+
+    yield from by_view(
+        "6.1 overlap", "a strong view lowers the overlap of the teachers' attention", pure
+    )
+    yield from by_view("6.1 mixed overlap", "mixed teachers overlap least", mixed)
