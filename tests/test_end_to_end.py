@@ -53,7 +53,7 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
                      "agreement_matrix")
     }  # fmt: skip
     page = (folder / "claims.md").read_text()
-    assert "| 4 | strong students beat weak ones |" in page
+    assert "| 6.1 strong students | strong students beat weak ones |" in page
     assert all(f"]({path.name})" in page for path in folder.glob("*.png"))
     cells = (folder / "cells.md").read_text()
     assert "| many-shot, % | medium-shot, % |" in cells and "| T1s_T2s_Ss | 2 |" in cells

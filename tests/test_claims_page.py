@@ -1,0 +1,97 @@
+"""The report's page and figures of made up grids."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from made_up_grids import made_up
+
+from engine.cells import parse_student
+from evaluation.claims import claims
+from evaluation.claims_figures import Drawn
+from evaluation.claims_page import markdown
+from evaluation.figures import rendered
+from evaluation.grid_figures import (
+    grid_figure,
+    reliability_lines_figure,
+    strength_figure,
+    strong_views_figure,
+)
+from evaluation.grid_values import TOP1, students_of
+from evaluation.paper_claims import paper_rows
+from evaluation.verdicts import judged
+from metrics.calibration import equal_width_sums, reliability, sample_columns
+
+
+def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
+    grid = made_up((1, 2), 0.05)
+    rows, papers = judged(claims(grid), grid), paper_rows()
+    control = {"control": "c", "view": "weak", "figure": "f", "mean": 0.5, "std": None, "n": 1}
+    drawn = Drawn("grid", "A point a cell.", grid_figure(grid, rows))
+    page = markdown(rows, papers, [control], [drawn], "somewhere")
+    assert "![grid](grid.png)\n\nA point a cell." in page
+    assert page.count("\n| ") == len(rows) + 3 + len(papers) + 1 + 2
+    assert all(
+        f"\n## {title}" in page for title in ("Over all cells", "With a view", "By the paper")
+    )
+    panels = drawn.figure.axes
+    assert len(panels) == 4
+    assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
+
+
+def test_the_correlation_above_a_panel_has_the_sign_of_its_points() -> None:
+    """That claim's figure is minus the correlation of fidelity and top-1."""
+    row = {
+        "claim": "6.2 accuracy, ranks",
+        "estimate": 0.25,
+        "low": -0.125,
+        "high": 0.75,
+        "replicates": 3,
+    }
+    titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [row]).axes]
+    assert titles == ["", "", "rho = -0.25 (-0.75 to 0.12)", ""]
+    unknown = row | {"replicates": 1}
+    titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [unknown]).axes]
+    assert titles[2] == "rho = -0.25 (one replicate)"
+
+
+def test_reliability_leaves_out_bins_that_hold_next_to_nothing() -> None:
+    """990 images at .3 and 10 at .5: both bins; 991 and 9: the first alone."""
+    for few, points in ((10, 2), (9, 1)):
+        confidence = torch.cat([torch.full((1000 - few,), 0.3), torch.full((few,), 0.5)])
+        sums = equal_width_sums(sample_columns(torch.ones(1000).bool(), confidence), 15)
+        (axes,) = reliability_lines_figure({"weak": {0: reliability(sums)}}).axes
+        line = axes.lines[1]
+        assert len(line.get_xdata()) == points and line.get_ydata()[0] == 1
+        assert line.get_label() == f"no teachers, ECE {0.7 - 0.0002 * few:.3f}"
+
+
+def test_the_main_figure_draws_means_by_hand() -> None:
+    grid = made_up((1, 2), 0.05)
+    overlap, fidelity, gap, top1 = strong_views_figure(grid).axes
+    assert [len(axes.containers) for axes in (overlap, fidelity, gap, top1)] == [2, 6, 8, 8]
+    del grid.of(TOP1)[parse_student("T1s_T2s_Sw"), 1], grid.of(TOP1)[parse_student("T1s_T2s_Sw"), 2]
+    del grid.of(TOP1)[parse_student("T1w_T2w_Ss"), 1], grid.of(TOP1)[parse_student("T1w_T2w_Ss"), 2]
+    of_pairs, _ = strong_views_figure(grid).axes[0].containers
+    assert len(of_pairs.lines[0].get_xdata()) == 3  # all teachers, whichever students are there
+    mixed = [
+        cell for cell in students_of((1, 2), 2)
+        if cell.letter == "s" and sum(t.letter == "s" for t in cell.teachers) == 1
+    ]  # fmt: skip
+    by_hand = [grid.of(TOP1)[cell, seed].values.mean() for cell in mixed for seed in (1, 2)]
+    label = "2 teachers, strong"
+    (line,) = [c.lines[0] for c in top1.containers if c.get_label() == label]
+    assert line.get_ydata()[1] == pytest.approx(100 * sum(by_hand).item() / len(by_hand))
+
+
+def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
+    at = {"top1": [40.0, 44.0], "gap": [1.0, 3.0], "fidelity": []}
+    figure = strength_figure({"Ss": {1.0: at, 0.0: {**at, "top1": [30.0, 30.0]}}})
+    (line,) = [own.lines[0] for own in figure.axes[0].containers]
+    assert line.get_xydata().tolist() == [[0, 30], [1, 42]]
+
+
+def test_a_figure_over_strength_may_lack_a_panel() -> None:
+    at = {"top1": [40.0], "gap": [], "fidelity": []}
+    figure = strength_figure({"Ss": {1.0: at, 0.0: at}})
+    assert rendered(figure, "png", 50).startswith(b"\x89PNG")
