@@ -19,6 +19,7 @@ from evaluation.results import publish
 from evaluation.tables import Row
 from metrics.agreement import (
     cohen_kappa,
+    disagreement,
     ensemble_logits,
     error_consistency,
 )
@@ -148,9 +149,10 @@ def _information(p: torch.Tensor, q: torch.Tensor) -> Row:
 
 
 def _against_chance(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> Row:
-    """What accuracy alone does to agreement, and agreement where the first model is right or
-    wrong (None where it never is)."""
+    """What accuracy alone does to agreement, agreement where the first model is right or wrong
+    (None where it never is), and where they do not agree."""
     right, agree = p == labels, (p == q).double()
+    apart = disagreement(p, q, labels)
     split = {"right": agree[right], "wrong": agree[~right]}
     return {
         "cohen_kappa": _or_none(cohen_kappa(p, q)),
@@ -159,6 +161,8 @@ def _against_chance(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> R
             f"fidelity_p_{name}": values.mean().item() if len(values) else None
             for name, values in split.items()
         },
+        **apart,
+        "top1_q_minus_p_points": 100 * (apart["only_q_right"] - apart["only_p_right"]),
     }
 
 

@@ -11,6 +11,7 @@ from evaluation.measures import (
     AFFINITY,
     AGREEMENT,
     CALIBRATION,
+    DISAGREEMENT,
     ENTROPIES,
     FIDELITIES,
     INFORMATION,
@@ -38,8 +39,10 @@ PARTS: Mapping[str, tuple[str, Sequence[Column]]] = {
         "Fidelity: the share of images on which both name the same class; test view of the test "
         "images unless the heading says otherwise (another view of the test images, test view of "
         "the training images). Kappa and error consistency: fidelity above what chance and "
-        "accuracy give.",
-        (*RUN_AGREEMENT, *FIDELITIES, *AGREEMENT),
+        "accuracy give. Where the student alone is right minus where the ensemble alone is: top-1 "
+        "of the student minus the ensemble. Those two, and where both are wrong and apart "
+        "(with different classes), are all that fidelity lacks.",
+        (*RUN_AGREEMENT, *FIDELITIES, *AGREEMENT, *DISAGREEMENT),
     ),
     "Information": (
         "In nats; of the student and the ensemble of its teachers.",

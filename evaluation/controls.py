@@ -66,7 +66,8 @@ class Controls:
         return of_parts(parts, "control")
 
     def _same_cell(self) -> Iterator[Row]:
-        """The noise floor: the most that fidelity could be, were a seed all that differs."""
+        """How far the same training repeats itself: with another seed, and the teachers of that
+        seed unless they are shared. It is no bound of fidelity, which may be higher."""
         students = [run for run in self.runs if run.cell in GRID_STUDENTS]
         by_cell = {cell: [run for run in students if run.cell == cell] for cell in GRID_STUDENTS}
         for view, letter in _letters():
@@ -83,36 +84,51 @@ class Controls:
         for view, letter in _letters():
             values = [
                 self._alike(a, b) | self._look_alike(a, b) | self._by_target(a, b)
-                for a, b in itertools.combinations(self._teachers(letter), 2)
+                for replicate in self._teachers(letter)
+                for a, b in itertools.combinations(replicate, 2)
             ]
             yield from _spread("two teachers of one view", view, values)
 
     def _unrelated(self) -> Iterator[Row]:
-        """Students of one teacher: with it, and with others of its view that they never heard."""
-        students = [run for run in self.runs if run.cell in GRID_STUDENTS]
+        """Students of one teacher: with it, and with others of its view that they never heard.
+        Balanced: each teacher that has students of its own is the one that they heard as often as
+        every other, so that it does not matter how good or usual it is."""
         for view, letter in _letters():
-            own: list[dict[str, float]] = []
-            others: list[dict[str, float]] = []
-            for run in students:
-                if len(run.cell.teachers) != 1 or run.cell.teachers[0].letter != letter:
-                    continue
-                for teacher in self._teachers(letter):
-                    values = self._alike(teacher, run)
-                    (own if teacher.cell == run.cell.teachers[0] else others).append(values)
+            own: list[Values] = []
+            others: list[Values] = []
+            for taught in self._of_one_teacher(letter):
+                for teacher, other in itertools.product(taught, repeat=2):
+                    alike = _means([self._alike(other, student) for student in taught[teacher]])
+                    if len(taught) > 1:
+                        (own if other == teacher else others).append(alike)
             yield from _spread("a student of one teacher, and that teacher", view, own)
             yield from _spread("the same, and others of the view", view, others)
+
+    def _of_one_teacher(self, letter: str) -> list[dict[RunDirectory, list[RunDirectory]]]:
+        """For each view of the students: teachers of the view of `letter`, with the students of
+        each alone."""
+        by_view: dict[str, dict[RunDirectory, list[RunDirectory]]] = {}
+        for run in self.runs:
+            if run.cell not in GRID_STUDENTS or len(run.cell.teachers) != 1:
+                continue
+            (teacher,) = self.grid.runs.teachers_of(run)
+            if self.grid.is_there(teacher) and teacher.cell.letter == letter:
+                by_view.setdefault(run.cell.letter, {}).setdefault(teacher, []).append(run)
+        return list(by_view.values())
 
     def _shifted(self) -> Iterator[Row]:
         """Maps of a teacher and of the same with one vector added to all classifier rows, which
         changes no prediction: what overlaps less than fully is not about the model."""
         for view, letter in _letters():
-            values = [self._own_overlap(run) for run in self._teachers(letter)]
+            values = [self._own_overlap(run) for run in self._teachers(letter)[0]]
             yield from _spread("a teacher, and it with a shifted classifier", view,
                                [own for own in values if own])  # fmt: skip
 
-    def _teachers(self, letter: str) -> list[RunDirectory]:
-        runs = self.grid.all_teachers(self.runs[0].teacher_seed)
-        return [run for run in runs if run.cell.letters == {letter}]
+    def _teachers(self, letter: str) -> list[list[RunDirectory]]:
+        """Those of the view of `letter`, of each replicate that teaches one of the students."""
+        seeds = dict.fromkeys(run.teacher_seed for run in self.runs)
+        of_seeds = [self.grid.all_teachers(seed) for seed in seeds]
+        return [[run for run in runs if run.cell.letters == {letter}] for runs in of_seeds]
 
     def _answers(self, run: RunDirectory) -> Answers:
         return self.store.answers(run, like=self.runs[0])

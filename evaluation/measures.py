@@ -74,6 +74,18 @@ AGREEMENT = (
     Column("fidelity_p_right", "where the ensemble is right", 1, "%", name="fidelity_right"),
     Column("fidelity_p_wrong", "where it is wrong", 1, "%", name="fidelity_wrong"),
 )
+DISAGREEMENT = (  # in the files, not on the screen
+    Column(
+        "top1_q_minus_p_points",
+        "student minus ensemble",
+        1,
+        "points",
+        name="student_minus_ensemble_points",
+    ),
+    Column("only_q_right", "student alone right", 1, "%", name="student_alone_right"),
+    Column("only_p_right", "ensemble alone right", 1, "%", name="ensemble_alone_right"),
+    Column("wrong_apart", "both wrong, apart", 1, "%", name="both_wrong_apart"),
+)
 INFORMATION = (
     Column("kl_p_to_q_nats", per_image=kl_divergence_per_sample),
     Column("kl_q_to_p_nats", per_image=lambda p, q: kl_divergence_per_sample(q, p)),

@@ -28,6 +28,7 @@ from evaluation.measures import (
     AFFINITY,
     AGREEMENT,
     CALIBRATION,
+    DISAGREEMENT,
     ENTROPIES,
     INFORMATION,
     OVERLAP,
@@ -216,7 +217,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
     ensemble = _of_pair(tables["agreement_test"], "ensemble")
     return {
-        **_means(ensemble, name, (*AGREEMENT, *INFORMATION, *ENTROPIES)),
+        **_means(ensemble, name, (*AGREEMENT, *DISAGREEMENT, *INFORMATION, *ENTROPIES)),
         **_together(_fidelity(tables, cell, question) for question in REPORTED),
         **_means(tables["ece"], name, CALIBRATION),
         **_means(tables["iou_T_T"], teachers, OVERLAP["T_T"]),

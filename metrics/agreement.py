@@ -157,5 +157,28 @@ def error_consistency(correct_p: Tensor, correct_q: Tensor) -> float:
     return cohen_kappa(correct_p.long(), correct_q.long())
 
 
+def disagreement(p: Tensor, q: Tensor, labels: Tensor) -> dict[str, float]:
+    """Where two models do not agree, as shares of the samples: `only_p_right`, `only_q_right`, and
+    `wrong_apart`, both wrong with different classes. (N,) integers each.
+
+    The three add up to 1 - agreement, and the second minus the first is the top-1 of q minus that
+    of p, both exactly: a student can agree less with its teacher by being right where it is wrong.
+
+    Raises:
+        ValueError: shapes that differ, or no samples.
+    """
+    check_same_shape(p, q, names="p and q")
+    check_same_shape(p, labels, names="p and labels")
+    if len(p) == 0:
+        raise ValueError("p and q: no samples")
+    right_p, right_q = p == labels, q == labels
+    parts = {
+        "only_p_right": right_p & ~right_q,
+        "only_q_right": right_q & ~right_p,
+        "wrong_apart": ~right_p & ~right_q & (p != q),
+    }
+    return {name: _mean(own) for name, own in parts.items()}
+
+
 def _above_chance(observed: Tensor, chance: Tensor) -> float:
     return ((observed - chance) / (1 - chance)).item() if chance < 1 else math.nan

@@ -150,3 +150,28 @@ def test_bad_labels_are_refused(labels, message):
 def test_an_ensemble_needs_teachers(shape):
     with pytest.raises(ValueError, match="teacher_logits"):
         agreement.ensemble_logits(torch.zeros(shape))
+
+
+def test_disagreement_by_hand():
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 0, 0])
+    p = torch.tensor([0, 0, 0, 1, 1, 1, 2, 0])
+    q = torch.tensor([0, 1, 2, 0, 1, 2, 1, 0])
+    found = agreement.disagreement(p, q, labels)
+    assert found == {"only_p_right": 2 / 8, "only_q_right": 1 / 8, "wrong_apart": 2 / 8}
+
+
+@given(st.integers(0, 2**31))
+def test_disagreement_is_all_that_fidelity_lacks_and_all_that_top1_gains(seed):
+    p, q, labels = torch.randint(3, (3, 20), generator=torch.Generator().manual_seed(seed))
+    found = agreement.disagreement(p, q, labels)
+    assert sum(found.values()) == pytest.approx(1 - (p == q).double().mean().item())
+    gained = ((q == labels).double().mean() - (p == labels).double().mean()).item()
+    assert found["only_q_right"] - found["only_p_right"] == pytest.approx(gained)
+
+
+def test_disagreement_needs_samples_of_one_shape():
+    some, none = torch.zeros(2).long(), torch.zeros(0).long()
+    with pytest.raises(ValueError, match="differ"):
+        agreement.disagreement(some, some, torch.zeros(3).long())
+    with pytest.raises(ValueError, match="no samples"):
+        agreement.disagreement(none, none, none)
