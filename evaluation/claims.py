@@ -170,7 +170,7 @@ def _more_teachers(grid: GridValues) -> Iterator[Claim]:
         counts = (count, count - 1)
         pool = _pool(grid, counts, letters)
         more, less = (_of_letters(students_of(pool, k, PAPERS), letters) for k in counts)
-        words = f"{count} teachers minus {count - 1}, every choice of {len(pool)} a view"
+        words = f"{count} minus {count - 1} teachers, every choice of {len(pool)} a view"
         return ((_points(words, more, less),),) if pool else ()
 
     for count in (1, 2, 3):

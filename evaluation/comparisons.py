@@ -21,6 +21,7 @@ from metrics.intervals import spearman
 from metrics.regression import slope_within
 
 Cells = Sequence[StudentCell]
+POINTS, IOU, CORRELATION, SLOPE = ("points", "IoU", "correlation", "slope")
 HALVES = ((0, 1), (1, 0))  # of the images: those of one variable, then those of the other
 
 
@@ -69,6 +70,10 @@ class Comparison(Protocol):
         """What it is."""
 
     @property
+    def unit(self) -> str:
+        """Of its values."""
+
+    @property
     def largest(self) -> float:
         """Of its absolute value."""
 
@@ -85,14 +90,18 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """Mean of a measure over some cells minus that over others, times `unit`."""
+    """Mean of a measure over some cells minus that over others, in points or as it is."""
 
     words: str
     measure: str
     more: Cells
     less: Cells
-    unit: float = 100.0  # points
-    largest: float = 100.0
+    unit: str = POINTS
+
+    @property
+    def largest(self) -> float:
+        """What a difference of 1 is in its unit."""
+        return 100.0 if self.unit == POINTS else 1.0
 
     @property
     def students(self) -> Cells:
@@ -106,7 +115,7 @@ class MeanDifference:
     def values(self, numbers: Resampled, seeds: Sequence[int]) -> Tensor:
         """(B, R)."""
         more, less = (numbers.students(self.measure, c, seeds) for c in (self.more, self.less))
-        return self.unit * (more.mean(2) - less.mean(2))
+        return self.largest * (more.mean(2) - less.mean(2))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,8 @@ class TeachersDifference:
     rule: str
     more: Sequence[Teachers]
     less: Sequence[Teachers]
-    largest: float = math.inf
+    unit: str = IOU
+    largest: float = math.inf  # of IoU above chance
     students: Cells = ()
 
     def seeds(self, grid: GridValues) -> list[int]:
@@ -145,6 +155,7 @@ class Association:
     strata: Sequence[Cells]
     sign: int = 1
     halves: bool = False
+    unit: str = SLOPE
     largest: float = math.inf
     needs: tuple[str, ...] = ()  # measures besides
 
@@ -183,6 +194,7 @@ class Association:
 class RankCorrelation(Association):
     """Spearman's, the mean over strata by their cells."""
 
+    unit: str = CORRELATION
     largest: float = 1.0
 
     def _of(self, x: Tensor, y: Tensor, *besides: Tensor) -> Tensor:
@@ -208,8 +220,13 @@ class Minus:
     second: Comparison
 
     @property
-    def largest(self) -> float:
+    def unit(self) -> str:
         """Of both."""
+        return self.first.unit
+
+    @property
+    def largest(self) -> float:
+        """Where the two are as far apart as can be."""
         return self.first.largest + self.second.largest
 
     @property

@@ -9,7 +9,7 @@ import torch
 
 from engine.cells import PAPER_LETTERS, StudentCell, parse_student
 from evaluation.claims import MIXED, PURE, Figures, Letters, about_students, by_view, mixture
-from evaluation.comparisons import MeanDifference, Resampled
+from evaluation.comparisons import IOU, MeanDifference, Resampled
 from evaluation.grid_values import (
     AFFINITY,
     FIDELITY,
@@ -69,7 +69,7 @@ def _about_overlap(grid: GridValues) -> Iterator[Claim]:
             f"IoU: {more} minus {less} teachers",
             (of(letters, n) for n in (more, less)),
         )
-        return MeanDifference(words, OVERLAP, high, low, unit=1.0, largest=1.0)
+        return MeanDifference(words, OVERLAP, high, low, unit=IOU)
 
     def pure(letters: Letters) -> Figures:
         return ((minus(letters, *PURE),),)

@@ -172,6 +172,7 @@ def _rows(own: Judged, corrected: float | None) -> Iterator[Row]:
             "text": own.claim.text,
             "look": own.claim.look,
             "figure": found.comparison.words,
+            "unit": found.comparison.unit,
             "estimate": interval.estimate,
             "low": max(interval.low, -largest),
             "high": min(interval.high, largest),
