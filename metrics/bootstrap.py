@@ -129,11 +129,6 @@ def _basic_interval(
     return max(0.0, 2 * estimate - high.item()), max(0.0, 2 * estimate - low.item())
 
 
-def resample_weights(n: int, *, resamples: int, seed: int) -> Tensor:
-    """The weight of each of n samples in each resample, (R, n) float64; a row adds up to 1."""
-    return resample_counts(n, resamples=resamples, seed=seed).div_(n)
-
-
 def resample_counts(n: int, *, resamples: int, seed: int) -> Tensor:
     """How often each of n samples is in each resample, (R, n) float64; a row adds up to n."""
     return _resample_counts(n, resamples, torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""The interval of a mean over seeds and shared images."""
+"""Intervals over replicates and shared images, and corrections for the number of claims."""
 
 from __future__ import annotations
 
@@ -9,73 +9,53 @@ import pytest
 import torch
 from scipy import stats
 
-from metrics.bootstrap import resample_weights
+from metrics.bootstrap import resample_counts
 from metrics.intervals import (
     expected_half_width,
     holm,
-    jackknife_values,
     over_replicates,
-    over_seeds_and_images,
     replicates_needed,
     shared_variance,
 )
 
 
-def test_without_noise_of_images_it_is_students_t() -> None:
-    per_seed = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
-    found = over_seeds_and_images(per_seed, per_seed.expand(10, 3))
-    expected = stats.t.interval(0.95, 2, loc=per_seed.mean(), scale=stats.sem(per_seed))
-    assert (found.low, found.high) == pytest.approx(expected)
-
-
-def test_without_noise_of_seeds_it_is_the_normal_interval_of_the_images() -> None:
+def test_images_that_all_replicates_share_give_the_normal_interval() -> None:
     images = torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    weights = resample_weights(400, resamples=4000, seed=1)
-    replicates = (weights @ images)[:, None].expand(-1, 3)
-    found = over_seeds_and_images(images.mean().expand(3), replicates)
-    error = images.std().item() / math.sqrt(400)
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+    resampled = resample_counts(400, resamples=4000, seed=1) @ images / 400
+    common = shared_variance(resampled[:, None].expand(-1, 3))
+    found = over_replicates([images.mean().item()] * 3, common)
+    assert found.standard_error == pytest.approx(images.std().item() / 20, rel=0.05)
+    assert found.high - found.estimate == pytest.approx(1.96 * found.standard_error, rel=0.001)
 
 
-def test_one_seed_has_no_interval() -> None:
-    found = over_seeds_and_images(torch.tensor([0.5]), torch.zeros(5, 1))
-    assert (found.mean, found.low, found.high) == (0.5, -math.inf, math.inf)
-
-
-@pytest.mark.parametrize(("of_seeds", "shared", "own"), [(1, 0, 0.1), (0, 1, 0.1), (0.1, 1, 1)])
-def test_it_covers_the_truth_about_as_often_as_it_says(
-    of_seeds: float, shared: float, own: float
+@pytest.mark.parametrize(("of_training", "shared", "own"), [(4, 0, 1), (0, 1, 0.1), (2, 1, 1)])
+def test_it_holds_the_truth_about_as_often_as_it_says(
+    of_training: float, shared: float, own: float
 ) -> None:
-    generator = torch.Generator().manual_seed(0)
-    seeds, images, trials, hits = 3, 60, 400, 0
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    weights = resample_weights(images, resamples=200, seed=0)
+    """Noise of each replicate's training, of images that all share, and of images in each."""
+    random = np.random.default_rng(0)
+    replicates, images, trials, hits = 5, 60, 400, 0
+    counts = resample_counts(images, resamples=200, seed=0) / images
     for _ in range(trials):
-        values = of_seeds * noise(seeds, 1) / 4 + shared * noise(1, images)
-        values = values + own * noise(seeds, images)
-        found = over_seeds_and_images(values.mean(1), weights @ values.T)
+        values = of_training / 8 * random.standard_normal((replicates, 1))
+        values = values + shared * random.standard_normal((1, images))
+        values = values + own * random.standard_normal((replicates, images))
+        common = shared_variance(counts @ torch.from_numpy(values).T)
+        found = over_replicates(values.mean(1).tolist(), common)
         hits += found.low <= 0 <= found.high
-    assert 0.89 < hits / trials < 0.99
+    assert 0.91 < hits / trials < 0.985
 
 
-def test_jackknife_of_a_plain_mean_gives_its_units_back() -> None:
-    units = torch.tensor([1.0, 5.0, 9.0], dtype=torch.float64)
-    without = torch.stack([units[[1, 2]].mean(), units[[0, 2]].mean(), units[[0, 1]].mean()])
-    assert torch.allclose(jackknife_values(without), units)
+def test_counts_are_those_of_a_resample() -> None:
+    counts = resample_counts(7, resamples=5, seed=3)
+    assert counts.sum(1).tolist() == [7] * 5
+    assert torch.equal(counts.round(), counts)
 
 
-def test_weights_are_those_of_a_resample() -> None:
-    weights = resample_weights(7, resamples=5, seed=3)
-    assert torch.allclose(weights.sum(1), torch.ones(5, dtype=torch.float64))
-    assert torch.equal((7 * weights).round(), 7 * weights)
-
-
-def test_shapes_that_do_not_fit_are_refused() -> None:
+@pytest.mark.parametrize("shape", [(1, 2), (5,), (5, 0)])
+def test_resamples_that_share_nothing_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        over_seeds_and_images(torch.zeros(2), torch.zeros(5, 3))
+        shared_variance(torch.zeros(shape))
 
 
 def test_a_hand_worked_interval_over_replicates() -> None:

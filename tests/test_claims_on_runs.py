@@ -1,0 +1,96 @@
+"""The claims on real runs of two replicates."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import DATASET, Bench
+
+from engine.cells import parse_student
+from evaluation import calculate_claims, calculate_ece, calculate_iou
+from evaluation.claims import claims
+from evaluation.claims_page import heading
+from evaluation.grid import open_grid
+from evaluation.grid_reader import read_grid_values
+from evaluation.grid_values import AFFINITY, CLEAN_GAP
+from evaluation.options import ClaimsOptions
+from evaluation.tables import Row
+from evaluation.verdicts import ALL, judged
+
+TEACHERS = ("T1w", "T2w", "T1s", "T2s")
+ONE_EPOCH = ("--epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def bench(taught, tmp_path_factory) -> Bench:
+    """A second replicate beside a copy of the first, and students of both views of both."""
+    folder = tmp_path_factory.mktemp("claims") / "runs"
+    shutil.copytree(taught.folder, folder, ignore=shutil.ignore_patterns("outputs"))
+    bench = Bench(folder, taught.recipe)
+    for cell in TEACHERS:
+        bench.teacher(cell, "--seed", 2, *ONE_EPOCH)
+    bench.student("Sw", "--seed", 2, *ONE_EPOCH)
+    bench.student("Ss", "--seeds", 1, 2, *ONE_EPOCH)
+    bench.student("T1w_Sw", "--seed", 2, "--teacher-seed", 1, *ONE_EPOCH)
+    bench.student("T1w_Ss", "--seed", 1, *ONE_EPOCH)
+    bench.student("T1w_Ss", "--seed", 2, "--teacher-seed", 1, *ONE_EPOCH)
+    for cell in ("T1w_T2w_Sw", "T1s_T2s_Ss"):
+        bench.student(cell, "--seed", 2, *ONE_EPOCH)
+    return bench
+
+
+def flags(bench: Bench) -> list[str]:
+    return ["--dataset", DATASET, "--output-dir", str(bench.folder), "--workers", "0"]
+
+
+def read(bench: Bench, name: str) -> list[Row]:
+    return json.loads((bench.folder / DATASET / f"{name}.json").read_text())
+
+
+def test_claims_of_two_replicates(bench, capsys) -> None:
+    calculate_claims.main(flags(bench))
+    printed = capsys.readouterr().out
+    rows = {(row["claim"], row["figure"]): row for row in read(bench, "report/claims")}
+    calculate_iou.main([*flags(bench), "--group", "T_T", "--cells", "T1w_T2w_Sw", "T1s_T2s_Ss"])
+    overlap = {(row["cell"], row["seed"]): row["iou_corrected"] for row in read(bench, "iou_T_T")}
+    by_hand = [overlap["T1w_T2w", seed] - overlap["T1s_T2s", seed] for seed in (1, 2)]
+    own = rows["6.1 overlap", "IoU, threshold 0.4: two weak minus two strong teachers"]
+    assert own["estimate"] == pytest.approx(sum(by_hand) / 2)
+    assert own["std"] == pytest.approx(abs(by_hand[0] - by_hand[1]) / 2**0.5)
+    assert own["replicates"] == 2 and "given" not in own["verdict"]
+    assert own["verdict"] in printed
+    alone = rows[
+        "6.1 strong students, no teachers",
+        "top-1, points: strong minus weak students of no teachers",
+    ]
+    assert (alone["replicates"], alone["teachers"]) == (2, "own")
+    shared = [row for row in rows.values() if row["claim"] == "6.1 strong students, weak teachers"]
+    assert shared[0]["verdict"].endswith("given these teachers")
+    page = (bench.folder / DATASET / "report" / "claims.md").read_text()
+    assert "\n## Over all cells, given these teachers\n" in page
+    assert "| 6.2 gap | rank correlation of fidelity and gap | 0.976 | 0.994 | - | 0.952 |" in page
+
+
+def test_numbers_of_a_student_are_those_of_its_tables(bench) -> None:
+    """A clean gap is of clean training images, affinity of the student's own view."""
+    cells, (own, seed) = ("T1w_Sw", "Ss"), ("T1w_Sw", 1)
+    asked = ClaimsOptions(
+        dataset=DATASET, output_dir=str(bench.folder), cells=cells, seeds=(seed,), workers=0
+    )
+    values = read_grid_values(*open_grid(asked))
+    key = parse_student(own), seed
+    found = {}
+    for split, view in (("train", "test"), ("test", "weak"), ("test", "test")):
+        where = ["--split", split, "--view", view, "--cells", own, "--name", f"{split}_{view}"]
+        calculate_ece.main([*flags(bench), *where, "--seeds", str(seed)])
+        found[split, view] = read(bench, f"{split}_{view}")[0]["top1"]
+    everything = torch.ones(1, values.images, dtype=torch.float64)
+    gap, affinity = (values.of(name)[key].over(everything).item() for name in (CLEAN_GAP, AFFINITY))
+    assert gap == pytest.approx(found["train", "test"] - found["test", "test"])
+    assert affinity == pytest.approx(found["test", "weak"] / found["test", "test"])
+    rows = judged(claims(values), values)
+    assert {row["verdict"] for row in rows} == {"no verdict: one replicate", "not judged"}
+    assert heading(ALL, rows).endswith("given these teachers, one replicate")
