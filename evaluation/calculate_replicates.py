@@ -83,14 +83,14 @@ def planned(row: Row, options: ReplicatesOptions) -> Row:
     wanted = {"points": options.points, "IoU": options.iou}.get(row["unit"])
     needed = None if wanted is None else replicates_needed(*spread, wanted) or "never"
     widths = {f"R = {count}": expected_half_width(*spread, count) for count in COUNTS}
-    about = {name: row[name] for name in ("claim", "figure", "std", "image_std")}
+    about = {name: row[name] for name in ("claim", "figure", "way", "std", "image_std")}
     return about | widths | {"needed": needed}
 
 
 def _is_spread(row: object) -> bool:
     return (
         isinstance(row, dict)
-        and all(isinstance(row.get(name), str) for name in ("claim", "figure", "unit"))
+        and all(isinstance(row.get(name), str) for name in ("claim", "figure", "way", "unit"))
         and all(is_number(row.get(name)) and row[name] >= 0 for name in ("std", "image_std"))
     )
 

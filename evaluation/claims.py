@@ -100,11 +100,10 @@ def _about_teachers(grid: GridValues) -> Iterator[Claim]:
     """The overlap of two teachers of a replicate, whoever learns from them: judged by masks of the
     usual threshold and of equal area, which have to agree."""
     weak, strong, mixed = _pairs(grid)
-    both = (USUAL, EQUAL_AREA)
+    both, every = (USUAL, EQUAL_AREA), (*RULES, plain(USUAL), plain(EQUAL_AREA))
 
     def minus(what: str, more: Sets, less: Sets, rules: Sequence[str]) -> tuple[Comparison, ...]:
-        made = [TeachersDifference(f"IoU, {own}: {what}", own, more, less) for own in rules]
-        return tuple(made)
+        return tuple(TeachersDifference(f"IoU: {what}", own, more, less) for own in rules)
 
     cases = (
         ("6.1 overlap", "a strong view lowers the overlap of the teachers' attention",
@@ -115,9 +114,8 @@ def _about_teachers(grid: GridValues) -> Iterator[Claim]:
     )  # fmt: skip
     for name, text, figures in cases:
         yield Claim(name, text, ALL, tuple(minus(*own, both) for own in figures))
-        for rule in (*RULES, plain(USUAL), plain(EQUAL_AREA)):
-            shown = tuple(minus(*own, [rule]) for own in figures)
-            yield Claim(f"{name}, {rule}", text, SHOWN, shown)
+        masks = tuple(minus(*own, every) for own in figures)
+        yield Claim(f"{name}, masks", text, SHOWN, masks)
 
 
 def _mixed_teachers(grid: GridValues) -> Iterator[Claim]:
@@ -209,7 +207,7 @@ def _slopes(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Fi
     strata = [*_strata(cells, _kind, 2).values()]
     words = f"{'minus the ' if sign < 0 else ''}slope of {y} on {x}"
     alone = Slope(words, x, y, strata, sign, x == FIDELITY)
-    return ((alone, replace(alone, words=f"{words}, given the {ENSEMBLE}", needs=(ENSEMBLE,))),)
+    return ((alone, replace(alone, way=f"given the {ENSEMBLE}", needs=(ENSEMBLE,))),)
 
 
 def _kind(cell: StudentCell) -> tuple[int, int, str]:

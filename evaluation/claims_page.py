@@ -24,7 +24,9 @@ from evaluation.paper_tables import datasets
 from evaluation.tables import Row, format_table, write_table
 from evaluation.verdicts import ALL, GIVEN, HELD, LOOKS, SHOWN, judged
 
-COLUMNS = ("claim", "figure", "estimate", "low", "high", "p", "holm", "replicates", "verdict")
+COLUMNS = (
+    "claim", "figure", "way", "estimate", "low", "high", "p", "holm", "replicates", "verdict"
+)  # fmt: skip
 RULE = (
     "Above 0 is what the paper says. Supported: every figure of a claim is above 0; contradicted: "
     "one is below; with a p of at most .05 after Holm's correction for the claims of its table. "
@@ -53,6 +55,8 @@ def publish_claims(options: ClaimsOptions) -> None:
     grid, store, runs = answering(*_open(options))
     values = read_grid_values(grid, store, runs)
     rows = judged(claims(values), values) if values else []
+    if values is not None and values.images == 1:
+        raise UserError("no claim can be asked of one test image: --max-images takes more")
     if values is None or not rows:
         raise UserError(
             f"{options.folder}: no claim can be asked of these cells: train weak and strong "
@@ -133,14 +137,40 @@ def heading(look: str, rows: Sequence[Row]) -> str:
 def _section(look: str, rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
+    lines = ["", f"## {heading(look, rows)}"]
+    if look != SHOWN:
+        return [*lines, "", *_judged_table(rows)]
+    masks = [row for row in rows if row["way"]]
+    ranks = [row for row in rows if not row["way"]]
+    return [*lines, *_side_by_side(masks), *_side_by_side(ranks)]
+
+
+def _judged_table(rows: Sequence[Row]) -> list[str]:
     columns = ["claim", "says", "figure", "estimate", "95% interval", "p", "p, Holm", "replicates"]
-    lines = ["", f"## {heading(look, rows)}", "", *_head([*columns, "verdict"])]
+    lines = _head([*columns, "verdict"])
     for row in rows:
-        interval = f"{row['low']:.3f} to {row['high']:.3f}"
-        cells = [row["claim"], row["text"], row["figure"], f"{row['estimate']:.3f}", interval]
+        figure = ", ".join(filter(None, [row["figure"], row["way"]]))
+        cells = [row["claim"], row["text"], figure, f"{row['estimate']:.3f}", _interval(row)]
         cells += [_chance(row["p"]), _chance(row["holm"]), str(row["replicates"]), row["verdict"]]
         lines.append(_line(cells))
     return lines
+
+
+def _side_by_side(rows: Sequence[Row]) -> list[str]:
+    """A line for each figure, a column for each way to measure it."""
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    figures: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        figures.setdefault((row["claim"], row["figure"]), {})[row["way"]] = row
+    lines = ["", *_head(["claim", "figure", *(way or "estimate" for way in ways), "replicates"])]
+    for (claim, figure), own in figures.items():
+        values = [f"{own[way]['estimate']:.3f} ({_interval(own[way])})" for way in ways]
+        lines.append(_line([claim, figure, *values, str(own[ways[0]]["replicates"])]))
+    return lines if rows else []
+
+
+def _interval(row: Row) -> str:
+    return f"{row['low']:.3f} to {row['high']:.3f}"
 
 
 def _papers_table(rows: Sequence[Row]) -> list[str]:

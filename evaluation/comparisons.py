@@ -70,6 +70,10 @@ class Comparison(Protocol):
         """What it is."""
 
     @property
+    def way(self) -> str:
+        """How it is measured, of several ways; else empty."""
+
+    @property
     def unit(self) -> str:
         """Of its values."""
 
@@ -96,6 +100,7 @@ class MeanDifference:
     measure: str
     more: Cells
     less: Cells
+    way: str = ""
     unit: str = POINTS
 
     @property
@@ -124,7 +129,7 @@ class TeachersDifference:
     none are shared."""
 
     words: str
-    rule: str
+    way: str  # the rule that makes masks
     more: Sequence[Teachers]
     less: Sequence[Teachers]
     unit: str = IOU
@@ -133,11 +138,11 @@ class TeachersDifference:
 
     def seeds(self, grid: GridValues) -> list[int]:
         """Those of teachers that have every set."""
-        return grid.teacher_seeds_of(self.rule, [*self.more, *self.less])
+        return grid.teacher_seeds_of(self.way, [*self.more, *self.less])
 
     def values(self, numbers: Resampled, seeds: Sequence[int]) -> Tensor:
         """(B, R)."""
-        more, less = (numbers.teachers(self.rule, s, seeds) for s in (self.more, self.less))
+        more, less = (numbers.teachers(self.way, s, seeds) for s in (self.more, self.less))
         return more - less
 
 
@@ -155,6 +160,7 @@ class Association:
     strata: Sequence[Cells]
     sign: int = 1
     halves: bool = False
+    way: str = ""
     unit: str = SLOPE
     largest: float = math.inf
     needs: tuple[str, ...] = ()  # measures besides
@@ -218,6 +224,11 @@ class Minus:
     words: str
     first: Comparison
     second: Comparison
+
+    @property
+    def way(self) -> str:
+        """Of both."""
+        return self.first.way
 
     @property
     def unit(self) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluation.comparisons import Comparison, Resampled
+from evaluation.comparisons import HALVES, Comparison, Resampled
 from evaluation.grid_values import GridValues
 from evaluation.tables import Row
 from metrics.bootstrap import resample_counts
@@ -116,7 +116,10 @@ def jointly(figures: Sequence[Decision]) -> Decision:
 
 
 def judged(claims: Iterable[Claim], grid: GridValues) -> list[Row]:
-    """A row for each figure and way of the claims that the grid's replicates allow."""
+    """A row for each figure and way of the claims that the grid's replicates allow; none of one
+    image, of which there are no halves."""
+    if grid.images < len(HALVES):
+        return []
     evenly = Resampled(grid, torch.ones(1, grid.images, dtype=torch.float64))
     resampled = Resampled(grid, _counts(grid))
     known = [(claim, seeds) for claim in claims if (seeds := claim.seeds(grid))]
@@ -172,6 +175,7 @@ def _rows(own: Judged, corrected: float | None) -> Iterator[Row]:
             "text": own.claim.text,
             "look": own.claim.look,
             "figure": found.comparison.words,
+            "way": found.comparison.way,
             "unit": found.comparison.unit,
             "estimate": interval.estimate,
             "low": max(interval.low, -largest),

@@ -14,7 +14,7 @@ from common.errors import run_program
 from evaluation.calculate_replicates import main
 
 ROOT = Path(__file__).parent.parent
-ABOUT = {"claim": "6.1 strong students", "figure": "top-1", "std": 1.0, "image_std": 0.0}
+ABOUT = {"claim": "6.1 strong students", "figure": "top-1", "way": "", "std": 1.0, "image_std": 0.0}
 
 
 @pytest.fixture

@@ -53,11 +53,11 @@ def read(bench: Bench, name: str) -> list[Row]:
 def test_claims_of_two_replicates(bench, capsys) -> None:
     calculate_claims.main(flags(bench))
     printed = capsys.readouterr().out
-    rows = {(row["claim"], row["figure"]): row for row in read(bench, "report/claims")}
+    rows = {(row["claim"], row["way"]): row for row in read(bench, "report/claims")}
     calculate_iou.main([*flags(bench), "--group", "T_T", "--cells", "T1w_T2w_Sw", "T1s_T2s_Ss"])
     overlap = {(row["cell"], row["seed"]): row["iou_corrected"] for row in read(bench, "iou_T_T")}
     by_hand = [overlap["T1w_T2w", seed] - overlap["T1s_T2s", seed] for seed in (1, 2)]
-    own = rows["6.1 overlap", "IoU, threshold 0.4: two weak minus two strong teachers"]
+    own = rows["6.1 overlap", "threshold 0.4"]
     assert own["estimate"] == pytest.approx(sum(by_hand) / 2)
     assert own["std"] == pytest.approx(abs(by_hand[0] - by_hand[1]) / 2**0.5)
     assert own["replicates"] == 2 and "given" not in own["verdict"]

@@ -31,7 +31,7 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
     assert "teacher T1w of T1w_Sw is missing" in missing.stdout
     assert "cell T1w_Sw seed 1 of synthetic_imb10 failed" in missing.stdout
 
-    teachers = bash("cifar100_imb-T.sh", *flags, **where, CELLS="T1s T2s")
+    teachers = bash("cifar100_imb-T.sh", *flags, **where, CELLS="T1s T2s", SEEDS="1 2")
     assert teachers.returncode == 0, teachers.stdout
     flags = (*flags, "--teacher-seed", 1)
     wanted = {"CELLS": "Sw Ss T1s_T2s_Ss", "SEEDS": "1 2"}
@@ -43,7 +43,7 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
     report = bash("report.sh", "--output-dir", tmp_path / "runs", DATASET="synthetic_imb10")
     assert report.returncode == 0, report.stdout
     rows = {line.split()[0]: line.split() for line in report.stdout.splitlines()}
-    assert rows["T1s"][1] == "1"
+    assert rows["T1s"][1] == "2"
     assert rows["T1s_T2s_Ss"][1] == "2"
     assert "±" in rows["Sw"]
     folder = tmp_path / "runs" / "synthetic_imb10" / "report"
