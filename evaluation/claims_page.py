@@ -82,7 +82,8 @@ def _open(options: ClaimsOptions) -> tuple[Grid, OutputStore, list[RunDirectory]
     grid, store, runs = open_grid(options)
     if options.cells != ClaimsOptions.cells:
         return grid, store, runs
-    others = [cell for cell in GRID_STUDENTS if cell not in expand(options.cells)]
+    named_cells = set(expand(options.cells))
+    others = [cell for cell in GRID_STUDENTS if cell not in named_cells]
     there = [run for cell in others for run in grid.runs.of_cell(cell) if run.is_finished()]
     return grid, store, [*runs, *(r for r in there if r.seed in (options.seeds or [r.seed]))]
 
