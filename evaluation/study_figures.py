@@ -216,6 +216,7 @@ FIGURES: tuple[Figure, ...] = (
            partial(_on_dose, _label_overlap)),
     *_slope(", ensemble not held", EXPLORATORY, PAIRS, False),
     *_slope(", two weak teachers", EXPLORATORY, WEAK_PAIRS, True),
+    *_slope(", two weak teachers, ensemble not held", EXPLORATORY, WEAK_PAIRS, False),
     Figure("halves, fidelity", "", EXPLORATORY, POINTS, "left and right half minus the same half",
            _of_pairs(_fidelity, HALVES, SAME_HALF)),
     Figure("halves, fidelity, standardised", "", EXPLORATORY, POINTS, "the same where both "
