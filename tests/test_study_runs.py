@@ -1,6 +1,9 @@
 """From trained cells to the study's files and the page of causes, on a few embedded images."""
 
 import csv
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +12,14 @@ import torch
 import train_student
 import train_teacher
 from common.errors import UserError
-from engine.cells import parse_student
+from engine.cells import expand, parse_student
 from evaluation import calculate_causes, study
 from evaluation.grid import open_grid
 from evaluation.options import MeasureOptions
 from evaluation.study_page import STUDENTS, TEACHERS
 from metrics.overlap import equal_area_masks, masks_overlap, packed_masks
 
+ROOT = Path(__file__).parent.parent
 SEED, IMAGES = 3, 60
 SET = "synthetic"
 RECIPE = f"""
@@ -68,6 +72,26 @@ def test_a_replicate_has_11_teachers_and_34_students():
     assert {str(cell) for cell in STUDENTS if cell.variant} == {
         f"T1w_T2w_S{letter}+{variant}" for letter in "ws" for variant in ("kl", "shuffled")
     }
+
+
+def test_the_script_trains_these_cells(tmp_path):
+    """What it would start Python with, once for each of its steps."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase $1 in *launch.py) echo "$2 $SEEDS $CELLS";; esac\n')
+    python.chmod(0o755)
+    steps = subprocess.run(
+        ["bash", ROOT / "script" / "study.sh"], env=os.environ | {"PYTHON": python, "SEEDS": "3 4"},
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    asked = [step.split() for step in steps]
+    assert [(step[0], step[1]) for step in asked] == [
+        (program, seed) for seed in ("3", "4")
+        for program in ("train_teacher.py", "train_teacher.py", "train_student.py")
+    ]  # fmt: skip
+    first, second, students = (expand(step[2:]) for step in asked[:3])
+    assert sorted(map(str, students)) == sorted(map(str, STUDENTS))
+    teachers = {str(teacher) for own in TEACHERS for teacher in own}
+    assert sorted(map(str, [*first, *second])) == sorted(teachers)
 
 
 def agreement(bench, name):
