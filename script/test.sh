@@ -9,4 +9,6 @@ use_python requirements-dev.txt
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m ruff check .
 "$PYTHON" -m mypy
-"$PYTHON" -m pytest "$@"
+# Two test files at once. One thread each: the nets are so small that threads wait for each other.
+export OMP_NUM_THREADS=1
+"$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
