@@ -107,6 +107,15 @@ def variable(
 
 
 NO_YES = ("no", "yes")
+PLUS = "+"
+
+
+class SumsOf(tuple[str, ...]):
+    """Words as the choices of a setting that takes sums of different ones too: `a+b`."""
+
+    def __contains__(self, text: object) -> bool:
+        words = str(text).split(PLUS)
+        return len(set(words)) == len(words) and set(words) <= set(self)
 
 
 def option(
@@ -122,10 +131,11 @@ def option(
     operational: bool = False,
     per_task: bool = False,
 ) -> Any:
-    """A setting, with the values that it may have. One that `names_folder` leads nowhere else.
-    `operational` ones (where and how fast) may change when a run is resumed; runs that differ in
-    those `per_task` alone, or in their teachers, learn side by side."""
-    meta = {"help": help, "choices": tuple(choices), "operational": operational}
+    """A setting, with the values that it may have; `choices` is asked what it contains. One that
+    `names_folder` leads nowhere else. `operational` ones (where and how fast) may change when a run
+    is resumed; runs that differ in those `per_task` alone, or in their teachers, learn side by
+    side."""
+    meta = {"help": help, "choices": choices, "operational": operational}
     meta |= {"names_folder": names_folder, "per_task": per_task}
     meta["bounds"] = Bounds(at_least, above, at_most, below)
     return field(default=default, metadata=meta)

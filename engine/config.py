@@ -26,7 +26,7 @@ from dataloader.views import VIEW_FAMILIES
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
-from losses.registry import LossSettings, MapSettings
+from losses.registry import LossSettings, MapSettings, check_weights
 from models.parts import LEFT, PARTS, RIGHT, WHOLE
 
 ON_BAD_IMAGE = ("error", "skip")
@@ -124,6 +124,14 @@ class TrainConfig(Settings):
     milestones: tuple[int, ...] = option((), "epochs of the multi-step decay", at_least=1)
     decay: float = option(0.1, "factor at each milestone", above=0, at_most=1)
     warmup_epochs: int = option(8, "epochs of linear warm-up, 0 for none", at_least=0)
+
+    label_smoothing: float = option(
+        0.0,
+        "share of the labels' weight that all classes have alike",
+        at_least=0,
+        below=1,
+        per_task=True,
+    )
 
     amp: str = option(
         "auto",
@@ -244,9 +252,15 @@ class StudentConfig(LossSettings, TrainConfig):
     )
     ce_weight: float = option(
         0.6,
-        "weight of the labels' cross-entropy; the loss has the rest",
+        "weight of the labels' cross-entropy; kl has the rest",
         at_least=0,
         at_most=1,
+        per_task=True,
+    )
+    kd_weight: tuple[float, ...] = option(
+        (),
+        "weight of each loss of --loss; else the published one, of kl 1 - ce weight",
+        at_least=0,
         per_task=True,
     )
     teacher_checkpoint: str = option(
@@ -270,6 +284,10 @@ class StudentConfig(LossSettings, TrainConfig):
         at_most=1,
         per_task=True,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(self.loss, self.kd_weight)
 
     @property
     def heard(self) -> tuple[TeacherCell, ...]:

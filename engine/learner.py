@@ -4,7 +4,6 @@ checkpoint."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
 from engine.schedule import learning_rate_factors
 from engine.teachers import Answers
-from losses.loss import Seen
+from losses.loss import Maps, Seen
 from metrics.attention import has_maps, source_of
 from models.pretrained import load_weights
 from models.registry import set_transform_input
@@ -46,7 +45,8 @@ class Learner:
         self.teacher_names = tuple(str(cell) for cell, _ in questions.values())
         self.questions = tuple(questions)
         self.shuffled_share = config.shuffled_share
-        self.objective = objective_of(config)
+        self._objective = self.objective = objective_of(config)  # the second is of the epoch
+        self.validation_objective = self._objective.of_validation()
         check_maps(model, self.objective.needs, config.cell)
         self._key, self._steps = [config.stream, compute.ranks.rank, 0], 0
         factors = learning_rate_factors(
@@ -72,6 +72,7 @@ class Learner:
         """Set and return the learning rate of `epoch` (from 0) before its first step."""
         self.parallel.train()
         self._key[-1], self._steps = epoch, 0
+        self.objective = self._objective.in_epoch(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[epoch]
         return self.rates[epoch]
@@ -104,23 +105,18 @@ class Learner:
         draws = [derive_seed("shuffle", stream, epoch, k) / 2**63 for k in index.tolist()]
         return torch.tensor(draws, dtype=torch.float64) < self.shuffled_share
 
-    def seen(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        answers: Answers,
-        forward: Callable[[torch.Tensor], torch.Tensor],
-    ) -> Seen:
-        """A batch with all that the objective looks at: of all teachers' answers those that are
-        heard, of its own what `forward` (`answer` to train, `model` to evaluate) gives."""
-        logits, (maps,) = with_maps([self.model], self.objective.needs, lambda: forward(images))
-        heard = answers.of(self.questions)
-        return Seen(logits, heard.logits, labels, maps, heard.maps)
+    def seen(self, images: torch.Tensor, labels: torch.Tensor, answers: Answers) -> Seen:
+        """A batch of training with all that the objective looks at: of all teachers' answers those
+        that are heard."""
+        needs = self.objective.needs
+        logits, (maps,) = with_maps([self.model], needs, lambda: self.answer(images))
+        return _seen(logits, labels, maps, answers.of(self.questions))
 
-    def terms(self, seen: Seen) -> dict[str, torch.Tensor]:
-        """The objective's terms, means over the batch; 0 for an empty part of one."""
-        terms = self.objective(seen)
-        return terms if len(seen.labels) else dict.fromkeys(terms, seen.logits.sum())
+    def validated(self, images: torch.Tensor, labels: torch.Tensor, answers: Answers) -> Seen:
+        """The same of evaluation."""
+        needs = self.validation_objective.needs
+        logits, (maps,) = with_maps([self.model], needs, lambda: self.model(images))
+        return _seen(logits, labels, maps, answers.of(self.questions))
 
     def step(self, loss: torch.Tensor) -> None:
         """One step of SGD down the gradient of `loss`."""
@@ -144,8 +140,14 @@ class Learner:
             group["fused"] = self._fused  # this device's, not that of the state
 
 
+def _seen(logits: torch.Tensor, labels: torch.Tensor, maps: Maps, heard: Answers) -> Seen:
+    return Seen(logits, heard.logits, labels, maps, heard.maps)
+
+
 def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
     """A learner at its start, its weights drawn from the run's stream or read from a file."""
+    for _, loss in objective_of(config).terms.values():
+        loss.check(num_classes=num_classes, processes=compute.ranks.size)
     with seeded_draws("weights", config.stream):
         model = build(config.arch, num_classes, config.image_size, config.sees)
     start = f"trained from scratch, initial weights of stream {config.stream}"

@@ -31,6 +31,7 @@ from engine.run import Runs
 from engine.sums import EpochSums
 from engine.teachers import KnownTeachers, Teachers, load_teachers
 from engine.training_run import Record, TrainingRun
+from losses.objective import Objective
 
 STARVED = 0.1  # of the training time: a device that waits so long could do more
 
@@ -94,7 +95,7 @@ def train_epoch(
     Of several processes each has its part of a batch, and all make the step of the whole batch.
     """
     sums = [EpochSums(learner.teacher_names, compute.device) for learner in learners]
-    needs = _needs(learners)
+    needs = _needs(learner.objective for learner in learners)
     of_partners = OfPartners.of(teachers, learners)
     for (index, views, labels), others in paired(batches, partners):
         whole = compute.ranks.total(len(labels))
@@ -108,8 +109,8 @@ def train_epoch(
         for learner, added in zip(learners, sums, strict=True):
             heard = learner.heard(answers, about_others, index, compute)
             with compute.autocast():
-                seen = learner.seen(images, labels, heard, learner.answer)
-            terms = learner.terms(seen)
+                seen = learner.seen(images, labels, heard)
+            terms = learner.objective(seen)
             learner.step(terms["loss"] * share)
             added.update(terms, seen)
         progress.step(sums)
@@ -132,7 +133,7 @@ def evaluate(
     set."""
     groups = None if shot_groups is None else compute.send(shot_groups)
     sums = [EpochSums(learner.teacher_names, compute.device, groups) for learner in learners]
-    needs = _needs(learners)
+    needs = _needs(learner.validation_objective for learner in learners)
     for learner in learners:
         learner.model.eval()
     for index, views, labels in batches:
@@ -140,17 +141,17 @@ def evaluate(
         answers = teachers.answer(index, images, needs, compute)
         for learner, added in zip(learners, sums, strict=True):
             with compute.autocast():
-                seen = learner.seen(images, labels, answers, learner.model)
-            added.update(learner.terms(seen), seen)
+                seen = learner.validated(images, labels, answers)
+            added.update(learner.validation_objective(seen), seen)
         progress.step()
     for added in sums:
         added.add_up(compute.ranks)
     return sums
 
 
-def _needs(learners: Sequence[Learner]) -> frozenset[str]:
+def _needs(objectives: Iterable[Objective]) -> frozenset[str]:
     """What any of them needs besides logits."""
-    return frozenset().union(*(learner.objective.needs for learner in learners))
+    return frozenset().union(*(objective.needs for objective in objectives))
 
 
 def answers_of(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import nn
 
 from common.errors import UserError
-from losses.loss import CLASS_MAPS, FEATURE_MAPS, Maps
+from losses.loss import CLASS_MAPS, FEATURE_MAPS, FIXED_CLASSIFIER, Maps
 from metrics.attention import ClassMaps, classifier_weight, collected, source_of
 
 Answer = TypeVar("Answer")
@@ -33,13 +34,14 @@ def with_maps(
         ]
         last = [collect(model, _last(model) if CLASS_MAPS in needs else []) for model in models]
         answer = forward()
-    return answer, tuple(map(_maps, models, stages, last))
+    maps = partial(_maps, fixed=FIXED_CLASSIFIER in needs)
+    return answer, tuple(map(maps, models, stages, last))
 
 
 def check_maps(model: nn.Module, needs: Collection[str], whose: str) -> None:
     """UserError where a net has no maps and a loss needs some."""
     if needs and not isinstance(source_of(model), ClassMaps):
-        wanted = " and ".join(sorted(needs)).replace("_", " ")
+        wanted = " and ".join(sorted({*needs} - {FIXED_CLASSIFIER})).replace("_", " ")
         raise UserError(
             f"{whose} has a net without {wanted}, which --loss needs: take another --arch or --loss"
         )
@@ -57,11 +59,20 @@ def _last(model: nn.Module) -> list[ClassMaps]:
 
 
 def _maps(
-    model: nn.Module, stages: Sequence[list[torch.Tensor]], last: Sequence[list[torch.Tensor]]
+    model: nn.Module,
+    stages: Sequence[list[torch.Tensor]],
+    last: Sequence[list[torch.Tensor]],
+    *,
+    fixed: bool,
 ) -> Maps:
     features = tuple(features.float() for (features,) in stages)
-    classes = [_class_maps(features, classifier_weight(model)) for (features,) in last]
+    classes = [_class_maps(features, _weight(model, fixed)) for (features,) in last]
     return Maps(features, *classes)
+
+
+def _weight(model: nn.Module, fixed: bool) -> torch.Tensor:
+    weight = classifier_weight(model)
+    return weight.detach() if fixed else weight
 
 
 def _class_maps(features: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -23,5 +23,5 @@ def distillation_loss(
     the batch. Both distributions of the KL are softened by T; T^2 keeps its gradient's size
     (Hinton et al. 2015). ValueError when the shapes do not fit. In float32 whatever the input.
     """
-    objective = distilled(SoftenedKL(temperature=temperature), ce_weight=ce_weight)
+    objective = distilled({"kl": SoftenedKL(temperature=temperature)}, ce_weight=ce_weight)
     return objective(Seen(student_logits, teacher_logits, labels))["loss"]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 FEATURE_MAPS, CLASS_MAPS = "feature_maps", "class_maps"
+FIXED_CLASSIFIER = "fixed_classifier"  # of class maps, that learns from logits alone
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,9 @@ class Seen:
     teacher_maps: tuple[Maps, ...] = ()  # of each teacher
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 2 or self.labels.shape != self.logits.shape[:1]:
-            raise ValueError(
-                f"logits must be (B, C) and labels (B,), got {tuple(self.logits.shape)} and "
-                f"{tuple(self.labels.shape)}"
-            )
-        if self.teacher_logits is None:
-            return
-        if len(self.teacher_logits) == 0 or self.teacher_logits.shape[1:] != self.logits.shape:
-            raise ValueError(
-                f"teacher_logits must be (K, B, C) with K >= 1 and B, C as in "
-                f"{tuple(self.logits.shape)}, got {tuple(self.teacher_logits.shape)}"
-            )
+        check_labels(self.logits, self.labels)
+        if self.teacher_logits is not None:
+            check_teachers(self.logits, self.teacher_logits)
 
     @property
     def taught(self) -> torch.Tensor:
@@ -53,18 +45,65 @@ class Seen:
         return self.teacher_logits
 
 
+def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """ValueError unless they are (B, C) and (B,)."""
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits must be (B, C) and labels (B,), got {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+
+
+def check_teachers(logits: torch.Tensor, teacher_logits: torch.Tensor) -> None:
+    """ValueError unless they are (B, C) and (K, B, C)."""
+    if (
+        logits.ndim != 2
+        or teacher_logits.ndim != 3
+        or len(teacher_logits) == 0
+        or (teacher_logits.shape[1:] != logits.shape)
+    ):
+        raise ValueError(
+            f"teacher_logits must be (K, B, C) with K >= 1 and B, C as in "
+            f"{tuple(logits.shape)}, got {tuple(teacher_logits.shape)}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loss(ABC):
     """What a student learns from its teachers, beside the labels. The fields are its settings, each
     an `option`."""
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # of FEATURE_MAPS and CLASS_MAPS
+    needs: ClassVar[frozenset[str]] = frozenset()  # of the three above
+    in_validation: ClassVar[bool] = True  # where maps have to be made for it
+    published_weight: ClassVar[float | None] = None  # None: 1 - ce_weight
 
     @property
     def weight(self) -> float:
-        """Its factor in the share 1 - ce_weight that it has of the objective."""
+        """Its own factor, beside `--kd-weight`."""
         return 1.0
+
+    def ramp(self, epoch: int) -> float:
+        """The share of its weight that it has in an epoch of training, from 0."""
+        return 1.0
+
+    def check(self, *, num_classes: int, processes: int) -> None:
+        """UserError where it cannot be learnt from: so many classes, so many processes that have a
+        part of each batch."""
+        return
 
     @abstractmethod
     def __call__(self, seen: Seen) -> torch.Tensor:
         """A scalar, mean over the batch, in float32 whatever the input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerImage(Loss):
+    """A loss that is a mean over teachers and images."""
+
+    @abstractmethod
+    def per_image(self, seen: Seen) -> torch.Tensor:
+        """Of each teacher and image, (K, B), in float32 whatever the input."""
+
+    def __call__(self, seen: Seen) -> torch.Tensor:
+        """The mean."""
+        return self.per_image(seen).mean()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.settings import option
-from losses.loss import CLASS_MAPS, Loss, Maps, Seen
+from losses.loss import CLASS_MAPS, Loss, Seen
+from losses.maps import label_map
 
 if TYPE_CHECKING:
     import torch
@@ -43,13 +44,6 @@ class MapCorrelation(Loss):
                 "whose last feature maps have the same size"
             )
         return (correlation(own, other) - self.map_correlation).square().mean()
-
-
-def label_map(maps: Maps, labels: torch.Tensor) -> torch.Tensor:
-    """The label's class map minus the mean over classes, (B, h, w) float32; labels (B,)."""
-    assert maps.classes is not None  # they are in `needs`
-    own = labels[:, None, None, None].expand(-1, 1, *maps.classes.shape[2:])
-    return maps.classes.gather(1, own).squeeze(1) - maps.classes.mean(1)
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

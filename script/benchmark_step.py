@@ -206,7 +206,7 @@ def outside(step: Lesson, batch: Batch, repeats: int) -> float:
     def parts() -> None:
         step.compute.inputs(views)
         seen = Seen(logits, answers, labels)
-        terms = step.students[0].terms(seen)
+        terms = step.students[0].objective(seen)
         terms["loss"].backward()
         added.update(terms, seen)
         added.means()  # waits for the device, which a step does not: this side is too slow

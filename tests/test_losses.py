@@ -17,8 +17,8 @@ from engine.loop import answers_of, evaluate, train_epoch
 from engine.progress import Progress
 from engine.teachers import Teachers
 from losses.kl import SoftenedKL
-from losses.loss import CLASS_MAPS, FEATURE_MAPS, Loss
-from losses.registry import LOSSES, loss_of, settings_class
+from losses.loss import CLASS_MAPS, FEATURE_MAPS, FIXED_CLASSIFIER, Loss
+from losses.registry import LOSSES, losses_of, settings_class
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
 
@@ -102,8 +102,28 @@ class TestSettings:
     def test_the_loss_gets_its_own(self, monkeypatch):
         monkeypatch.setitem(LOSSES, "power", Power)
         config = self.config(["--loss", "power", "--power", "3", "--temperature", "2"])
-        assert loss_of(config) == Power(power=3, temperature=2.0)
-        assert loss_of(StudentConfig(cell="T1w_Sw", temperature=4.0)) == SoftenedKL(temperature=4.0)
+        assert losses_of(config) == {"power": Power(power=3, temperature=2.0)}
+        plain = StudentConfig(cell="T1w_Sw", temperature=4.0)
+        assert losses_of(plain) == {"kl": SoftenedKL(temperature=4.0)}
+
+    def test_several_make_a_sum(self, monkeypatch):
+        monkeypatch.setitem(LOSSES, "power", Power)
+        config = self.config(["--loss", "power+kl", "--temperature", "2"])
+        assert [*losses_of(config).items()] == [
+            ("power", Power(temperature=2.0)),
+            ("kl", SoftenedKL(temperature=2.0)),
+        ]
+        for text in ("kl+kl", "kl+", "+", "kl,power"):
+            with pytest.raises(UserError, match="argument --loss: invalid choice"):
+                self.config(["--loss", text])
+
+    def test_each_has_a_weight_or_none(self):
+        assert StudentConfig(cell="T1w_Sw", loss="kl+dist", kd_weight=(1.0, 2.0)).kd_weight
+        for weights in ((1.0,), (1.0, 2.0, 3.0)):
+            with pytest.raises(UserError, match=r"--loss kl\+dist needs 2: one for each loss"):
+                StudentConfig(cell="T1w_Sw", loss="kl+dist", kd_weight=weights)
+        with pytest.raises(UserError, match=r"--kd-weight is -1\.0: at least 0"):
+            StudentConfig(cell="T1w_Sw", kd_weight=(-1.0,))
 
     def test_two_losses_mean_the_same_by_a_name(self):
         @dataclass(frozen=True, kw_only=True)
@@ -138,19 +158,35 @@ class TestMaps:
 
     def test_the_mean_of_a_class_map_is_the_logit(self, given, few_images):
         learner = student(loss="maps")
+        bias = learner.model.fc.bias.detach().clone()
         train([learner], few_images)
-        seen, bias = given[-1], learner.model.fc.bias
+        seen = given[0]
         torch.testing.assert_close(seen.maps.classes.mean((2, 3)) + bias, seen.logits)
 
-    def test_the_loss_moves_all_weights_and_no_teacher(self, given):
+    def test_a_term_may_be_of_training_alone(self, given, few_images, monkeypatch):
+        monkeypatch.setattr(Distance, "in_validation", False)
+        trained, tested = train([student(loss="kl+maps")], few_images)
+        assert len(given) == 2
+        assert {"kl", "maps"} <= set(trained[0])
+        assert "maps" not in tested[0]
+        own = tested[0]
+        assert own["loss"] == pytest.approx(
+            0.6 * own["cross_entropy"] + 0.4 * 9 * own["kl"], rel=1e-5
+        )
+
+    @pytest.mark.parametrize("fixed", [False, True])
+    def test_the_loss_moves_all_weights_and_no_teacher(self, given, monkeypatch, fixed):
+        needs = Distance.needs | ({FIXED_CLASSIFIER} if fixed else set())
+        monkeypatch.setattr(Distance, "needs", needs)
         learner, teachers = student(loss="maps", ce_weight=0.0), taught()
         images, labels = torch.randn(BATCH, 3, IMAGE_SIZE, IMAGE_SIZE), torch.zeros(BATCH).long()
         answers = teachers.answer(images, learner.objective.needs, teaching=True)
-        terms = learner.terms(learner.seen(images, labels, answers, learner.answer))
+        terms = learner.objective(learner.seen(images, labels, answers))
         terms["distillation"].backward()
         weights = {
             name: w.grad for name, w in learner.model.named_parameters() if "fc.b" not in name
         }
+        assert (weights.pop("fc.weight") is None) == fixed
         assert all(grad is not None and grad.abs().max() > 0 for grad in weights.values())
         assert all(weight.grad is None for weight in teachers.models.parameters())
 
@@ -169,7 +205,7 @@ class TestMaps:
         learner = student(arch, loss="maps", image_size=32)
         images, labels = torch.randn(2, 3, 32, 32), torch.zeros(2).long()
         answers = taught().answer(images, learner.objective.needs)
-        seen = learner.seen(images, labels, answers, learner.answer)
+        seen = learner.seen(images, labels, answers)
         assert len(seen.maps.features) == stages
         seen.maps.features[-1].sum().backward()
         assert next(learner.model.parameters()).grad is not None

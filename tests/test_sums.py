@@ -51,7 +51,7 @@ def test_every_term_of_the_objective_is_recorded_with_its_weighted_sum():
     labels = torch.arange(6) % 4
     sums = EpochSums(["T1w", "T2w"], torch.device("cpu"))
     seen = Seen(student, teachers, labels)
-    sums.update(distilled(SoftenedKL(temperature=3), ce_weight=0.6)(seen), seen)
+    sums.update(distilled({"kl": SoftenedKL(temperature=3)}, ce_weight=0.6)(seen), seen)
     means = sums.means()
     whole = distillation_loss(student, teachers, labels, temperature=3, ce_weight=0.6)
     assert means["loss"] == whole.item()
