@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from Affinity.affinity import affinity, diversity
-from dataloader.views import VIEW_LETTERS
+from dataloader.views import GRID_LETTERS
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
 from evaluation.grid import named, of_each, open_grid
@@ -26,7 +26,7 @@ def publish_affinity(options: AffinityOptions) -> None:
     """Print and write a row for each model and view, and draw affinity against accuracy."""
     _, store, runs = open_grid(options)
     of_runs = of_each(
-        runs, lambda run: [row(run, view, store) for view in VIEW_LETTERS.values()], named
+        runs, lambda run: [row(run, view, store) for view in GRID_LETTERS.values()], named
     )
     rows = list(itertools.chain.from_iterable(of_runs))
     most = "" if options.max_images is None else f"{options.max_images} evenly spaced "

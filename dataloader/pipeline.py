@@ -24,6 +24,7 @@ from dataloader.steps import (
     Cutout,
     HorizontalFlip,
     Operation,
+    PaddedCrop,
     RandAugment,
     RandomResizedCrop,
     Resize,
@@ -134,6 +135,14 @@ def center_crop(step: CenterCrop, size: int, image: Image.Image, random: Generat
     return image.crop((left, top, left + size, top + size))
 
 
+def padded_crop(step: PaddedCrop, size: int, image: Image.Image, random: Generator) -> Image.Image:
+    """A part of the picture and its border: what lies outside of an image is black."""
+    border = round(size * step.padding)
+    top = below(image.height + 2 * border - size + 1, random) - border
+    left = below(image.width + 2 * border - size + 1, random) - border
+    return image.crop((left, top, left + size, top + size))
+
+
 def horizontal_flip(
     step: HorizontalFlip, size: int, image: Image.Image, random: Generator
 ) -> Image.Image:
@@ -236,6 +245,7 @@ PERFORM: dict[type, Callable[..., Image.Image]] = {
     RandomResizedCrop: random_resized_crop,
     Resize: resize,
     CenterCrop: center_crop,
+    PaddedCrop: padded_crop,
     HorizontalFlip: horizontal_flip,
     Rotation: rotation,
     ColorJitter: color_jitter,

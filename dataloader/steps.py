@@ -40,6 +40,14 @@ class CenterCrop:
 
 
 @dataclass(frozen=True)
+class PaddedCrop:
+    """A part of the view's size, of the picture with a black border all around that is `padding`
+    times as wide as the view."""
+
+    padding: float
+
+
+@dataclass(frozen=True)
 class HorizontalFlip:
     """Left and right exchanged."""
 
@@ -166,6 +174,7 @@ Step = (
     RandomResizedCrop
     | Resize
     | CenterCrop
+    | PaddedCrop
     | HorizontalFlip
     | Rotation
     | ColorJitter
@@ -198,7 +207,7 @@ def between(weak: tuple[Step, ...], strong: tuple[Step, ...], strength: float) -
 
 def _faded(step: Step, *, probability: float, magnitude: float) -> Step:
     """TypeError for a step that sets the size, which no view can do by half."""
-    if isinstance(step, RandomResizedCrop | Resize | CenterCrop):
+    if isinstance(step, RandomResizedCrop | Resize | CenterCrop | PaddedCrop):
         raise TypeError(f"{type(step).__name__} is of all views or of none")
     return step.faded(probability=probability, magnitude=magnitude)
 

@@ -19,6 +19,7 @@ from dataloader.steps import (
     Cutout,
     HorizontalFlip,
     Operation,
+    PaddedCrop,
     RandAugment,
     RandomResizedCrop,
     Resize,
@@ -117,12 +118,14 @@ REVISION = 1  # raise it when the same steps come to give other pixels
 
 @dataclass(frozen=True)
 class ViewDefinition:
-    """A view's name, its letter in the names of cells if it trains models, and its steps."""
+    """A view's name, its letter in the names of cells if it trains models, and its steps. Groups of
+    cells and columns of tables are of the views `in_grid`."""
 
     name: str
     letter: str | None
     cifar: tuple[Step, ...]
     imagenet: tuple[Step, ...]
+    in_grid: bool = True
 
 
 _CIFAR_CROP = RandomResizedCrop(scale=(0.2, 1.0), interpolation="bicubic")
@@ -153,10 +156,18 @@ VIEWS = (
         cifar=(Resize(), CenterCrop()),  # the crop leaves square images, CIFAR's, as they are
         imagenet=(Resize(side=256 / 224), CenterCrop()),
     ),
+    ViewDefinition(  # 4 pixels around CIFAR's 32
+        "literature",
+        "l",
+        cifar=(Resize(), PaddedCrop(padding=4 / 32), HorizontalFlip()),
+        imagenet=(_IMAGENET_CROP, HorizontalFlip()),
+        in_grid=False,
+    ),
 )
 
 VIEW_NAMES = tuple(view.name for view in VIEWS)
 VIEW_LETTERS = {view.letter: view.name for view in VIEWS if view.letter}
+GRID_LETTERS = {view.letter: view.name for view in VIEWS if view.letter and view.in_grid}
 
 
 @dataclass(frozen=True)

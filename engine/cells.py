@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from common.errors import UserError, shown
-from dataloader.views import VIEW_LETTERS
+from dataloader.views import GRID_LETTERS, VIEW_LETTERS
 
 TEACHER_NUMBERS = (1, 2, 3)  # of the groups; a name may have others
 LARGEST_ENSEMBLE = 4
@@ -135,11 +135,11 @@ def views_of(name: str) -> set[str]:
 
 def teacher_cells(variant: str | None = None) -> list[TeacherCell]:
     """All teachers of the grid (six, for two views), weak ones first."""
-    return [TeacherCell(k, letter, variant) for letter in VIEW_LETTERS for k in TEACHER_NUMBERS]
+    return [TeacherCell(k, letter, variant) for letter in GRID_LETTERS for k in TEACHER_NUMBERS]
 
 
 def student_cells(
-    num_teachers: int, variant: str | None = None, *, letters: Iterable[str] = VIEW_LETTERS
+    num_teachers: int, variant: str | None = None, *, letters: Iterable[str] = GRID_LETTERS
 ) -> list[StudentCell]:
     """The grid's students of `num_teachers` teachers: 2, 4, 8 and 16 cells for 0 to 3 of two
     views."""

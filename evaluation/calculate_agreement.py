@@ -14,14 +14,14 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.errors import run_program
-from dataloader.views import VIEW_LETTERS
+from dataloader.views import GRID_LETTERS
 from evaluation.options import AgreementOptions, parse_options
 
 # What a report asks of every pair, under the name of its columns: do they agree on what the student
 # was taught with, and as the view changes? A part of ImageNet's training images tells as much.
 REPORTED: Mapping[str, Mapping[str, Any]] = {
     "test": {},
-    **{view: {"view": view} for view in VIEW_LETTERS.values()},
+    **{view: {"view": view} for view in GRID_LETTERS.values()},
     "train": {"split": "train", "max_images": 10_000},
 }
 

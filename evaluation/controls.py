@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dataloader.images import evenly_spaced
-from dataloader.views import VIEW_LETTERS
+from dataloader.views import GRID_LETTERS
 from engine.checkpoint import load_model
 from engine.compute import Compute
 from engine.run import RunDirectory
@@ -200,7 +200,7 @@ class Controls:
 
 def _letters() -> Iterator[tuple[str, str]]:
     """View and letter of those that train models."""
-    for letter, view in VIEW_LETTERS.items():
+    for letter, view in GRID_LETTERS.items():
         yield view, letter
 
 

@@ -6,7 +6,7 @@ each image, say what makes it (`per_image`), and its mean and interval are compu
 
 from __future__ import annotations
 
-from dataloader.views import VIEW_LETTERS
+from dataloader.views import GRID_LETTERS
 from engine.cells import TEACHER_NUMBERS
 from evaluation.tables import Column
 from metrics.agreement import (
@@ -105,7 +105,7 @@ ENTROPIES = (  # in the files, not on the screen
 FIDELITIES = (
     *(
         Column(f"fidelity_ensemble_{view}", f"{view} view", decimals=1, unit="%")
-        for view in VIEW_LETTERS.values()
+        for view in GRID_LETTERS.values()
     ),
     Column("fidelity_ensemble_train", "training images", decimals=1, unit="%"),
     *(Column(f"fidelity_T{k}_test", f"to T{k}", decimals=1, unit="%") for k in TEACHER_NUMBERS),

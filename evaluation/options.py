@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from common.errors import UserError, shown
 from common.settings import Settings, option
-from dataloader.views import VIEW_LETTERS, VIEW_NAMES
+from dataloader.views import GRID_LETTERS, VIEW_NAMES
 from engine.cells import parse_cell
 from engine.config import WHICH_CHECKPOINT, TrainConfig
 from engine.flags import parse
@@ -204,7 +204,7 @@ class AffinityOptions(MeasureOptions):
     """What the affinity can be asked."""
 
     cells: tuple[str, ...] = option(
-        tuple(f"T{k}{letter}" for k in (1, 2) for letter in VIEW_LETTERS),
+        tuple(f"T{k}{letter}" for k in (1, 2) for letter in GRID_LETTERS),
         "cells, or groups (or CELLS)",
         operational=True,
     )

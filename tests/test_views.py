@@ -16,6 +16,7 @@ from dataloader import views
 from dataloader.steps import Resize, between
 from dataloader.views import (
     CIFAR_STATISTICS,
+    GRID_LETTERS,
     VIEW_LETTERS,
     VIEW_NAMES,
     VIEWS,
@@ -48,8 +49,9 @@ def test_shape_and_type(few_images, view, size, name):
 
 
 def test_names_and_letters():
-    assert VIEW_NAMES == ("weak", "strong", "base", "test")
-    assert VIEW_LETTERS == {"w": "weak", "s": "strong"}
+    assert VIEW_NAMES == ("weak", "strong", "base", "test", "literature")
+    assert VIEW_LETTERS == {"w": "weak", "s": "strong", "l": "literature"}
+    assert GRID_LETTERS == {"w": "weak", "s": "strong"}
 
 
 def test_reading_the_names_imports_nothing_heavy():
@@ -76,6 +78,15 @@ class TestAgainstTorchvision:
             ],
             (cifar_view, "base"): [crop(size, (0.2, 1.0))],
             (cifar_view, "test"): [v2.Resize(size)],
+            (cifar_view, "literature"): [
+                v2.Resize(size),
+                v2.RandomCrop(size, padding=round(size / 8)),
+                v2.RandomHorizontalFlip(),
+            ],
+            (imagenet_view, "literature"): [
+                v2.RandomResizedCrop(size),
+                v2.RandomHorizontalFlip(),
+            ],
             (imagenet_view, "weak"): [
                 v2.RandomResizedCrop(size),
                 v2.RandomHorizontalFlip(),
@@ -87,7 +98,7 @@ class TestAgainstTorchvision:
 
     @pytest.mark.parametrize("size", [32, 77])
     @pytest.mark.parametrize("family", FAMILIES)
-    @pytest.mark.parametrize("name", ["weak", "base", "test"])
+    @pytest.mark.parametrize("name", ["weak", "base", "test", "literature"])
     def test_equal_pixels(self, few_images, random, family, name, size):
         theirs = v2.Compose([*self.transforms(size)[family, name], v2.PILToTensor()])
         noise = random.integers(0, 256, (50, 61, 3), dtype=np.uint8)
