@@ -24,6 +24,13 @@ def test_names_come_apart():
     assert (parse_teacher("T3w").number, parse_teacher("T3w").view) == (3, "weak")
 
 
+def test_a_view_beside_the_grid_has_cells_and_no_group():
+    assert parse_student("T1l_Sl").view == "literature"
+    assert views_of("T1l_T2w") == {"literature", "weak"}
+    grid = [*teacher_cells(), *(cell for k in range(4) for cell in student_cells(k))]
+    assert {letter for cell in grid for letter in cell.letters} == {"w", "s"}
+
+
 def test_every_cell_of_the_grid_survives_its_name():
     cells = [*teacher_cells(), *(cell for k in range(4) for cell in student_cells(k))]
     assert [parse_cell(str(cell)) for cell in cells] == cells

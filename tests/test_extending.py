@@ -134,13 +134,17 @@ def test_another_loss_is_a_file_and_a_line(house):
         text.replace('"kl": SoftenedKL,', '"kl": SoftenedKL, "logits": LogitDistance,')
     )
     house("train_teacher.py", "--cell", "T1w", "--recipe", "tiny.yaml")
-    flags = ("--recipe", "tiny.yaml", "--loss", "logits", "--distance-weight", "2")
-    house("train_student.py", "--cell", "T1w_Sw+logits", *flags)
+    flags = ("--recipe", "tiny.yaml", "--loss", "kl+logits", "--kd-weight", "0.4", "2")
+    house("train_student.py", "--cell", "T1w_Sw+logits", *flags, "--distance-power", "1")
     run = house.root / "runs" / "synthetic_imb10" / "T1w_Sw+logits" / "seed1"
     saved = yaml.safe_load((run / "config.yaml").read_text())
-    assert (saved["loss"], saved["distance_weight"], saved["temperature"]) == ("logits", 2.0, 3.0)
+    assert (saved["loss"], saved["distance_power"], saved["kd_weight"]) == (
+        "kl+logits",
+        1,
+        [0.4, 2],
+    )
     trained = json.loads((run / "epochs.jsonl").read_text())["train"]
-    whole = 0.6 * trained["cross_entropy"] + 0.4 * 2 * trained["distillation"]
+    whole = 0.6 * trained["cross_entropy"] + 0.4 * 9 * trained["kl"] + 2 * trained["logits"]
     assert trained["loss"] == pytest.approx(whole, rel=1e-5)
 
 
