@@ -26,7 +26,8 @@ from dataloader.views import VIEW_FAMILIES
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
-from losses.registry import LossSettings, MapSettings, check_weights
+from losses.combination import COMBINATIONS, check_combination
+from losses.registry import LossSettings, MapSettings, check_weights, losses_of
 from models.parts import LEFT, PARTS, RIGHT, WHOLE
 
 ON_BAD_IMAGE = ("error", "skip")
@@ -263,6 +264,13 @@ class StudentConfig(LossSettings, TrainConfig):
         at_least=0,
         per_task=True,
     )
+    combine: str = option(
+        "losses",
+        "several teachers: the mean of the losses to each, or the loss to the mean of their "
+        "logits; each weighted by its confidence; one drawn for each image",
+        choices=COMBINATIONS,
+        per_task=True,
+    )
     teacher_checkpoint: str = option(
         "last", "epoch of the teachers to learn from", choices=WHICH_CHECKPOINT
     )
@@ -288,6 +296,8 @@ class StudentConfig(LossSettings, TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.loss, self.kd_weight)
+        if self.combine != StudentConfig.combine:
+            check_combination(self.combine, losses_of(self).items())
 
     @property
     def heard(self) -> tuple[TeacherCell, ...]:

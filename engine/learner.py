@@ -23,9 +23,10 @@ from engine.checkpoint import (
 from engine.compute import Compute
 from engine.config import Config, questions_of
 from engine.maps import check_maps, with_maps
-from engine.objectives import objective_of
+from engine.objectives import combination_of, objective_of
 from engine.schedule import learning_rate_factors
 from engine.teachers import Answers
+from losses.combination import DRAWN
 from losses.loss import Maps, Seen
 from metrics.attention import has_maps, source_of
 from models.pretrained import load_weights
@@ -46,6 +47,7 @@ class Learner:
         self.questions = tuple(questions)
         self.shuffled_share = config.shuffled_share
         self._objective = self.objective = objective_of(config)  # the second is of the epoch
+        self._combination, self._send = combination_of(config), compute.send
         self.validation_objective = self._objective.of_validation()
         check_maps(model, self.objective.needs, config.cell)
         self._key, self._steps = [config.stream, compute.ranks.rank, 0], 0
@@ -105,18 +107,44 @@ class Learner:
         draws = [derive_seed("shuffle", stream, epoch, k) / 2**63 for k in index.tolist()]
         return torch.tensor(draws, dtype=torch.float64) < self.shuffled_share
 
-    def seen(self, images: torch.Tensor, labels: torch.Tensor, answers: Answers) -> Seen:
-        """A batch of training with all that the objective looks at: of all teachers' answers those
-        that are heard."""
+    def seen(
+        self, index: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, answers: Answers
+    ) -> Seen:
+        """A batch of training, of the images `index` (B,), with all that the objective looks at: of
+        all teachers' answers those that are heard."""
         needs = self.objective.needs
         logits, (maps,) = with_maps([self.model], needs, lambda: self.answer(images))
-        return _seen(logits, labels, maps, answers.of(self.questions))
+        return self._seen(logits, labels, maps, answers, index, self._key[-1])
 
-    def validated(self, images: torch.Tensor, labels: torch.Tensor, answers: Answers) -> Seen:
-        """The same of evaluation."""
+    def validated(
+        self, index: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, answers: Answers
+    ) -> Seen:
+        """The same of evaluation, which draws as the first epoch does."""
         needs = self.validation_objective.needs
         logits, (maps,) = with_maps([self.model], needs, lambda: self.model(images))
-        return _seen(logits, labels, maps, answers.of(self.questions))
+        return self._seen(logits, labels, maps, answers, index, 0)
+
+    def _seen(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        maps: Maps,
+        answers: Answers,
+        index: torch.Tensor,
+        epoch: int,
+    ) -> Seen:
+        heard, lesson = answers.of(self.questions), None
+        if self._combination is not None and heard.logits is not None:
+            drawn = self._drawn(index, epoch) if self._combination.how == DRAWN else None
+            lesson = self._combination.lesson(heard.logits, labels, drawn)
+        return Seen(logits, heard.logits, labels, maps, heard.maps, lesson)
+
+    def _drawn(self, index: torch.Tensor, epoch: int) -> torch.Tensor:
+        """(B,) number of each image's teacher: a function of the run's stream, the epoch and the
+        image's index."""
+        stream, count = self._key[0], len(self.teacher_names)
+        numbers = [derive_seed("teacher", stream, epoch, k) % count for k in index.tolist()]
+        return self._send(torch.tensor(numbers))
 
     def step(self, loss: torch.Tensor) -> None:
         """One step of SGD down the gradient of `loss`."""
@@ -138,10 +166,6 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         for group in self.optimizer.param_groups:
             group["fused"] = self._fused  # this device's, not that of the state
-
-
-def _seen(logits: torch.Tensor, labels: torch.Tensor, maps: Maps, heard: Answers) -> Seen:
-    return Seen(logits, heard.logits, labels, maps, heard.maps)
 
 
 def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:

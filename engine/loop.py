@@ -109,7 +109,7 @@ def train_epoch(
         for learner, added in zip(learners, sums, strict=True):
             heard = learner.heard(answers, about_others, index, compute)
             with compute.autocast():
-                seen = learner.seen(images, labels, heard)
+                seen = learner.seen(index, images, labels, heard)
             terms = learner.objective(seen)
             learner.step(terms["loss"] * share)
             added.update(terms, seen)
@@ -141,7 +141,7 @@ def evaluate(
         answers = teachers.answer(index, images, needs, compute)
         for learner, added in zip(learners, sums, strict=True):
             with compute.autocast():
-                seen = learner.validated(images, labels, answers)
+                seen = learner.validated(index, images, labels, answers)
             added.update(learner.validation_objective(seen), seen)
         progress.step()
     for added in sums:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.config import Config, TeacherConfig
+from engine.config import Config, StudentConfig, TeacherConfig
+from losses.combination import Combination
 from losses.objective import Objective, distilled, labels_only, map_held
 from losses.registry import losses_of, map_correlation_of
 
@@ -20,3 +21,10 @@ def objective_of(config: Config) -> Objective:
         kd_weights=config.kd_weight,
         label_smoothing=smoothing,
     )
+
+
+def combination_of(config: Config) -> Combination | None:
+    """What several teachers make; None of one or none."""
+    if not isinstance(config, StudentConfig) or len(config.heard) < 2:
+        return None
+    return Combination(config.combine, config.temperature)

@@ -18,7 +18,8 @@ BY_SHOTS = ("top1", "fidelity_ensemble")
 
 
 def per_sample_measures(seen: Seen, teacher_names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Named values of each sample, (B,): the model alone, then against each teacher and ensemble.
+    """Named values of each sample, (B,): the model alone, then against each teacher and ensemble,
+    of several teachers against what they teach together too.
 
     The teachers in the order of `teacher_names`. All models in one computation, in float32:
     float64 moves an epoch's mean by less than 1e-6.
@@ -36,6 +37,8 @@ def per_sample_measures(seen: Seen, teacher_names: Sequence[str]) -> dict[str, t
         "entropy_{}_nats": entropy[1:],
     }
     rows = dict(zip(teacher_names, range(len(seen.teacher_logits)), strict=True)) | {"ensemble": -1}
+    if seen.lesson is not None:
+        measures["fidelity_taught"] = (predicted[0] == seen.lesson.classes).float()
     return measures | {
         measure.format(name): values[row]
         for name, row in rows.items()

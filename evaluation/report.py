@@ -195,6 +195,7 @@ def _figures(metrics: dict[str, Any]) -> Row:
         **{f"top1_{name}": _percent(test, f"top1_{name}") for name in SHOT_GROUPS},
         "gap_points": last.get("gap_points"),
         "fidelity_ensemble": _percent(test, "fidelity_ensemble"),
+        **{name: _percent(test, name) for name in ("fidelity_taught",) if name in test},
         **{f"fidelity_{name}": _percent(test, f"fidelity_ensemble_{name}") for name in SHOT_GROUPS},
         **{name: value for name, value in test.items() if name.endswith("_nats")},
     }

@@ -23,6 +23,15 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What several teachers say together (losses.combination)."""
+
+    logits: torch.Tensor  # (K, B, C) that the losses are given: the teachers', or (1, B, C)
+    weights: torch.Tensor | None  # (K, B) that sum to 1 over the teachers; None: all alike
+    classes: torch.Tensor  # (B,) that they predict together
+
+
+@dataclass(frozen=True)
 class Seen:
     """A batch as a loss sees it. ValueError when the shapes do not fit."""
 
@@ -31,6 +40,7 @@ class Seen:
     labels: torch.Tensor  # (B,) int64
     maps: Maps = Maps()
     teacher_maps: tuple[Maps, ...] = ()  # of each teacher
+    lesson: Lesson | None = None  # of several
 
     def __post_init__(self) -> None:
         check_labels(self.logits, self.labels)
@@ -39,7 +49,9 @@ class Seen:
 
     @property
     def taught(self) -> torch.Tensor:
-        """The teachers' logits (K, B, C); ValueError without teachers."""
+        """The teachers' logits (K, B, C), or what is made of them; ValueError without teachers."""
+        if self.lesson is not None:
+            return self.lesson.logits
         if self.teacher_logits is None:
             raise ValueError("teacher_logits: a student's loss needs teachers, got None")
         return self.teacher_logits
@@ -98,7 +110,7 @@ class Loss(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class PerImage(Loss):
-    """A loss that is a mean over teachers and images."""
+    """A loss that is a mean over images, and over the teachers, whom the lesson may weigh."""
 
     @abstractmethod
     def per_image(self, seen: Seen) -> torch.Tensor:
@@ -106,4 +118,7 @@ class PerImage(Loss):
 
     def __call__(self, seen: Seen) -> torch.Tensor:
         """The mean."""
-        return self.per_image(seen).mean()
+        values = self.per_image(seen)
+        if seen.lesson is None or seen.lesson.weights is None:
+            return values.mean()
+        return (seen.lesson.weights * values).sum(0).mean()

@@ -134,3 +134,11 @@ def taught(tmp_path_factory) -> Bench:
     for cell in ("Sw", "T1w_Sw", "T1w_T2w_Sw", "T1s_T2s_Ss"):
         bench.student(cell)
     return bench
+
+
+@pytest.fixture
+def two_teachers(taught, tmp_path) -> Bench:
+    """T1w and T2w, finished, and no student."""
+    for cell in ("T1w", "T2w"):
+        shutil.copytree(taught.run(cell, 1).path.parent, tmp_path / f"runs/{DATASET}/{cell}")
+    return Bench(tmp_path / "runs", taught.recipe)

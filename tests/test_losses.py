@@ -181,7 +181,7 @@ class TestMaps:
         learner, teachers = student(loss="maps", ce_weight=0.0), taught()
         images, labels = torch.randn(BATCH, 3, IMAGE_SIZE, IMAGE_SIZE), torch.zeros(BATCH).long()
         answers = teachers.answer(images, learner.objective.needs, teaching=True)
-        terms = learner.objective(learner.seen(images, labels, answers))
+        terms = learner.objective(learner.seen(torch.arange(BATCH), images, labels, answers))
         terms["distillation"].backward()
         weights = {
             name: w.grad for name, w in learner.model.named_parameters() if "fc.b" not in name
@@ -205,7 +205,7 @@ class TestMaps:
         learner = student(arch, loss="maps", image_size=32)
         images, labels = torch.randn(2, 3, 32, 32), torch.zeros(2).long()
         answers = taught().answer(images, learner.objective.needs)
-        seen = learner.seen(images, labels, answers)
+        seen = learner.seen(torch.arange(2), images, labels, answers)
         assert len(seen.maps.features) == stages
         seen.maps.features[-1].sum().backward()
         assert next(learner.model.parameters()).grad is not None

@@ -29,14 +29,6 @@ EPOCHS = 2
 FEW = ("--max-train-images", 60, "--max-test-images", 40, "--batch-size", 20, "--epochs", EPOCHS)
 
 
-@pytest.fixture
-def bench(taught, tmp_path):
-    """Two finished teachers."""
-    for cell in ("T1w", "T2w"):
-        shutil.copytree(taught.run(cell, 1).path.parent, tmp_path / f"runs/{DATASET}/{cell}")
-    return Bench(tmp_path / "runs", taught.recipe)
-
-
 def seen():
     torch.manual_seed(0)
     return Seen(torch.randn(6, 4), torch.randn(2, 6, 4), torch.arange(6) % 4)
@@ -127,9 +119,9 @@ def test_the_first_step_of_a_head_near_0(loss, spread):
         assert max(gradients) < 100
 
 
-def test_students_of_all_losses_learn_side_by_side(bench):
+def test_students_of_all_losses_learn_side_by_side(two_teachers):
     """In one group, and each as by itself; what an epoch records adds up."""
-    (plain,) = resolve(StudentConfig, bench.flags("T1w_T2w_Sw", *FEW))
+    (plain,) = resolve(StudentConfig, two_teachers.flags("T1w_T2w_Sw", *FEW))
     configs = [
         dataclasses.replace(plain, cell=f"T1w_T2w_Sw+{k}", loss=loss)
         for k, loss in enumerate((*LOSSES, "kl+class_map+attention"))
@@ -137,18 +129,18 @@ def test_students_of_all_losses_learn_side_by_side(bench):
     (group,) = side_by_side(configs)
     train_each([group], train_together)
     for config in group:
-        run = bench.run(config.cell, 1)
+        run = two_teachers.run(config.cell, 1)
         for record in epochs(run):
             trained = record["train"]
             assert all(abs(value) < 1e6 for value in trained.values())
             assert trained["loss"] == pytest.approx(weighted(config, record), rel=1e-5)
-    folder = bench.folder.parent / "alone"
+    folder = two_teachers.folder.parent / "alone"
     for cell in ("T1w", "T2w"):
-        shutil.copytree(bench.folder / DATASET / cell, folder / DATASET / cell)
+        shutil.copytree(two_teachers.folder / DATASET / cell, folder / DATASET / cell)
     alone = dataclasses.replace(group[-1], output_dir=str(folder))
     train_each(side_by_side([alone]), train_together)
-    by_itself = Bench(folder, bench.recipe).run(alone.cell, 1)
-    assert same(result(bench.run(alone.cell, 1)), result(by_itself))
+    by_itself = Bench(folder, two_teachers.recipe).run(alone.cell, 1)
+    assert same(result(two_teachers.run(alone.cell, 1)), result(by_itself))
 
 
 def weighted(config, record):
@@ -165,8 +157,8 @@ def weighted(config, record):
     return 0.6 * trained["cross_entropy"] + kd
 
 
-def test_weights_and_smoothing_reach_a_run(bench):
-    run = bench.student(
+def test_weights_and_smoothing_reach_a_run(two_teachers):
+    run = two_teachers.student(
         "T1w_Sw+sum", *FEW, "--loss", "kl+hard_label", "--kd-weight", 0.5, 2, "--ce-weight", 0,
         "--label-smoothing", 0.1,
     )  # fmt: skip
