@@ -4,6 +4,7 @@ checkpoint."""
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.random_streams import derive_seed, seeded_draws
+from dataloader.views import LITERATURE_STATISTICS
 from engine.checkpoint import (
     Header,
     blamed_on,
@@ -30,7 +32,7 @@ from losses.combination import DRAWN
 from losses.loss import Maps, Seen
 from metrics.attention import has_maps, source_of
 from models.pretrained import load_weights
-from models.registry import set_transform_input
+from models.registry import of_literature, set_transform_input
 from models.rehearsal import rehearsal
 
 
@@ -186,12 +188,26 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
             )
     if compute.ranks.is_main:
         print(f"{config.cell}: {start}")
+        if config.pretrained != "none" and of_literature(config.arch):
+            _say_how_they_saw(config, compute)
         if not has_maps(*rehearsal(model, config.image_size)):
             size = f" at {config.image_size} pixels" if source_of(model) else ""
             print(f"{config.cell}: {config.arch} has no attention maps{size}: IoU leaves it out")
     if config.sync_batchnorm == "yes" and compute.ranks.size > 1:
         model = synchronised(model, compute.device)
     return Learner(compute.place(model), config, compute)
+
+
+def _say_how_they_saw(config: Config, compute: Compute) -> None:
+    """What a file of weights does not say, where it is not so now."""
+    theirs = LITERATURE_STATISTICS
+    if compute.statistics != theirs:
+        mean, std = (" ".join(map(str, values)) for values in (theirs.mean, theirs.std))
+        print(
+            f"warning: {config.cell}: weights of RepDistiller and mdistiller are for inputs of "
+            f"--mean {mean} --std {std}, which were not given",
+            file=sys.stderr,
+        )
 
 
 def synchronised(model: nn.Module, device: torch.device) -> nn.Module:

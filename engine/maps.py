@@ -48,8 +48,10 @@ def check_maps(model: nn.Module, needs: Collection[str], whose: str) -> None:
 
 
 def _stages(model: nn.Module) -> list[ClassMaps]:
-    """A residual net's (`layer1`, `layer2`, ...); of another net what its classifier sees."""
-    names = [name for name, _ in model.named_children() if re.fullmatch(r"layer[0-9]+", name)]
+    """Those that a net names as its `stages`, a residual net's (`layer1`, `layer2`, ...); of
+    another net what its classifier sees."""
+    layers = [name for name, _ in model.named_children() if re.fullmatch(r"layer[0-9]+", name)]
+    names = getattr(model, "stages", layers)
     return [ClassMaps(name, None) for name in names] or _last(model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +12,15 @@ from torch import nn
 
 from common.errors import UserError
 from common.files import sha256
+from dataloader.views import Statistics
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model, seeing
 from engine.compute import Compute
 from engine.config import FIRST_SEED, TRAINED, Config, questions_of
+from engine.data import Source
 from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
+from engine.renormalised import renormalised
 from engine.run import RunDirectory, Runs
 from losses.loss import Maps
 from models.frozen_teachers import FrozenTeachers
@@ -129,7 +133,8 @@ def load_teachers(configs: Sequence[Config], num_classes: int, compute: Compute)
         for cell, _, config in needed.values()
     ]
     models = {
-        question: compute.place(_load(*asked, num_classes)) for question, asked in needed.items()
+        question: compute.place(_load(*asked, num_classes, compute.statistics))
+        for question, asked in needed.items()
     }
     for config in configs:
         for question in questions_of(config):
@@ -154,7 +159,10 @@ def finished_teacher(config: Config, cell: TeacherCell) -> RunDirectory:
     return run
 
 
-def _load(cell: TeacherCell, part: str, config: Config, num_classes: int) -> nn.Module:
+def _load(
+    cell: TeacherCell, part: str, config: Config, num_classes: int, given: Statistics
+) -> nn.Module:
+    """The teacher, for inputs that are normalised by `given`."""
     run = finished_teacher(config, cell)
     path = run.checkpoint(config.teacher_checkpoint)
     header, model = load_model(path)
@@ -168,17 +176,12 @@ def _load(cell: TeacherCell, part: str, config: Config, num_classes: int) -> nn.
             f"teacher {cell} ({path}) was trained at {header.image_size} pixels, the student's "
             f"--image-size is {config.image_size}: they see the same views"
         )
-    _check_statistics(cell, config, run)
+    renormalised(model, given, _statistics(config, run))
     return model if part == TRAINED else seeing(model, part, config.image_size, str(cell))
 
 
-def _check_statistics(cell: TeacherCell, config: Config, run: RunDirectory) -> None:
-    """UserError when the teacher's inputs were normalised in another way than the student's."""
+def _statistics(config: Config, run: RunDirectory) -> Statistics:
+    """How the teacher's inputs were normalised."""
     saved = run.saved_settings()
-    for name in ("mean", "std"):
-        before, now = tuple(saved.get(name, ())), getattr(config, name)
-        if before != now:
-            raise UserError(
-                f"teacher {cell} ({run.path}) was trained with --{name} {before}, the student has "
-                f"{now}: they see the same inputs, so train one of them anew"
-            )
+    mean, std = (tuple(saved.get(name, ())) for name in ("mean", "std"))
+    return dataclasses.replace(Source.of(vars(config)), mean=mean, std=std).statistics

@@ -46,7 +46,11 @@ class Rollout:
 
 Source = ClassMaps | Rollout
 
-POOLED = ClassMaps("avgpool", "fc", before=True)  # our nets' convention, and a user's
+# Our nets' convention, a user's, and that of other nets for small images.
+POOLED = [
+    ClassMaps("avgpool", name, before=True)
+    for name in ("fc", "classifier", "classifier.0", "linear")
+]
 TABLE: dict[type[nn.Module], Source | None] = {
     models.VisionTransformer: Rollout(),
     models.SwinTransformer: ClassMaps("permute", "head"),
@@ -67,13 +71,19 @@ TABLE: dict[type[nn.Module], Source | None] = {
 def source_of(model: nn.Module) -> Source | None:
     """Where the model's maps come from; None where it has none.
 
-    A class outside the table has maps if it ends in modules `avgpool` and a linear `fc`.
+    A class outside the table has maps if it ends in modules `avgpool` and a linear `fc`, or one of
+    the names in POOLED.
     """
     for kind, source in TABLE.items():
         if isinstance(model, kind):
             return source
-    linear = isinstance(getattr(model, "fc", None), nn.Linear)
-    return POOLED if linear and isinstance(getattr(model, "avgpool", None), nn.Module) else None
+    modules = dict(model.named_modules())
+    linear = (
+        source
+        for source in POOLED
+        if isinstance(modules.get(cast(str, source.classifier)), nn.Linear)
+    )
+    return next(linear, None) if "avgpool" in modules else None
 
 
 CLASS_SUM = "class_sum"

@@ -16,11 +16,16 @@ from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models
 
 from models.rehearsal import rehearsal
-from models.small_resnet import SmallResNet
+from models.small_mobilenet import SmallMobileNetV2
+from models.small_resnet import WIDTHS_X4, ConvolutionBlock, SmallResNet
+from models.small_shufflenets import SmallShuffleNetV1, SmallShuffleNetV2
+from models.small_vgg import SmallVGG
+from models.wide_resnet import WideResNet
 
 SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
 MADE_FOR = 224  # pixels, which every net takes, and more
 SMALL_DEPTHS = (8, 20, 32, 56)
+CONVOLUTION_DEPTHS = (8, 14, 20, 32, 44, 56)
 
 
 def build_model(
@@ -76,6 +81,7 @@ def architectures() -> list[str]:
 def _builders() -> dict[str, Callable[[int, int], nn.Module]]:
     return {
         **{f"resnet{depth}": partial(_small, depth) for depth in SMALL_DEPTHS},
+        **{name: partial(_of_any_size, net) for name, net in _literature().items()},
         **{f"{name}_small_stem": partial(_small_stem, name) for name in SMALL_STEMS},
         **{name: partial(_torchvision, name) for name in list_models(torchvision.models)},
     }
@@ -107,3 +113,34 @@ def _small_stem(name: str, num_classes: int, image_size: int) -> nn.Module:
 
 def _small(depth: int, num_classes: int, image_size: int) -> SmallResNet:
     return SmallResNet(depth, num_classes)
+
+
+def of_literature(arch: str) -> bool:
+    """Whether it is one of the literature's nets for small images, of RepDistiller's names."""
+    return arch in _literature()
+
+
+def _literature() -> dict[str, Callable[[int], nn.Module]]:
+    """By the names of the literature on distillation, but for its resnet20 and the like, which are
+    not He et al.'s, and its vgg13, which is not torchvision's."""
+    convolutions = partial(SmallResNet, block=ConvolutionBlock)
+    wider = partial(convolutions, widths=WIDTHS_X4)
+    return {
+        **{f"resnet{depth}_conv": partial(convolutions, depth) for depth in CONVOLUTION_DEPTHS},
+        "resnet110": partial(convolutions, 110),
+        **{f"resnet{depth}x4": partial(wider, depth) for depth in (8, 32)},
+        **{
+            f"wrn_{depth}_{width}": partial(WideResNet, depth, width)
+            for depth in (16, 40)
+            for width in (1, 2)
+        },
+        "vgg8": partial(SmallVGG, 8),
+        "vgg13_small": partial(SmallVGG, 13),
+        "mobilenet_v2_half": partial(SmallMobileNetV2, 0.5),
+        "shuffle_v1": SmallShuffleNetV1,
+        "shuffle_v2": SmallShuffleNetV2,
+    }
+
+
+def _of_any_size(net: Callable[[int], nn.Module], num_classes: int, image_size: int) -> nn.Module:
+    return net(num_classes)

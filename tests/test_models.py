@@ -43,7 +43,8 @@ def test_parameter_counts(arch, classes, count):
 SMALLEST = (  # of each family that torchvision has
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5",
     "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_1",
-    "swin_t", "vit_b_16", "resnet8", "resnet18_small_stem",
+    "swin_t", "vit_b_16", "resnet8", "resnet18_small_stem", "resnet8x4", "wrn_16_1", "vgg8",
+    "mobilenet_v2_half", "shuffle_v1", "shuffle_v2",
 )  # fmt: skip
 
 
