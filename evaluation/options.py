@@ -191,6 +191,14 @@ class CalibrationOptions(ViewedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions(MeasureOptions):
+    """What the comparison of objectives can be asked."""
+
+    cells: tuple[str, ...] = option(("2T",), "students, or groups (or CELLS)", operational=True)
+    name: str = option("objectives", "of the result files beside the runs", operational=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimsOptions(MeasureOptions):
     """What the claims can be asked."""
 

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# One pair of teachers, students by each objective and each combination of the two (docs/losses.md), side
+# by side, on the weak and on the strong view; then every measurement of them. DATASET is CIFAR100, PAIR
+# the teachers (T1w_T2w), and the variants are those of script/objectives.yaml.
+#
+#   SEEDS="1 2 3" bash script/objectives.sh [FLAGS]     --help lists the variables and the flags
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+help_with train_student.py "$@"
+dataset=${DATASET:-CIFAR100} pair=${PAIR:-T1w_T2w} students=
+losses="kl kl9 standardised dkd dist mse hard attention map"
+for loss in kl standardised dkd; do losses+=" $(printf "$loss-%s " logits confidence drawn)"; done
+for s in Sw Ss; do students+=" $s $(printf "${pair}_$s+%s " $losses)"; done
+(CELLS=${pair//_/ } train train_teacher.py "$dataset" "" "$@")
+(CELLS=$students train train_student.py "$dataset" "" --variants "$ROOT/script/objectives.yaml" "$@")
+export DATASET=$dataset
+(CELLS="${pair//_/ } $students" measure script/evaluate.py "" --output-dir "$(runs_folder "$@")")
+CELLS=${students//S[ws] /} measure evaluation/compare_objectives.py "" \
+  --output-dir "$(runs_folder "$@")"
