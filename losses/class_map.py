@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.errors import UserError
 from common.settings import option
 from losses.loss import CLASS_MAPS, FIXED_CLASSIFIER, PerImage, Seen
 from losses.maps import label_map, to_common_size
@@ -56,6 +57,11 @@ class ClassMap(PerImage):
 
         classes = seen.labels if self.map_class == OF_LABEL else seen.taught.mean(0).argmax(-1)
         own = label_map(seen.maps, classes)
+        if own[0].numel() == 1:
+            raise UserError(
+                "--loss class_map compares places, and the student's maps have a single one: take "
+                "another --arch or a larger --image-size"
+            )
         return torch.stack(
             [_per_image(own, label_map(maps, classes)) for maps in seen.teacher_maps]
         )

@@ -10,7 +10,7 @@ source "$(dirname "$0")/common.sh"
 help_with train_student.py "$@"
 dataset=${DATASET:-CIFAR100} flags=(--variants "$ROOT/script/causes.yaml" "$@")
 overlap="r0 r25 r50 r75 r95 placebo95"
-fidelity="kl0 kl10 kl80 kl T1 T10 shuffled halves same-half whole"
+fidelity="kl0 kl10 kl80 kl T1 T10 shuffled hard halves same-half whole"
 second="T2w T2w+left T2w+right $(printf 'T2w+%s ' $overlap)" students=
 for s in Sw Ss; do
   students+=" T1w_T2w_$s T1w+left_T2w+right_$s T1w+left_T2w+left_$s"

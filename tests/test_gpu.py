@@ -27,6 +27,8 @@ from engine.progress import Progress
 from engine.teachers import Teachers
 from engine.training_run import TrainingRun
 from evaluation import calculate_agreement, calculate_ece, calculate_iou
+from losses.combination import COMBINATIONS
+from losses.registry import LOSSES
 from models.frozen_teachers import FrozenTeachers
 from models.registry import build_model
 
@@ -205,6 +207,29 @@ def test_answers_about_partners_and_held_maps_do_not_wait_either(few_images, pla
     torch.cuda.set_sync_debug_mode("error")
     try:
         train_epoch(learners, seen, heard, compute, silent, seen[::-1])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("amp", ["none", "fp16"])
+def test_no_loss_and_no_combination_waits(few_images, amp):
+    compute = Compute(pick_device("cuda"), amp, CIFAR_STATISTICS)
+    settings = [{"loss": name} for name in LOSSES]
+    settings += [{"combine": how, "loss": "kl+decoupled"} for how in COMBINATIONS]
+    models = [compute.place(build_model("resnet8", 10)) for _ in range(len(settings) + 2)]
+    learners = [
+        learner_of(model, compute, cell="T1w_T2w_Sw", label_smoothing=0.1, **own)
+        for model, own in zip(models[2:], settings, strict=True)
+    ]
+    heard = Teachers(("T1w", "T2w"), FrozenTeachers(models[:2]), ({}, {}))
+    silent = Progress("", total=1, done=0, logs=[], silent=True)
+    seen = batches(few_images)
+    for learner in learners:
+        learner.start_epoch(0)
+    train_epoch(learners, seen[:1], heard, compute, silent)  # what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train_epoch(learners, seen, heard, compute, silent)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -278,6 +278,13 @@ class TestByHand:
         torch.testing.assert_close(ClassMap(map_class=of)(seen), torch.stack(expected).mean())
 
 
+def test_maps_of_a_single_place_are_refused():
+    maps = Maps(classes=torch.ones(2, 3, 1, 1))
+    seen = Seen(torch.zeros(2, 3), torch.zeros(1, 2, 3), torch.zeros(2).long(), maps, (maps,))
+    with pytest.raises(UserError, match="the student's maps have a single one"):
+        ClassMap()(seen)
+
+
 def test_the_registry_has_them_with_their_published_weights():
     weights = {name: loss.published_weight for name, loss in LOSSES.items()}
     assert weights == {
