@@ -20,7 +20,7 @@ from evaluation.tables import Column, Row, beside, read_rows
 from metrics.agreement import ensemble_logits
 from metrics.calibration import calibration_gap, equal_width_sums, sample_columns
 from metrics.conventions import BINS
-from metrics.intervals import ReplicateInterval, over_replicates, spearman
+from metrics.intervals import over_replicates, spearman
 
 OBJECTIVES = tuple(
     map(
@@ -101,16 +101,26 @@ def _mean(values: Tensor) -> float:
 def correlation_lines(followed: Iterable[Followed]) -> list[str]:
     """What is said of the rank correlations, a line for each cell without its variant."""
     return [
-        f"rank correlation of fidelity and top-1 over the objectives of {cell}: "
-        f"{own.estimate:+.2f} [{own.low:+.2f}, {own.high:+.2f}],\nmean over replicates and its "
-        "95% interval; each from one half of these test images"
-        for cell, own in rank_correlations(followed).items()
+        f"rank correlation of fidelity and top-1 over the objectives of {cell}: {_told(values)};\n"
+        "fidelity from one half of these test images, top-1 from the other"
+        for cell, values in rank_correlations(followed).items()
     ]
 
 
-def rank_correlations(followed: Iterable[Followed]) -> dict[str, ReplicateInterval]:
-    """Spearman's over the objectives of a replicate, its mean over the replicates with Student's
-    interval; of each cell where there are FEWEST objectives or more in a replicate."""
+def _told(values: Sequence[float]) -> str:
+    """The mean over replicates, with Student's interval if there are several."""
+    own = over_replicates(values, 0.0)
+    if len(values) == 1:
+        return f"{own.estimate:+.2f} in one replicate"
+    low, high = max(own.low, -1.0), min(own.high, 1.0)
+    return (
+        f"{own.estimate:+.2f}, 95% interval over {len(values)} replicates {low:+.2f} to {high:+.2f}"
+    )
+
+
+def rank_correlations(followed: Iterable[Followed]) -> dict[str, list[float]]:
+    """Spearman's over the objectives of each replicate, of each cell where there are FEWEST of them
+    or more."""
     groups: dict[tuple[str, int], list[Followed]] = {}
     for own in followed:
         groups.setdefault(own.among, []).append(own)
@@ -119,4 +129,4 @@ def rank_correlations(followed: Iterable[Followed]) -> dict[str, ReplicateInterv
         if len(members) >= FEWEST:
             fidelity, top1 = torch.tensor([(m.fidelity, m.top1) for m in members]).T
             of_cells.setdefault(cell, []).append(spearman(fidelity, top1).item())
-    return {cell: over_replicates(values, 0.0) for cell, values in of_cells.items()}
+    return of_cells
