@@ -211,9 +211,8 @@ def test_answers_about_partners_and_held_maps_do_not_wait_either(few_images, pla
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("amp", ["none", "fp16"])
-def test_no_loss_and_no_combination_waits(few_images, amp):
-    compute = Compute(pick_device("cuda"), amp, CIFAR_STATISTICS)
+def test_no_loss_and_no_combination_waits(few_images):
+    compute = Compute(pick_device("cuda"), "fp16", CIFAR_STATISTICS)
     settings = [{"loss": name} for name in LOSSES]
     settings += [{"combine": how, "loss": "kl+decoupled"} for how in COMBINATIONS]
     models = [compute.place(build_model("resnet8", 10)) for _ in range(len(settings) + 2)]
