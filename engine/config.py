@@ -40,6 +40,7 @@ TEACHERS_SEE = {  # the part of the images that each teacher is asked about, in 
     "same-half": (LEFT,),
 }
 AMP = ("auto", "none", "bf16", "fp16")
+OPTIMIZERS = ("sgd", "adamw")
 FIRST_STUDENT_STREAM = 1000
 FIRST_SEED = 1
 
@@ -119,12 +120,27 @@ class TrainConfig(Settings):
     batch_size: int = option(128, "images a step", at_least=2, at_most=1_000_000)
     drop_last: str = option("no", "leave out an epoch's last, smaller batch", choices=NO_YES)
     lr: float = option(0.1, "base learning rate", above=0, at_most=1000)
-    momentum: float = option(0.9, "momentum of SGD", at_least=0, below=1)
-    weight_decay: float = option(0.0, "weight decay of SGD", at_least=0, at_most=1000)
+    optimizer: str = option("sgd", "what takes the steps", choices=OPTIMIZERS)
+    momentum: float = option(
+        0.9, "momentum of SGD, of the gradient's mean in AdamW", at_least=0, below=1
+    )
+    weight_decay: float = option(
+        0.0,
+        "weight decay: of all weights with SGD, with AdamW not of biases, norms and positions",
+        at_least=0,
+        at_most=1000,
+    )
+    clip_norm: float = option(
+        0.0, "largest norm of a step's gradient, 0 for no limit", at_least=0, at_most=1e6
+    )
     schedule: str = option("multistep", "decay of the learning rate", choices=SCHEDULES)
     milestones: tuple[int, ...] = option((), "epochs of the multi-step decay", at_least=1)
     decay: float = option(0.1, "factor at each milestone", above=0, at_most=1)
     warmup_epochs: int = option(8, "epochs of linear warm-up, 0 for none", at_least=0)
+    cosine_period: int = option(
+        0, "epochs in which the cosine falls, then it rises again; 0 for all", at_least=0
+    )
+    cosine_end: float = option(0.0, "learning rate that the cosine falls to", at_least=0)
 
     label_smoothing: float = option(
         0.0,

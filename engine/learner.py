@@ -18,7 +18,6 @@ from engine.checkpoint import (
     Header,
     blamed_on,
     build,
-    check_tensor,
     pretrained_path,
     read_pretrained,
 )
@@ -26,6 +25,7 @@ from engine.compute import Compute
 from engine.config import Config, questions_of
 from engine.maps import check_maps, with_maps
 from engine.objectives import combination_of, objective_of
+from engine.optimizer import ADVICE, check_state, is_fused, load_state, optimizer_of
 from engine.schedule import learning_rate_factors
 from engine.teachers import Answers
 from losses.combination import DRAWN
@@ -37,10 +37,10 @@ from models.rehearsal import rehearsal
 
 
 class Learner:
-    """A model, what it learns and from whom, SGD, and the learning rate of each epoch. `parallel`
-    is the model as it is trained: its gradients are those of all processes. The loss is scaled for
-    fp16, whose smallest numbers are too large for many gradients; a step whose gradients overflow
-    is left out."""
+    """A model, what it learns and from whom, its optimiser, and the learning rate of each epoch.
+    `parallel` is the model as it is trained: its gradients are those of all processes. The loss is
+    scaled for fp16, whose smallest numbers are too large for many gradients; a step whose gradients
+    overflow is left out."""
 
     def __init__(self, model: nn.Module, config: Config, compute: Compute) -> None:
         self.model, self.parallel = model, compute.ranks.parallel(model)
@@ -59,18 +59,14 @@ class Learner:
             milestones=config.milestones,
             decay=config.decay,
             warmup_epochs=config.warmup_epochs,
+            cosine_period=config.cosine_period,
+            cosine_end=config.cosine_end / config.lr,
         )
         self.rates = [config.lr * factor for factor in factors]
         device = next(model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, enabled=compute.amp == "fp16")
-        self._fused = True if device == "cuda" else None
-        self.optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=self._fused,
-        )
+        self.optimizer = optimizer_of(model, config)
+        self._largest_norm = config.clip_norm
 
     def start_epoch(self, epoch: int) -> float:
         """Set and return the learning rate of `epoch` (from 0) before its first step."""
@@ -149,9 +145,12 @@ class Learner:
         return self._send(torch.tensor(numbers))
 
     def step(self, loss: torch.Tensor) -> None:
-        """One step of SGD down the gradient of `loss`."""
+        """One step down the gradient of `loss`, no longer than the largest norm if there is one."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        if self._largest_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._largest_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
@@ -163,11 +162,9 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state_dict` gave."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_state(self.optimizer, state["optimizer"], is_fused(self.model))
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        for group in self.optimizer.param_groups:
-            group["fused"] = self._fused  # this device's, not that of the state
 
 
 def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
@@ -217,10 +214,6 @@ def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-ADVICE = "put it back from a copy, or start anew with --resume never"
-MAY_DIFFER = ("lr", "initial_lr", "fused", "foreach")  # set anew by each epoch, or by the device
-
-
 def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path) -> int:
     """Give `learner` the weights and momentum of the checkpoint read from `path`; its best epoch, 0
     where none was tested yet.
@@ -230,10 +223,7 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
     best_epoch = state.get("best_epoch")
     if type(best_epoch) is not int or not 0 <= best_epoch <= header.epoch:
         raise UserError(f"{path} names no best epoch up to {header.epoch}: {ADVICE}")
-    saved = state.get("optimizer", {})
-    if not _is_of(learner.optimizer, saved):
-        raise UserError(f"{path} holds the state of another optimiser: {ADVICE}")
-    _check_momenta(learner.optimizer, saved["state"], path)
+    check_state(learner.optimizer, state.get("optimizer"), path)
     _check_loss_scale(learner.scaler, state.get("scaler", {}), path)
     with blamed_on(f"{path} "):
         load_weights(learner.model, state["model"])
@@ -256,50 +246,3 @@ def _check_loss_scale(scaler: torch.amp.GradScaler, saved: Any, path: Path) -> N
     )
     if not fits:
         raise UserError(f"{path} holds no loss scale of this precision: {ADVICE}")
-
-
-def _is_of(optimizer: torch.optim.Optimizer, saved: Any) -> bool:
-    """Whether `saved` has this optimiser's groups of parameters, settings and form of state."""
-    own = optimizer.state_dict()["param_groups"]
-    return (
-        isinstance(saved, dict)
-        and isinstance(saved.get("state"), dict)
-        and all(isinstance(state, dict) for state in saved["state"].values())
-        and isinstance(groups := saved.get("param_groups"), list)
-        and len(groups) == len(own)
-        and all(map(_is_group, groups, own))
-    )
-
-
-def _is_group(saved: Any, own: dict[str, Any]) -> bool:
-    """The settings that both have are equal: another version of torch may have others."""
-    return (
-        isinstance(saved, dict)
-        and "params" in saved
-        and all(
-            _equal(saved[name], value)
-            for name, value in own.items()
-            if name in saved and name not in MAY_DIFFER
-        )
-    )
-
-
-def _equal(saved: Any, own: Any) -> bool:
-    """Of the same type, so that no tensor is compared."""
-    if isinstance(own, list):
-        return isinstance(saved, list) and len(saved) == len(own) and all(map(_equal, saved, own))
-    return type(saved) is type(own) and saved == own
-
-
-def _check_momenta(optimizer: torch.optim.Optimizer, states: dict[Any, Any], path: Path) -> None:
-    """UserError unless each is none, or finite and of its parameter's shape."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, state in states.items():
-        momentum = state.get("momentum_buffer")
-        if type(index) is not int or not 0 <= index < len(parameters):
-            raise UserError(f"{path} holds the momentum of another net: {ADVICE}")
-        if momentum is None:
-            continue
-        check_tensor(momentum, f"{path}, momentum {index}")
-        if momentum.shape != parameters[index].shape:
-            raise UserError(f"{path}, momentum {index} has not its weights' shape: {ADVICE}")

@@ -20,6 +20,7 @@ from models.small_mobilenet import SmallMobileNetV2
 from models.small_resnet import WIDTHS_X4, ConvolutionBlock, SmallResNet
 from models.small_shufflenets import SmallShuffleNetV1, SmallShuffleNetV2
 from models.small_vgg import SmallVGG
+from models.small_vit import PATCHES, small_vit
 from models.wide_resnet import WideResNet
 
 SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
@@ -82,6 +83,7 @@ def _builders() -> dict[str, Callable[[int, int], nn.Module]]:
     return {
         **{f"resnet{depth}": partial(_small, depth) for depth in SMALL_DEPTHS},
         **{name: partial(_of_any_size, net) for name, net in _literature().items()},
+        **{f"vit_lite_{patch}": partial(small_vit, patch) for patch in PATCHES},
         **{f"{name}_small_stem": partial(_small_stem, name) for name in SMALL_STEMS},
         **{name: partial(_torchvision, name) for name in list_models(torchvision.models)},
     }

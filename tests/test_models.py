@@ -34,6 +34,8 @@ def parameters(model):
         ("resnet20", 10, 269_722),
         ("resnet32", 10, 464_154),
         ("resnet56", 10, 853_018),
+        ("vit_b_16", 1000, 86_567_656),
+        ("vit_b_32", 1000, 88_224_232),
     ],
 )
 def test_parameter_counts(arch, classes, count):
@@ -69,6 +71,19 @@ def test_the_mean_of_a_class_map_is_the_logit_or_there_is_none(arch):
     bias = 0 if source.classifier is None else model.get_submodule(source.classifier).bias
     torch.testing.assert_close(maps.mean((2, 3)).float() + bias, logits, atol=1e-4, rtol=1e-3)
     assert maps.flatten(2).std(2).max() > 0
+
+
+@pytest.mark.parametrize(("patch", "count"), [(4, 3_195_146), (8, 3_219_722)])
+def test_vit_lite(patch, count):
+    """Six layers of width D = 256, MLP of 2 D: 8 D^2 + 11 D each; then patches, positions, class
+    token, the last norm and the head. Its logits differ from the first step on."""
+    model = build_model(f"vit_lite_{patch}", 10, image_size=32)
+    width, tokens = 256, (32 // patch) ** 2 + 1
+    layers = 6 * (8 * width**2 + 11 * width)
+    ends = 3 * patch**2 * width + width + (tokens + 1) * width + 2 * width + 10 * width + 10
+    assert parameters(model) == layers + ends == count
+    with torch.no_grad():
+        assert model.eval()(torch.randn(2, 3, 32, 32)).std(dim=1).min() > 0
 
 
 def test_small_nets_answer_at_32_pixels():
