@@ -90,11 +90,11 @@ def _check_like(tensor: Any, parameter: torch.Tensor, where: str) -> None:
 
 
 def _check_adamw(state: dict[str, Any], where: str) -> None:
-    """It has taken a step, and has both moments, the second nowhere negative."""
+    """It counts its steps (0 where all overflowed) and has both moments, the second not negative."""
     for name in ("step", "exp_avg", "exp_avg_sq"):
         check_tensor(state.get(name), where)
     steps, second = state["step"], state["exp_avg_sq"]
-    if steps.numel() != 1 or steps < 1 or (second < 0).any():
+    if steps.numel() != 1 or steps < 0 or (second < 0).any():
         raise UserError(f"{where} is none of AdamW's: {ADVICE}")
 
 

@@ -233,6 +233,27 @@ def test_no_loss_and_no_combination_waits(few_images):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("amp", ["none", "fp16"])
+def test_a_clipped_step_of_adamw_does_not_wait_for_the_gpu(amp):
+    compute = Compute(pick_device("cuda"), amp, CIFAR_STATISTICS)
+    settings = {"optimizer": "adamw", "clip_norm": 1.0, "weight_decay": 0.1}
+    learner = learner_of(compute.place(net(0)), compute, **settings)
+    images = compute.send(torch.randn(4, 3, 16, 16))
+
+    def step():
+        with compute.autocast():
+            loss = learner.model(images).float().square().mean()
+        learner.step(loss)
+
+    learner.start_epoch(0)
+    step()  # what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_a_wait_would_be_found():
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -244,10 +265,13 @@ def test_a_wait_would_be_found():
 
 @pytest.mark.parametrize("amp", ["none", "fp16"])
 @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
-def test_a_run_goes_on_on_another_device(bench, has_values, monkeypatch, first, second, amp):
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_run_goes_on_on_another_device(
+    bench, has_values, monkeypatch, first, second, amp, optimizer
+):
     if (first, amp) == ("cuda", "fp16") and not has_values:
         pytest.skip("this CUDA runtime computes no values, so the loss scale is 0")
-    flags = bench.flags("T1w", *FEW, "--amp", amp)
+    flags = bench.flags("T1w", *FEW, "--amp", amp, "--optimizer", optimizer)
     report = TrainingRun.report
 
     def killed(self, *arguments):

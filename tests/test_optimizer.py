@@ -120,7 +120,7 @@ class TestSavedStates:
             lambda state: state.update(exp_avg=torch.ones(1, 3)),
             lambda state: state.update(exp_avg=torch.full((1, 2), math.nan)),
             lambda state: state.update(exp_avg_sq=torch.full((1, 2), -1.0)),
-            lambda state: state.update(step=torch.tensor(0.0)),
+            lambda state: state.update(step=torch.tensor(-1.0)),
             lambda state: state.update(step=torch.ones(2)),
             lambda state: state.update(step="1"),
         ],
