@@ -90,7 +90,7 @@ def _check_like(tensor: Any, parameter: torch.Tensor, where: str) -> None:
 
 
 def _check_adamw(state: dict[str, Any], where: str) -> None:
-    """It counts its steps (0 where all overflowed) and has both moments, the second not negative."""
+    """It counts steps (0 where all overflowed) and has both moments, the second not negative."""
     for name in ("step", "exp_avg", "exp_avg_sq"):
         check_tensor(state.get(name), where)
     steps, second = state["step"], state["exp_avg_sq"]
