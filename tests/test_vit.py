@@ -44,9 +44,9 @@ def test_overlap_of_rollouts_of_different_grids(transformers, group):
 
 
 def test_a_coarse_and_a_fine_map_of_one_place_overlap():
-    """The upper left quarter of the image, of a grid of 2 and of one of 4, at 8 pixels. Along a side
-    the coarse one falls 1, 1, .875, .625, .375, the fine one 1, 1, 1, .75, .25: above .5 are, of
-    their products, 4 x 4 pixels but the corner (.625^2) and 4 x 4 with it (.75^2)."""
+    """The upper left quarter of the image, of a grid of 2 and of one of 4, at 8 pixels. Along one
+    side the coarse one falls 1, 1, .875, .625, .375, the fine one 1, 1, 1, .75, .25: above .5 are,
+    of their products, 4 x 4 pixels but the corner (.625^2) and 4 x 4 with it (.75^2)."""
     coarse, fine = torch.zeros(1, 2, 2), torch.zeros(1, 4, 4)
     coarse[0, 0, 0] = 1
     fine[0, :2, :2] = 1
