@@ -172,6 +172,15 @@ class TrainConfig(Settings):
         at_most=256,
         operational=True,
     )
+    keep_epochs: tuple[int, ...] = option(
+        (), "epochs after which the weights are kept, as epoch<k>.pt", at_least=1, operational=True
+    )
+    validate_views: str = option(
+        "no",
+        "after each epoch, validate under the training view as well",
+        choices=NO_YES,
+        operational=True,
+    )
     output_dir: str = option("runs", "folder that holds the runs", operational=True)
     resume: str = option(
         "auto", "auto: go on; never: start anew", choices=("auto", "never"), operational=True

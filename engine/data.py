@@ -125,6 +125,7 @@ class RunData:
     else the data set's own validation list, else the test split itself; `selected_on` says which.
     shot_groups: (C,) many-, medium- or few-shot group of each class, or None (metrics.shots).
     partners: of each training image another of its class, in its place and under its draws.
+    augmented: `validation` under the training view, the same draws in every epoch, or None.
     """
 
     train: ViewLoader
@@ -135,6 +136,7 @@ class RunData:
     statistics: Statistics
     shot_groups: torch.Tensor | None
     partners: ViewLoader | None = None
+    augmented: ViewLoader | None = None
 
 
 def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -> RunData:
@@ -174,6 +176,7 @@ def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -
         validation, selected_on = loader(validation_split, "test", training=False), "validation"
     view = config.parsed_cell.view
     others = loader(_partners(train, config), view, training=True) if partners else None
+    augments = config.validate_views == "yes"
     return RunData(
         train=loader(train, view, training=True),
         partners=others,
@@ -183,6 +186,7 @@ def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -
         num_classes=train.num_classes,
         statistics=source.statistics,
         shot_groups=shot_groups_of(whole),
+        augmented=loader(validation.images, view, training=False) if augments else None,
     )
 
 

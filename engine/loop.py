@@ -215,9 +215,16 @@ class Course:
         """What an epoch's records say of validation; `trained`: what they say of training."""
         validation = self.means(runs, self.data.validation, self._known_validation)
         return [
-            {"validation": own, "gap_points": 100 * (before["top1"] - own["top1"])}
-            for before, own in zip(trained, validation, strict=True)
+            {"validation": own, **view, "gap_points": 100 * (before["top1"] - own["top1"])}
+            for before, own, view in zip(trained, validation, self._augmented(runs), strict=True)
         ]
+
+    def _augmented(self, runs: Sequence[TrainingRun]) -> list[dict[str, dict[str, float]]]:
+        """What each of `runs` does on validation images under the training view, if it is asked."""
+        if self.data.augmented is None:
+            return [{} for _ in runs]
+        found = self.means(runs, self.data.augmented, self._known_augmented)
+        return [{"validation_view": means} for means in found]
 
     def means(
         self, runs: Sequence[TrainingRun], loader: ViewLoader, teachers: KnownTeachers
@@ -272,6 +279,11 @@ class Course:
     @cached_property
     def _known_validation(self) -> KnownTeachers:
         return self._answers(self.data.validation)
+
+    @cached_property
+    def _known_augmented(self) -> KnownTeachers:
+        assert self.data.augmented is not None
+        return self._answers(self.data.augmented)
 
     @cached_property
     def _known_test(self) -> KnownTeachers:
@@ -357,11 +369,12 @@ def _furthest_behind(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
 
 def _progress(runs: Sequence[TrainingRun], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
-    config, loaders = runs[0].config, (data.train, data.validation)
+    tested_on = [own for own in (data.validation, data.augmented) if own is not None]
+    config, loaders = runs[0].config, (data.train, *tested_on)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
     evaluated = [config.evaluates(epoch + 1) for epoch in range(config.epochs)]
     batches, images = (
-        [own[0] + own[1] * tested for tested in evaluated]
+        [own[0] + sum(own[1:]) * tested for tested in evaluated]
         for own in (list(map(len, loaders)), [len(loader.images) for loader in loaders])
     )
     epochs = Epochs.of(batches, images) if config.epochs else None

@@ -154,7 +154,7 @@ class Scalars:
             return
         figures = {
             f"{split}/{name}": value
-            for split in ("train", "validation")
+            for split in ("train", "validation", "validation_view")
             for name, value in record.get(split, {}).items()
         }
         figures |= {name: record[name] for name in ("lr", "gap_points") if name in record}

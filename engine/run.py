@@ -37,6 +37,7 @@ OWN_FILES = {
     "config.yaml", "environment.json", "epochs.jsonl", "metrics.json", "log.txt", "last.pt",
     "best.pt", "outputs", "tensorboard",
 }  # fmt: skip
+KEPT = re.compile(r"epoch[1-9][0-9]*\.pt")  # weights of --keep-epochs
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class RunDirectory:
         return self.path / "tensorboard"
 
     def checkpoint(self, which: str) -> Path:
-        """The "last" or "best" checkpoint."""
+        """The "last" or "best" checkpoint, or that of an epoch that was kept, "epoch189"."""
         return self.path / f"{which}.pt"
 
     def has_begun(self) -> bool:
@@ -179,7 +180,7 @@ class RunDirectory:
         if self.has_begun():
             return
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        if foreign := sorted(names - OWN_FILES):
+        if foreign := sorted(n for n in names - OWN_FILES if not KEPT.fullmatch(n)):
             raise UserError(f"{self.path} holds {foreign[0]}, which is no run's: move it away")
 
     def why_not(self) -> str | None:

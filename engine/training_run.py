@@ -89,13 +89,17 @@ class TrainingRun:
             self._scalars.write(record)
 
     def _write(self, num_classes: int, *, is_best: bool) -> None:
-        """The records, then best.pt if the epoch is the best so far, then last.pt: in this order a
-        run killed between two of them repeats the epoch and writes them again."""
+        """The records, then best.pt if the epoch is the best so far and the epoch's own if it is to
+        be kept, then last.pt: in this order a run killed between two of them repeats the epoch and
+        writes them again."""
         self.directory.write_epochs(self.history)
         header = self._header(num_classes)
-        if is_best:
+        kept = ["best"] if is_best else []
+        if header.epoch in self.config.keep_epochs:
+            kept.append(f"epoch{header.epoch}")
+        for which in kept:
             model = {"model": self.learner.model.state_dict()}
-            checkpoint.save(self.directory.checkpoint("best"), header, model)
+            checkpoint.save(self.directory.checkpoint(which), header, model)
         state = self.learner.state_dict() | {"best_epoch": self.best_epoch}
         checkpoint.save(self.directory.checkpoint("last"), header, state)
 
@@ -161,6 +165,8 @@ class TrainingRun:
             said += f"  {selected_on} {_told(validation)}"
             fidelity = validation.get("fidelity_ensemble")
             said += f" fidelity {fidelity:.1%}" if fidelity is not None else ""
+        if augmented := record.get("validation_view"):
+            said += f"  under the training view {_told(augmented)}"
         progress.line(
             f"{self.config.cell}  epoch {record['epoch']}/{self.config.epochs}{said}"
             f"  {record['seconds']:.1f} s  eta {progress.eta()}",

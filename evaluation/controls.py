@@ -173,7 +173,7 @@ class Controls:
         return values
 
     def _own_overlap(self, run: RunDirectory) -> Values:
-        _, model = load_model(run.checkpoint(self.store.options.checkpoint))
+        _, model = load_model(self.store.checkpoint(run))
         if not isinstance(source_of(model), ClassMaps):
             return {}
         images = self._inputs()

@@ -15,7 +15,7 @@ from common.errors import UserError, shown
 from common.settings import Settings, option
 from dataloader.views import GRID_LETTERS, VIEW_NAMES
 from engine.cells import parse_cell
-from engine.config import WHICH_CHECKPOINT, TrainConfig
+from engine.config import TrainConfig
 from engine.flags import parse
 from metrics.conventions import BINS, THRESHOLD
 
@@ -44,7 +44,7 @@ class MeasureOptions(Settings):
     seeds: tuple[int, ...] = option(
         (), "replicates that are measured; all there are without it", at_least=0, operational=True
     )
-    checkpoint: str = option("last", "epoch that is measured", choices=WHICH_CHECKPOINT)
+    checkpoint: str = option("last", "epoch that is measured: last, best, or a kept one, epoch189")
 
     data_path: str | None = of_run("data_path", "(or DATA)")
     train_list: str | None = of_run("train_list")
@@ -71,6 +71,11 @@ class MeasureOptions(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_place(self.dataset, self.output_dir)
+        if not re.fullmatch(r"last|best|epoch[1-9][0-9]*", self.checkpoint):
+            raise UserError(
+                f"--checkpoint {shown(self.checkpoint)}: use last, best, or epoch<k>, one of the "
+                "epochs that --keep-epochs kept"
+            )
         if self.name or type(self).name:
             check_name("--name", self.name)
             if self.name == TAKEN or _is_cell(self.name):

@@ -24,7 +24,7 @@ from common.errors import UserError
 from dataloader.images import Images, evenly_spaced
 from dataloader.loader import Batch, ViewDataset, ViewLoader
 from dataloader.worker_processes import living_workers
-from engine.cells import Cell
+from engine.cells import Cell, TeacherCell
 from engine.checkpoint import blamed_on, load_model, seeing
 from engine.compute import Compute, enough_memory, pick_device
 from engine.config import TRAINED, TrainConfig, parts_heard
@@ -195,10 +195,17 @@ class OutputStore:
         """The images that models are asked about."""
         return self.sources.images(self.sources.of(like), split)
 
+    def checkpoint(self, run: RunDirectory) -> Path:
+        """The file that is measured: of a kept epoch a student's; its teachers, which have epochs of
+        their own, are measured at their last."""
+        which = self.options.checkpoint
+        taught = which.startswith("epoch") and isinstance(run.cell, TeacherCell)
+        return run.checkpoint("last" if taught else which)
+
     def stamp(self, *runs: RunDirectory) -> Row:
         """Where a row's numbers come from: how they were asked for, the code's commit, and the
         SHA-256 of each checkpoint by its place among the runs."""
-        paths = [run.checkpoint(self.options.checkpoint) for run in dict.fromkeys(runs)]
+        paths = [self.checkpoint(run) for run in dict.fromkeys(runs)]
         names = [path.relative_to(self.options.folder).as_posix() for path in paths]
         hashes = dict(zip(names, map(self.hashes.of, paths), strict=True))
         return {"asked": self.options.asked, "commit": self._commit, "checkpoints": hashes}
@@ -240,7 +247,7 @@ class OutputStore:
     def _key(self, wanted: Wanted, kind: type) -> str:
         """All that outputs are a function of: the checkpoint, what the view does and its seed, the
         images and labels, the precision, and the format of the file; of maps their number too."""
-        checkpoint = wanted.run.checkpoint(self.options.checkpoint)
+        checkpoint = self.checkpoint(wanted.run)
         if not checkpoint.is_file():
             raise UserError(
                 f"{checkpoint} is gone: put it back from a copy, or train the cell anew with "
@@ -266,7 +273,7 @@ class OutputStore:
         options = self.options
         parts = [wanted.split, wanted.view]
         parts += [f"seed{options.view_seed}"] if options.view_seed else []
-        parts += ["best"] if options.checkpoint == "best" else []
+        parts += [options.checkpoint] if options.checkpoint != "last" else []
         parts += [f"{options.max_images}images"] if options.max_images else []
         parts += [wanted.part] if wanted.part != TRAINED else []
         if wanted.source != self.sources.of(wanted.run):
@@ -274,7 +281,7 @@ class OutputStore:
         return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
 
     def _model(self, wanted: Wanted) -> nn.Module:
-        path, size = wanted.run.checkpoint(self.options.checkpoint), wanted.source.image_size
+        path, size = self.checkpoint(wanted.run), wanted.source.image_size
         header, model = load_model(path)
         classes = self.sources.images(wanted.source, wanted.split).num_classes
         if header.num_classes != classes:
@@ -312,7 +319,7 @@ class OutputStore:
                 keep_logits=self._keeps_logits(wanted),
             )
         if not _all_finite(answers, maps):
-            checkpoint = wanted.run.checkpoint(self.options.checkpoint)
+            checkpoint = self.checkpoint(wanted.run)
             raise UserError(f"{checkpoint} answers with NaN or infinity: train it anew")
         self._keep(wanted, answers)
         if maps is not None:
