@@ -10,6 +10,7 @@ import torch
 
 from Affinity.affinity import affinity, diversity
 from dataloader.views import GRID_LETTERS
+from engine.cells import TeacherCell
 from engine.run import RunDirectory
 from evaluation.figures import affinity_figure
 from evaluation.grid import named, of_each, open_grid
@@ -26,7 +27,7 @@ def publish_affinity(options: AffinityOptions) -> None:
     """Print and write a row for each model and view, and draw affinity against accuracy."""
     _, store, runs = open_grid(options)
     of_runs = of_each(
-        runs, lambda run: [row(run, view, store) for view in GRID_LETTERS.values()], named
+        runs, lambda run: [row(run, view, store) for view in own_view_first(run)], named
     )
     rows = list(itertools.chain.from_iterable(of_runs))
     most = "" if options.max_images is None else f"{options.max_images} evenly spaced "
@@ -38,26 +39,33 @@ def publish_affinity(options: AffinityOptions) -> None:
         f"{most}validation images, views of seed {options.view_seed}; affinity: top-1 under the "
         "view / under base (the random crop\nalone), with its 95% bootstrap interval; "
         "affinity_to_test: the clean test view below the line;\n"
-        "diversity: training loss under the view / under base",
+        "diversity, of teachers: training loss under the view / under base",
         store.summary(),
         by=("cell", "view"),
     )
 
 
+def own_view_first(run: RunDirectory) -> list[str]:
+    """The views that train models, the run's own ahead: the paper's measure is of that one."""
+    return list(dict.fromkeys([run.cell.view, *GRID_LETTERS.values()]))
+
+
 def row(run: RunDirectory, view: str, store: OutputStore) -> Row:
-    """Affinity (to the base and to the test view) and diversity of `view` for one model: None, with
-    a word on stderr, where what it would be divided by is 0."""
+    """Affinity (to the base and to the test view) of `view` for one model, and diversity for a
+    teacher, which a pass over all training images is worth: None, with a word on stderr, where what
+    it would be divided by is 0."""
     correct = {
         name: store.answers(run, view=name).correct.double() for name in (view, "base", "test")
     }
     top1 = {name: values.mean().item() for name, values in correct.items()}
     low, high = bootstrap_ratio(correct[view], correct["base"]) if top1["base"] else (None, None)
-    losses = {name: _training_loss(run, name, store) for name in (view, "base")}
     ratios = {
         "affinity": _ratio(affinity, top1[view], top1["base"]),
         "affinity_to_test": _ratio(affinity, top1[view], top1["test"]),
-        "diversity": _ratio(diversity, losses[view], losses["base"]),
     }
+    if isinstance(run.cell, TeacherCell):
+        losses = {name: _training_loss(run, name, store) for name in (view, "base")}
+        ratios["diversity"] = _ratio(diversity, losses[view], losses["base"])
     if undefined := [name for name, value in ratios.items() if value is None]:
         print(
             f"undefined: {' and '.join(undefined)} of {named(run)} under the {view} view: what it "
@@ -75,7 +83,7 @@ def row(run: RunDirectory, view: str, store: OutputStore) -> Row:
         "affinity_low": low,
         "affinity_high": high,
         "affinity_to_test": ratios["affinity_to_test"],
-        "diversity": ratios["diversity"],
+        "diversity": ratios.get("diversity"),
         **_by_shots(run, view, correct[view], store),
         **store.stamp(run),
     }

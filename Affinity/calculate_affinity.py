@@ -1,4 +1,5 @@
-"""Affinity and diversity of every view that trains models, for the teachers of the 1T and 2T grid:
+"""Affinity of every view that trains models, for the teachers and students of the 0T, 1T and 2T
+grid, each under its own view first; diversity for the teachers:
 
 python Affinity/calculate_affinity.py [--dataset CIFAR100]
 """

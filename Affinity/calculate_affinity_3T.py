@@ -1,4 +1,4 @@
-"""Affinity and diversity of every view that trains models, for all six teachers of the 3T grid:
+"""Affinity of every view that trains models, for the teachers and students of the 3T grid:
 
 python Affinity/calculate_affinity_3T.py [--dataset CIFAR100]
 """
@@ -18,9 +18,10 @@ from evaluation.options import AffinityOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The same measurement as calculate_affinity.py of the teachers T1, T2 and T3."""
-    about = "Affinity and diversity of views, all teachers."
-    measure(parse_options(AffinityOptions, argv, about, cells=("T",), name="affinity_3T"))
+    """The same measurement as calculate_affinity.py of the teachers T1, T2 and T3 and of the
+    students of all three."""
+    about = "Affinity and diversity of views, three teachers."
+    measure(parse_options(AffinityOptions, argv, about, cells=("T", "3T"), name="affinity_3T"))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEUTRAL = "0.55"  # for several views
 PANEL = 2.2  # inches
+MOST_NAMED = 24  # points of a figure: more names hide each other
 DIMMEST = 0.15  # of an image's brightness, where a map is at its least
 
 
@@ -137,7 +138,7 @@ def affinity_figure(rows: Sequence[Row]) -> Figure:
         x, y = [row["top1_test"] for row in points], [row["affinity"] for row in points]
         axes.scatter(x, y, c=colours, marker=marker)
         axes.scatter([], [], c="k", marker=marker, label=f"{view} view")
-        for row in points:
+        for row in points if len(rows) <= MOST_NAMED else ():
             place = (row["top1_test"], row["affinity"])
             axes.annotate(row["cell"], place, (4, 3), textcoords="offset points", fontsize=7)
     axes.axhline(1, color=NEUTRAL, linewidth=0.8)

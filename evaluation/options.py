@@ -217,7 +217,7 @@ class AffinityOptions(MeasureOptions):
     """What the affinity can be asked."""
 
     cells: tuple[str, ...] = option(
-        tuple(f"T{k}{letter}" for k in (1, 2) for letter in GRID_LETTERS),
+        (*(f"T{k}{letter}" for k in (1, 2) for letter in GRID_LETTERS), "0T", "1T", "2T"),
         "cells, or groups (or CELLS)",
         operational=True,
     )

@@ -196,8 +196,8 @@ class OutputStore:
         return self.sources.images(self.sources.of(like), split)
 
     def checkpoint(self, run: RunDirectory) -> Path:
-        """The file that is measured: of a kept epoch a student's; its teachers, which have epochs of
-        their own, are measured at their last."""
+        """The file that is measured: of a kept epoch a student's; its teachers have epochs of their
+        own, and are measured at their last."""
         which = self.options.checkpoint
         taught = which.startswith("epoch") and isinstance(run.cell, TeacherCell)
         return run.checkpoint("last" if taught else which)

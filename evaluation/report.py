@@ -162,7 +162,7 @@ class Tables:
 
 def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
     """The rows with what has been measured of each cell so far: ECE; agreement with its teachers;
-    IoU among them and of all of them with it; for a teacher, the affinity of its own view. Where
+    IoU among them and of all of them with it; the affinity of its own view. Where
     other than all seeds of a cell were measured, `<name>_n` says how many."""
     measured = {name: tables.rows(options) for name, options in MEASUREMENTS.items()}
     joined = [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
@@ -180,7 +180,7 @@ def legend(selected_on: str) -> str:
         "many, medium, few: classes of over 100, 20 to 100, under 20 training images; "
         "gap: training minus validation top-1, points;\n"
         "fidelity: top-1 agreement with the teachers' mean logits; iou: of attention, among the "
-        "teachers and of all of them with the\nstudent; affinity: of a teacher's own view"
+        "teachers and of all of them with the\nstudent; affinity: of the cell's own view"
     )
 
 

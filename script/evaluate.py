@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure(
     options: MeasureOptions, teachers: Sequence[TeacherCell], students: Sequence[StudentCell]
 ) -> None:
-    """Calibration of all, agreement and overlap of the students with their teachers, affinity. What
+    """Calibration and affinity of all, agreement and overlap of students with their teachers. What
     cannot be measured is named on stderr; UserError where nothing can."""
     asked = _measurements(options, teachers, students)
     of_each(asked, lambda named: named[1](), lambda named: named[0])
@@ -88,9 +88,8 @@ def _measurements(
     if several := [cell for cell in students if len(cell.teachers) > 1]:
         among_teachers = _as(OverlapOptions, options, several, group="T_T")
         yield "overlap of teachers", partial(calculate_iou.measure, among_teachers)
-    if teachers:
-        of_views = _as(AffinityOptions, options, teachers)
-        yield "affinity", partial(calculate_affinity.measure, of_views)
+    of_views = _as(AffinityOptions, options, [*teachers, *students])
+    yield "affinity", partial(calculate_affinity.measure, of_views)
 
 
 def _named(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentCell]]:

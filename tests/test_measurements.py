@@ -269,6 +269,27 @@ def test_nothing_to_measure(tmp_path):
         calculate_ece.main(["--output-dir", str(tmp_path)])
 
 
+def test_affinity_of_students_under_their_own_view_first(taught, flags, results, pixels):
+    """The paper's measure, by hand; no pass over the training images for a student."""
+    calculate_affinity.main([*flags, "--name", "students"])
+    rows = results("students")
+    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    assert sorted(cells) == sorted(
+        ["T1w", "T1s", "T2w", "T2s", "Sw", "T1w_Sw", "T1w_T2w_Sw", "T1s_T2s_Ss"]
+    )
+    first, second = (row for row in rows if row["cell"] == "T1s_T2s_Ss")
+    assert (first["view"], second["view"]) == ("strong", "weak")
+    _, labels, images = pixels
+    student = model(taught, "T1s_T2s_Ss")
+    with torch.no_grad():
+        right = {
+            view: (student(inputs(images, view)).argmax(1) == labels).double().mean().item()
+            for view in ("strong", "base")
+        }
+    assert first["affinity"] == pytest.approx(right["strong"] / right["base"])
+    assert {row["cell"] for row in rows if row["diversity"]} == {"T1w", "T1s", "T2w", "T2s"}
+
+
 def test_affinity_as_a_user_types_it(taught, flags):
     for script in ("calculate_affinity.py", "calculate_affinity_3T.py"):
         run = subprocess.run(
