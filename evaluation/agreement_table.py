@@ -52,9 +52,9 @@ def publish_agreement(options: AgreementOptions) -> None:
         rows,
         (*AGREEMENT, *INFORMATION),
         {suffix: fidelity_figure([r for r in rows if r["pair"] == f"{ENSEMBLE}-{STUDENT}"])},
-        f"{options.images}; a pair p-q: teachers by name, their mean logits (ensemble), the "
-        f"student ({STUDENT});\nmutual information of the predicted labels by Grassberger's "
-        "estimator, its chance floor by the plug-in one",
+        f"{options.images}; a pair p-q: teachers by name, their mean logits (ensemble; of two: "
+        f"T1w_T2w), the student ({STUDENT});\nmutual information of the predicted labels by "
+        "Grassberger's estimator, its chance floor by the plug-in one",
         store.summary(),
         by=("cell", "pair"),
     )  # fmt: skip
@@ -79,13 +79,16 @@ class Pairs:
         self.models[STUDENT] = (answers_of(run),)
 
     def rows(self) -> Iterator[Row]:
-        """Teachers with the student, the ensemble with it, then teachers among them."""
+        """Teachers with the student, the ensemble with it, then teachers among them; of three and
+        more also the ensemble of each two with the others and with the student."""
         names = [name for name in self.models if name != STUDENT]
         pairs = [(name, STUDENT) for name in names]
         teachers = [str(teacher.cell) for teacher in self.teachers]
         if len(teachers) > 1:
             pairs += itertools.combinations(teachers, 2)
             pairs += [(ENSEMBLE, name) for name in teachers if ENSEMBLE in names]
+        if len(teachers) > 2 and ENSEMBLE in names:
+            pairs += self._twos(teachers)
         for p, q in pairs:
             yield {
                 "cell": str(self.run.cell),
@@ -94,6 +97,16 @@ class Pairs:
                 **pair_measures(self.models[p], self.models[q], self._shots()),
                 **self.store.stamp(*self.teachers, self.run),
             }
+
+    def _twos(self, teachers: Sequence[str]) -> list[tuple[str, str]]:
+        """Pairs of an ensemble of two teachers, which becomes one of the models, and another."""
+        pairs = []
+        for two in itertools.combinations(teachers, 2):
+            name = "_".join(two)
+            self.models[name] = tuple(self.models[own][0] for own in two)
+            others = [teacher for teacher in teachers if teacher not in two]
+            pairs += [(name, other) for other in (*others, STUDENT)]
+        return pairs
 
     def _shots(self) -> dict[str, torch.Tensor]:
         groups = self.store.sources.shot_groups(self.run)

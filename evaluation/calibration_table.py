@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from engine.run import RunDirectory
@@ -10,7 +12,7 @@ from evaluation.figures import reliability_figure
 from evaluation.grid import named, of_each, open_grid
 from evaluation.measures import CALIBRATION
 from evaluation.options import CalibrationOptions
-from evaluation.results import publish
+from evaluation.results import keep, publish
 from evaluation.tables import Row
 from metrics.bootstrap import bootstrap_calibration_gap, means_with_intervals
 from metrics.calibration import (
@@ -39,9 +41,11 @@ def publish_calibration(options: CalibrationOptions) -> None:
 
     measured = of_each(runs, of_run, named)
     rows = [row for row, _ in measured]
+    bins = [row for own, found in measured for row in bin_rows(own, found)]
+    files = keep(options.folder / f"{options.name}_bins", bins, ("cell", "bin"))
     diagrams: dict[str, ReliabilityBins] = {}
-    for row, bins in measured:
-        diagrams.setdefault(row["cell"], bins)
+    for row, found in measured:
+        diagrams.setdefault(row["cell"], found)
     publish(
         options.folder / options.name,
         rows,
@@ -50,8 +54,22 @@ def publish_calibration(options: CalibrationOptions) -> None:
         f"{options.images}; ECE over {options.bins} equal-width bins "
         f"with its 95% bootstrap interval;\nece_bin_mean: unweighted over {REFERENCE_BINS} bins, "
         "as the paper reports it",
+        f"images, accuracy and confidence of each bin: {', '.join(map(str, files))}",
         store.summary(),
     )  # fmt: skip
+
+
+def bin_rows(row: Row, bins: ReliabilityBins) -> Iterator[Row]:
+    """A row for each bin of the model that `row` is about: what lies in it, the bin being (low,
+    high]; accuracy and mean confidence are None where nothing does."""
+    about = {name: row[name] for name in ("cell", "seed", "asked", "commit", "checkpoints")}
+    edges, counts = bins.edges.tolist(), bins.counts.long().tolist()
+    shares = zip(bins.accuracy.tolist(), bins.confidence.tolist(), strict=True)
+    for number, (count, found) in enumerate(zip(counts, shares, strict=True), start=1):
+        accuracy, confidence = found if count else (None, None)
+        numbers = {"low": edges[number - 1], "high": edges[number], "images": count}
+        shares_of_bin = {"accuracy": accuracy, "confidence": confidence}
+        yield {**about, "bin": number, **numbers, **shares_of_bin}
 
 
 def calibration(answers: Answers, bins: int, shot_groups: torch.Tensor | None) -> Row:

@@ -6,6 +6,8 @@ each image, say what makes it (`per_image`), and its mean and interval are compu
 
 from __future__ import annotations
 
+import itertools
+
 from dataloader.views import GRID_LETTERS
 from engine.cells import TEACHER_NUMBERS
 from evaluation.tables import Column
@@ -123,6 +125,7 @@ def _overlap(among: str, heading: str) -> tuple[Column, ...]:
         Column("iou_in_image"),  # where models see halves
         Column("constant_maps", name=f"{name}_constant_maps"),
         *(Column(f"iou_T{k}_S") for k in range(1, 10)),
+        *(Column(f"iou_T{a}_T{b}_S") for a, b in itertools.combinations(range(1, 10), 2)),
         *map(Column, ("object_iou", "pointing_game")),
     )
 

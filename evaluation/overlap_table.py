@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -144,8 +145,19 @@ class Measure:
         row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
         for cell, own in zip(run.cell.teachers, maps, strict=False):
             row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
+        if len(maps) > 3:
+            row |= self._twos(run.cell.teachers, maps, size)
         row |= self._constant(maps, size) | self._in_image(runs, maps, size)
         return row | self._object(runs[-1:], maps[-1:], kept[0]) | self.store.stamp(*runs)
+
+    def _twos(
+        self, teachers: Sequence[TeacherCell], maps: Sequence[torch.Tensor], size: int
+    ) -> Row:
+        """Of three teachers and more, each two with the student, whose map is the last."""
+        row: Row = {}
+        for (a, one), (b, other) in itertools.combinations(zip(teachers, maps, strict=False), 2):
+            row |= self._overlap(f"iou_T{a.number}_T{b.number}_S", [one, other, maps[-1]], size)
+        return row
 
     def _known_maps(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps:
         """UserError where the net has none, which `with_maps` finds out."""

@@ -37,7 +37,7 @@ def publish(
     rows of earlier measurements, of other cells or asked for in another way. Where a cell has
     several seeds, a second table gives mean ± standard deviation over them.
     """
-    paths = write_table(stem, updated(read_rows(beside(stem, ".json"), by), rows))
+    paths = keep(stem, rows, by)
     named = figures if isinstance(figures, Mapping) else {"": figures}
     for suffix, figure in named.items():
         paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
@@ -50,6 +50,12 @@ def publish(
     for note in notes:
         print(note)
     print("results:", ", ".join(map(str, paths)))
+
+
+def keep(stem: Path, rows: Sequence[Row], by: Sequence[str]) -> list[Path]:
+    """Write `stem`.csv and .json, with the rows of earlier measurements that say something else;
+    returns both paths."""
+    return write_table(stem, updated(read_rows(beside(stem, ".json"), by), rows))
 
 
 def _screen(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:

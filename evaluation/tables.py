@@ -205,7 +205,7 @@ def _spread(group: Sequence[Row], by: Sequence[str]) -> Row:
 
 
 # The columns that say what a row is about: a newer row with the same ones takes its place.
-IDENTITY = ("cell", "seed", "pair", "view", "asked")
+IDENTITY = ("cell", "seed", "pair", "view", "asked", "bin")
 
 
 @dataclass
