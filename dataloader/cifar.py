@@ -25,6 +25,7 @@ from dataloader.images import DataSet, ImageSet
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 
 FOLDER = "cifar-100-python"
+IMAGE_FOLDER = "CIFAR100"  # of PNG files, beside it
 ARCHIVE = f"{FOLDER}.tar.gz"
 ARCHIVES = (ARCHIVE, f"{FOLDER}.tar")  # the second is what some browsers make of the first
 ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
@@ -305,10 +306,29 @@ def _strings(path: Path, content: dict[Any, Any], key: bytes) -> list[str]:
     return [value.decode("latin-1") for value in values]  # never fails; published names are ASCII
 
 
+def load_list(root: Path, list_file: Path, names: tuple[str, ...]) -> ImageSet:
+    """The listed images. Paths begin at `root`, or as in the paper's published lists
+    (`train/0/NAME.png`, and `val/0/NAME.png` of the test images) at the tree of PNG files in it."""
+    return load_listed(root, list_file, names, lambda path: _place(root, list_file, path))
+
+
+def _place(root: Path, list_file: Path, path: str) -> str:
+    split, _, file = path.partition("/")
+    in_tree = f"{IMAGE_FOLDER}/{'test' if split == 'val' else split}/{file}"
+    for place in (path, in_tree):
+        if (root / place).is_file():
+            return place
+    raise UserError(
+        f"{list_file}: there is no image {root / path}, nor {root / in_tree}: "
+        "python dataloader/dealWith_cifar_dataset.py --images writes the tree that the paper's "
+        "lists name"
+    )
+
+
 CIFAR100 = DataSet(
     load=load_cifar100,
     class_names=class_names,
-    load_list=load_listed,
+    load_list=load_list,
     view=cifar_view,
     statistics=CIFAR_STATISTICS,
 )

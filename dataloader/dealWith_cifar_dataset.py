@@ -22,6 +22,7 @@ from dataloader.cifar import (
     ARCHIVE_MD5,
     ARCHIVES,
     FOLDER,
+    IMAGE_FOLDER,
     MEMBER_MD5,
     SPLITS,
     copy_members,
@@ -33,7 +34,6 @@ from dataloader.cifar import (
 from dataloader.images import ImageSet
 
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
-IMAGE_FOLDER = "CIFAR100"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

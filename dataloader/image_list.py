@@ -4,7 +4,7 @@ twice: by label and by folder."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +43,17 @@ def list_entries(path: Path, num_classes: int) -> Iterator[tuple[int, str, int]]
         raise UserError(f"the image list {path} is empty: give `path label` a line")
 
 
-def load_listed(root: Path, list_file: Path, class_names: tuple[str, ...]) -> ImageSet:
-    """The listed images, paths relative to `root`, all of one size, in memory."""
+def load_listed(
+    root: Path,
+    list_file: Path,
+    class_names: tuple[str, ...],
+    place: Callable[[str], str] = str,
+) -> ImageSet:
+    """The listed images, all of one size, in memory; `place` makes of a listed path the one
+    relative to `root`, which it is already unless the data set says otherwise."""
     entries = read_list(list_file, len(class_names))
     spelled = Speller(root).spelled
+    entries = [(place(name), label) for name, label in entries]
     images = [np.asarray(read_rgb(root / spelled(name))) for name, _ in entries]
     odd = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
     if odd is not None:
