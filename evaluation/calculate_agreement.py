@@ -15,15 +15,27 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 from common.errors import run_program
 from dataloader.views import GRID_LETTERS
+from engine.cells import StudentCell
 from evaluation.options import AgreementOptions, parse_options
 
 # What a report asks of every pair, under the name of its columns: do they agree on what the student
 # was taught with, and as the view changes? A part of ImageNet's training images tells as much.
+TRAINING = {"split": "train", "max_images": 10_000}
+AS_TRAINED = {view: f"train_{view}" for view in GRID_LETTERS.values()}
 REPORTED: Mapping[str, Mapping[str, Any]] = {
     "test": {},
     **{view: {"view": view} for view in GRID_LETTERS.values()},
-    "train": {"split": "train", "max_images": 10_000},
+    "train": TRAINING,
+    **{name: {"view": view, **TRAINING} for view, name in AS_TRAINED.items()},
 }
+
+
+def asked_of(question: str, cells: Sequence[StudentCell]) -> list[StudentCell]:
+    """The students that a question of REPORTED is for: that of training images under a view, those
+    that were trained on it."""
+    if question not in AS_TRAINED.values():
+        return list(cells)
+    return [cell for cell in cells if AS_TRAINED[cell.view] == question]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -80,7 +80,7 @@ def _table(
     for row in rows:
         if all(row.get(own.reported) is None for own in columns):
             continue
-        texts = [_figure(row, own) for own in columns]
+        texts = [figure_text(row, own) for own in columns]
         if columns[0] is RUN_ACCURACY[0] and _differs(row["cell"], top1):
             texts[0] = f"**{texts[0]}**"
         lines.append(f"| {row['cell']} | {row['seeds']} | " + " | ".join(texts) + " |")
@@ -91,7 +91,8 @@ def _of_some(rows: Sequence[Row], name: str) -> bool:
     return any(row.get(name) is not None for row in rows)
 
 
-def _figure(row: Row, column: Column) -> str:
+def figure_text(row: Row, column: Column) -> str:
+    """A column's mean in a row over seeds, with its interval, deviation and n; a dash without."""
     name, decimals = column.reported, column.decimals
     value, std = row.get(name), row.get(f"{name}_std")
     if value is None:

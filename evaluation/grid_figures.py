@@ -101,16 +101,16 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         for cell in values.cells:
             if x(cell) and y(cell):
                 _point(axes, cell, float(np.mean(x(cell))), float(np.mean(y(cell))))
-        _name(axes, x_name, y_name)
+        name_axes(axes, x_name, y_name)
         axes.set_title(_correlation(rows, claim, sign), fontsize=SMALL)
     for count in sorted({len(cell.teachers) for cell in values.cells if of.fidelity(cell)}):
         marker, colour = LOOKS[count]
         panels[1].scatter([], [], marker=marker, c=colour, label=counted(count, "teacher"))
     for letter in {cell.letter: None for cell in values.cells if cell.letter not in PAPER_LETTERS}:
-        face = _face("#000000", letter)
+        own = face("#000000", letter)
         name = f"{VIEW_LETTERS[letter]} student"
-        panels[1].scatter([], [], marker="D", edgecolors="k", facecolors=face, label=name)
-    _legend(figure, panels[1], 4, "filled: strong student")
+        panels[1].scatter([], [], marker="D", edgecolors="k", facecolors=own, label=name)
+    legend(figure, panels[1], 4, "filled: strong student")
     return figure
 
 
@@ -135,9 +135,9 @@ def strong_views_figure(values: GridValues) -> Figure:
             for letter in VIEW_LETTERS:
                 chosen = [c for c in cells if len(c.teachers) == count and c.letter == letter]
                 _line(axes, chosen, value, count, letter)
-        _name(axes, "teachers trained on the strong view", name)
+        name_axes(axes, "teachers trained on the strong view", name)
         axes.set_xticks(range(len(LOOKS)))
-    _legend(figure, panels[3], 4, "filled, solid: strong student")
+    legend(figure, panels[3], 4, "filled, solid: strong student")
     return figure
 
 
@@ -175,7 +175,7 @@ def strength_figure(curves: StrengthCurves) -> Figure:
                 list(known), [float(np.mean(v)) for v in known.values()], spread,
                 marker=marker, color=colour, label=cell, capsize=2, linewidth=1.2,
             )  # fmt: skip
-        _name(axes, "strength of the strong view", title)
+        name_axes(axes, "strength of the strong view", title)
     empty.set_axis_off()
     empty.legend(*panels[0].get_legend_handles_labels(), loc="center", fontsize=SMALL)
     return figure
@@ -194,9 +194,9 @@ def learning_figure(curves: LearningCurves) -> Figure:
             range(1, shortest + 1), 100 * mean, linewidth=1.2, markersize=5,
             markevery=(count * shortest // 40, max(1, shortest // 8)), **_look(count, letter),
         )  # fmt: skip
-    _name(axes, "epoch", "top-1, %")
+    name_axes(axes, "epoch", "top-1, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, axes, 4, "filled, solid: strong student")
+    legend(figure, axes, 4, "filled, solid: strong student")
     return figure
 
 
@@ -222,7 +222,7 @@ def reliability_lines_figure(
                 confidence[shown].numpy(), accuracy[shown].numpy(), marker=marker, color=colour,
                 linewidth=1.2, markersize=4, label=f"{counted(count, 'teacher')}, ECE {error:.3f}",
             )  # fmt: skip
-        _name(axes, "confidence", "accuracy")
+        name_axes(axes, "confidence", "accuracy")
         axes.set_title(f"{view} students", fontsize=SMALL)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.legend(fontsize=SMALL - 1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
@@ -260,13 +260,13 @@ def _look(count: int, letter: str) -> dict[str, Any]:
     return {
         "marker": marker,
         "color": colour,
-        "markerfacecolor": _face(colour, letter) if letter != WEAK else "white",
+        "markerfacecolor": face(colour, letter) if letter != WEAK else "white",
         "linestyle": by_view(LINES)[VIEW_LETTERS[letter]],
         "label": f"{counted(count, 'teacher')}, {VIEW_LETTERS[letter]}",
     }
 
 
-def _face(colour: str, letter: str) -> tuple[float, ...]:
+def face(colour: str, letter: str) -> tuple[float, ...]:
     """Of the markers of students on a view: empty, full or pale."""
     return to_rgba(colour, by_view(FILLS)[VIEW_LETTERS[letter]])
 
@@ -285,18 +285,19 @@ def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
 
 def _point(axes: Axes, cell: StudentCell, x: float, y: float) -> None:
     marker, colour = LOOKS[len(cell.teachers)]
-    face = _face(colour, cell.letter)
-    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=face, s=26)
+    own = face(colour, cell.letter)
+    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=own, s=26)
 
 
-def _name(axes: Axes, x: str, y: str) -> None:
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Their names, in the size of a printed column."""
     axes.set_xlabel(x, fontsize=SMALL)
     axes.set_ylabel(y, fontsize=SMALL)
     axes.tick_params(labelsize=SMALL)
     axes.ticklabel_format(useOffset=False)
 
 
-def _legend(figure: Figure, axes: Axes, columns: int, title: str) -> None:
+def legend(figure: Figure, axes: Axes, columns: int, title: str) -> None:
     """Of what is in `axes`, below all panels; none where nothing is."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:

@@ -113,6 +113,19 @@ FIDELITIES = (
     *(Column(f"fidelity_T{k}_test", f"to T{k}", decimals=1, unit="%") for k in TEACHER_NUMBERS),
 )
 
+# Of a student and its ensemble under the student's own training view (the paper's figure 3), by
+# measure and images.
+OWN_VIEW = {
+    (measure, images): Column(
+        f"{measure}_own_view_{images}", f"{words} under the own view, {images} images", *how
+    )
+    for measure, words, how in (
+        ("fidelity", "fidelity", (1, "%")),
+        ("mutual_information_nats", "mutual information", (3, "nats")),
+    )
+    for images in ("training", "test")
+}
+
 
 def _overlap(among: str, heading: str) -> tuple[Column, ...]:
     """Of the maps of several models, in the report under `iou_<among>`."""

@@ -21,7 +21,7 @@ from common.settings import Settings, option
 from engine.cells import Cell, grid_order, parse_cell
 from engine.flags import parse
 from engine.run import RunDirectory, Runs
-from evaluation.calculate_agreement import REPORTED
+from evaluation.calculate_agreement import AS_TRAINED, REPORTED
 from evaluation.cells_page import cells_page
 from evaluation.grid import named, of_each
 from evaluation.measures import (
@@ -32,6 +32,7 @@ from evaluation.measures import (
     ENTROPIES,
     INFORMATION,
     OVERLAP,
+    OWN_VIEW,
     RUN_ACCURACY,
     RUN_AGREEMENT,
 )
@@ -101,9 +102,22 @@ def publish(options: ReportOptions) -> None:
     page = runs.folder / "report" / "cells.md"
     write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset, selected_on))
     paths = [*write_table(runs.folder / "results", rows), page]
+    paths += _beside_the_paper(rows, page.parent, options.dataset)
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend(selected_on))
     print("results:", ", ".join(map(str, paths)))
+
+
+def _beside_the_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[Path]:
+    """Write the paper's page and its figures; none, with a word on stderr, where matplotlib cannot
+    be used: the table is there all the same."""
+    try:
+        from evaluation.paper_page import publish_paper  # matplotlib may be broken
+
+        return publish_paper(rows, folder, dataset)
+    except UserError as error:
+        print(f"left out: the page of the paper's tables: {error}", file=sys.stderr)
+        return []
 
 
 def figures_of(run: RunDirectory) -> dict[str, Any]:
@@ -220,6 +234,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
     return {
         **_means(ensemble, name, (*AGREEMENT, *DISAGREEMENT, *INFORMATION, *ENTROPIES)),
         **_together(_fidelity(tables, cell, question) for question in REPORTED),
+        **_under_own_view(tables, cell),
         **_means(tables["ece"], name, CALIBRATION),
         **_means(tables["iou_T_T"], teachers, OVERLAP["T_T"]),
         **_means(tables["iou_T_S"], name, OVERLAP["T_S"]),
@@ -235,6 +250,18 @@ def _fidelity(tables: dict[str, list[Row]], cell: Cell, question: str) -> Row:
         _mean(_of_pair(rows, model), str(cell), "fidelity", f"fidelity_{short}_{question}", 100)
         for model, short in names.items()
     )
+
+
+def _under_own_view(tables: dict[str, list[Row]], cell: Cell) -> Row:
+    """Fidelity and mutual information of a student and its ensemble as it was trained."""
+    questions = {"training": AS_TRAINED[cell.view], "test": cell.view}
+    return _together(
+        _mean(
+            _of_pair(tables[f"agreement_{questions[images]}"], "ensemble"),
+            str(cell), measure, own.reported, own.factor,
+        )
+        for (measure, images), own in OWN_VIEW.items()
+    )  # fmt: skip
 
 
 def _of_pair(rows: Sequence[Row], model: str) -> list[Row]:

@@ -28,7 +28,7 @@ from evaluation import (
     calculate_iou,
     report,
 )
-from evaluation.calculate_agreement import REPORTED
+from evaluation.calculate_agreement import REPORTED, asked_of
 from evaluation.grid import of_each
 from evaluation.options import (
     AffinityOptions,
@@ -81,8 +81,9 @@ def _measurements(
     yield "calibration", partial(calculate_ece.measure, everyone)
     if taught := [cell for cell in students if cell.teachers]:
         for name, asked in REPORTED.items():
-            of_pairs = _as(AgreementOptions, options, taught, **asked)
-            yield f"agreement ({name})", partial(calculate_agreement.measure, of_pairs)
+            if cells := asked_of(name, taught):
+                of_pairs = _as(AgreementOptions, options, cells, **asked)
+                yield f"agreement ({name})", partial(calculate_agreement.measure, of_pairs)
         with_student = _as(OverlapOptions, options, taught, group="T_S")
         yield "overlap of teachers and student", partial(calculate_iou.measure, with_student)
     if several := [cell for cell in students if len(cell.teachers) > 1]:

@@ -1,0 +1,152 @@
+"""runs/<set>/report/paper.md: the paper's tables beside the same numbers of these runs, and one
+figure for each of its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from common.files import write_text
+from evaluation.cells_page import figure_text
+from evaluation.figures import saved
+from evaluation.measures import OWN_VIEW
+from evaluation.paper_tables import COMPARISON, HALVES, WHOLE, column, datasets, published
+from evaluation.section_figures import Section, drawn_sections
+from evaluation.tables import Column, Row
+from metrics.intervals import spearman
+
+NOTE = (
+    "Cell by cell: the paper's number (one run), then that of these runs, mean ± 95% interval by "
+    "Student's t over seeds, with the standard deviation in brackets (one seed: the value alone). "
+    "Below each table, how alike the cells are ordered: Spearman's rank correlation of the two "
+    "columns, over the cells that both have."
+)
+DIFFERENT = (
+    "The paper's ECE is the unweighted mean over 10 bins of augmented training images, its IoU is "
+    "of class-sum maps pooled over batches, its top-1 that of the epoch best on the test images; "
+    "here: 15 weighted bins of test images, maps of the class that the ensemble predicts, and the "
+    "best epoch with the last beside it (docs/measures.md)."
+)
+HALVED = "halves"  # the variant of students whose teachers are asked about halves
+DEFAULT = "CIFAR100"  # the paper's numbers that stand beside those of another set
+NOTHING: Row = {"seeds": 0}  # of a cell that was not trained
+LEAST = 3  # cells, of a rank correlation
+TOP1 = (
+    Column("top1_best", "top-1", 1, "%"),
+    Column("top1_last", "top-1 of the last epoch", 1, "%"),
+)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A measure of the paper and the report's column that stands beside it, and others to show."""
+
+    measure: str
+    column: Column
+    more: tuple[Column, ...] = ()
+
+    def scaled(self, value: float) -> float:
+        """The paper's fraction in the column's unit."""
+        return 100 * value if self.column.unit else value
+
+
+FIRST = (
+    Beside("affinity", Column("affinity", "affinity")),
+    Beside("top1", *TOP1[:1], TOP1[1:]),
+    Beside("ece", Column("ece", "ECE")),
+)
+SECOND = (
+    Beside("gap", Column("gap_points", "gap", 1, "points")),
+    Beside("iou", Column("iou_teachers", "IoU of the teachers")),
+    Beside("fidelity", OWN_VIEW["fidelity", "training"], (OWN_VIEW["fidelity", "test"],)),
+)
+
+
+def publish_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[Path]:
+    """Write the page and its figures for the report's rows; returns the paths."""
+    sections = drawn_sections(rows)
+    page = folder / "paper.md"
+    write_text(page, paper_page(rows, sections, dataset))
+    files = [
+        saved(own.figure, folder / f"{own.name}.{kind}", dpi=150)
+        for own in sections
+        for kind in ("png", "pdf")
+    ]
+    return [page, *files]
+
+
+def paper_page(rows: Sequence[Row], sections: Sequence[Section], dataset: str) -> str:
+    """Markdown of the report's rows beside the paper's tables, then the sections' figures."""
+    own = dataset in datasets()
+    shown = dataset if own else DEFAULT
+    of_others = (
+        f"The paper has no table of {dataset}: its numbers of {shown} stand here, for shape."
+    )
+    lines = [f"# The paper's tables beside {dataset}", "", NOTE, *([] if own else ["", of_others])]
+    by_cell = {row["cell"]: row for row in rows}
+    lines += ["", "## Tables 1 and H.6: affinity, accuracy, calibration", "", DIFFERENT]
+    lines += _table(shown, FIRST, WHOLE, by_cell)
+    lines += ["", "## Tables C.2 to C.4: gap, overlap of the teachers, fidelity"]
+    lines += _table(shown, SECOND, WHOLE, by_cell)
+    lines += ["", "## The same, of teachers that see one half of each image each (`+halves`)"]
+    lines += _table(shown, SECOND, HALVES, by_cell)
+    lines += ["", "## Table G.5: methods", "", *_methods(shown, by_cell)]
+    for section in sections:
+        lines += ["", f"## {section.title}", "", f"![{section.name}]({section.name}.png)"]
+        lines += ["", section.caption]
+    return "\n".join([*lines, ""])
+
+
+def _table(
+    dataset: str, columns: Sequence[Beside], images: str, by_cell: Mapping[str, Row]
+) -> list[str]:
+    """A line a cell of the paper's table, two columns a measure; then the rank correlations."""
+    printed = {own: column(dataset, own.measure, images) for own in columns}
+    known = [own for own in columns if printed[own]]
+    if not known:
+        return ["", f"The paper does not give these of {dataset}."]
+    suffix = "" if images == WHOLE else f"+{HALVED}"
+    here = {cell: by_cell.get(f"{cell}{suffix}", NOTHING) for cell in printed[known[0]]}
+    heads = [head for own in known for head in _heads(own)]
+    lines = ["", f"| cell | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for cell, row in here.items():
+        texts = [text for own in known for text in _texts(own, printed[own][cell], row)]
+        lines.append(f"| {cell} | {' | '.join(texts)} |")
+    return [*lines, "", "; ".join(_order(own, printed[own], here) for own in known) + "."]
+
+
+def _heads(own: Beside) -> list[str]:
+    return [f"{own.column.title}: paper", "here", *(more.title for more in own.more)]
+
+
+def _texts(own: Beside, printed: float, row: Row) -> list[str]:
+    theirs = f"{own.scaled(printed):.{own.column.decimals}f}"
+    return [theirs, *(figure_text(row, shown) for shown in (own.column, *own.more))]
+
+
+def _order(own: Beside, printed: Mapping[str, float], here: Mapping[str, Row]) -> str:
+    """The rank correlation of the paper's column and ours, in words."""
+    values = {cell: row.get(own.column.reported) for cell, row in here.items()}
+    pairs = [(printed[cell], value) for cell, value in values.items() if value is not None]
+    if len(pairs) < LEAST:
+        return f"{own.column.heading}: not enough cells"
+    theirs, ours = torch.tensor(pairs, dtype=torch.float64).T
+    rho = spearman(theirs, ours).item()
+    return f"{own.column.heading}: rank correlation {rho:.2f}, n = {len(pairs)} cells"
+
+
+def _methods(dataset: str, by_cell: Mapping[str, Row]) -> list[str]:
+    """The paper's comparison of methods, ours by their cells."""
+    lines = [
+        "| method | top-1, %: paper | here | top-1 of the last epoch, % |",
+        "|---|---|---|---|",
+    ]
+    for own in published():
+        if (own.table, own.dataset) == (COMPARISON, dataset):
+            row = by_cell.get(own.cell, NOTHING)
+            texts = [f"{100 * own.value:.1f}", *(figure_text(row, shown) for shown in TOP1)]
+            lines.append(f"| {own.cell} | {' | '.join(texts)} |")
+    return lines
