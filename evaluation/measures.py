@@ -117,11 +117,11 @@ FIDELITIES = (
 # measure and images.
 OWN_VIEW = {
     (measure, images): Column(
-        f"{measure}_own_view_{images}", f"{words} under the own view, {images} images", *how
+        f"{measure}_own_view_{images}", f"{words}, own view, {images} images", *how
     )
     for measure, words, how in (
         ("fidelity", "fidelity", (1, "%")),
-        ("mutual_information_nats", "mutual information", (3, "nats")),
+        ("mutual_information_nats", "MI", (3, "nats")),
     )
     for images in ("training", "test")
 }

@@ -56,8 +56,9 @@ SCATTERS = (
     ),
     Scatter(
         "section_6_2", "6.2 and B.5: fidelity and mutual information as the student was trained",
-        "Under the student's own view, of training images (at most 10,000) and test images, beside "
-        "top-1 (figures 3 and B.5); two teachers, whose logits are averaged.",
+        "Fidelity and mutual information (MI) under the student's own view, of at most 10,000 "
+        "training images and of test images, and top-1 (figures 3 and B.5); two teachers, whose "
+        "logits are averaged.",
         (2,), tuple((own, TOP1) for own in OWN_VIEW.values()),
     ),
     Scatter(

@@ -78,7 +78,7 @@ def test_one_image_that_nobody_gets_right_leaves_figures_empty_and_no_more(
     assert rows("iou_T_T")[0]["iou"] == 1
     assert "constant maps: 100% of T1w_T2w seed 1" in err
     assert rows("ece")[0]["top1"] == 0
-    assert len(rows("agreement")) == 4 * 6
+    assert len(rows("agreement")) == 5 * 6
     assert {row["cell"] for row in rows("results")} > {"T1w", "T1w_T2w_Sw"}
     assert "Traceback" not in err and "nan" not in out
 
