@@ -13,6 +13,7 @@ from common.files import write_text
 from evaluation.cells_page import figure_text
 from evaluation.figures import saved
 from evaluation.measures import OWN_VIEW
+from evaluation.paper_statements import statement_rows
 from evaluation.paper_tables import COMPARISON, HALVES, WHOLE, column, datasets, published
 from evaluation.section_figures import Section, drawn_sections
 from evaluation.tables import Column, Row
@@ -29,6 +30,11 @@ DIFFERENT = (
     "of class-sum maps pooled over batches, its top-1 that of the epoch best on the test images; "
     "here: 15 weighted bins of test images, maps of the class that the ensemble predicts, and the "
     "best epoch with the last beside it (docs/measures.md)."
+)
+OWN_NUMBERS = (
+    "Above 0 is what the paper's text says (of the gap of halves: near 0). n = 8 cells, of one run "
+    "each (table G.5: one run minus another): by our rules there is no verdict without seeds, so only the direction is told. What "
+    "the claims' figures give of the same tables stands in claims.md."
 )
 HALVED = "halves"  # the variant of students whose teachers are asked about halves
 DEFAULT = "CIFAR100"  # the paper's numbers that stand beside those of another set
@@ -94,6 +100,7 @@ def paper_page(rows: Sequence[Row], sections: Sequence[Section], dataset: str) -
     lines += ["", "## The same, of teachers that see one half of each image each (`+halves`)"]
     lines += _table(shown, SECOND, HALVES, by_cell)
     lines += ["", "## Table G.5: methods", "", *_methods(shown, by_cell)]
+    lines += ["", "## What the paper's own numbers say", "", OWN_NUMBERS, "", *_statements()]
     for section in sections:
         lines += ["", f"## {section.title}", "", f"![{section.name}]({section.name}.png)"]
         lines += ["", section.caption]
@@ -149,4 +156,18 @@ def _methods(dataset: str, by_cell: Mapping[str, Row]) -> list[str]:
             row = by_cell.get(own.cell, NOTHING)
             texts = [f"{100 * own.value:.1f}", *(figure_text(row, shown) for shown in TOP1)]
             lines.append(f"| {own.cell} | {' | '.join(texts)} |")
+    return lines
+
+
+def _statements() -> list[str]:
+    """What the paper's tables say of its statements, a column a data set."""
+    sets = datasets()
+    lines = [f"| section | the paper says | figure | {' | '.join(sets)} | direction |"]
+    lines.append("|---" * (len(sets) + 4) + "|")
+    for row in statement_rows():
+        values = [row[name] for name in sets if name in row]
+        texts = [f"{row[name]:+.3f}" if name in row else "-" for name in sets]
+        told = f"{sum(value > 0 for value in values)} of {len(values)} above 0"
+        about = f"{row['claim']} | {row['text']} | {row['figure']}"
+        lines.append(f"| {about} | {' | '.join(texts)} | {told} |")
     return lines

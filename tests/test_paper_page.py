@@ -11,6 +11,7 @@ from evaluation import calculate_agreement, calculate_iou
 from evaluation.calculate_agreement import REPORTED
 from evaluation.options import AgreementOptions, OverlapOptions
 from evaluation.paper_page import paper_page
+from evaluation.paper_statements import statement_rows
 from evaluation.paper_tables import HALVES, column
 from evaluation.report import ReportOptions, publish
 from evaluation.section_figures import drawn_sections
@@ -56,6 +57,26 @@ def test_what_the_paper_does_not_give_is_said():
     assert page.count("The paper does not give these of ImageNet.") == 2
     assert "| T1s_T2w_Ss | 69.2 | - | - |" in page  # of its table G.5
     assert "| DMAE | 82.0 | - | - |" in page
+
+
+def test_what_the_papers_own_numbers_say():
+    """By the facts about its tables: halves overlap less by .26, .16, .11, are followed less by
+    .21, .27, .31, and their gap is larger by 1.3 to 1.9 points; G.5 by subtraction."""
+    rows = {own["figure"]: own for own in statement_rows()}
+    sets = ("CIFAR100", "CIFAR100_imb100", "ImageNet_LT")
+
+    def of(figure):
+        return [round(rows[figure][name], 2) for name in sets if name in rows[figure]]
+
+    assert of("IoU, whole minus halves") == [0.26, 0.16, 0.11]
+    assert of("fidelity, whole minus halves") == [0.21, 0.27, 0.31]
+    assert all(1.2 < gap < 2 for gap in of("gap, points, halves minus whole"))
+    assert of("top-1, points: T1s_T2w_Ss minus T1w_Ss") == [0.62, 0.68]
+    assert of("top-1, points: T1s_T2w_T3w_Ss minus T1s_T2w_Ss") == [0.09, 0.82]
+    # CIFAR-100, ECE: (.0776 - .0124 + .1076 - .0537 + .0994 - .0568 + .1397 - .0745) / 4
+    assert rows["ECE, weak minus strong students"]["CIFAR100"] == pytest.approx(0.056725)
+    page = paper_page([], [], "CIFAR100")
+    assert "| IoU, whole minus halves | +0.258 | +0.164 | - | +0.114 | 3 of 3 above 0 |" in page
 
 
 def test_every_section_that_the_rows_allow_has_its_figure():
