@@ -33,8 +33,9 @@ DIFFERENT = (
 )
 OWN_NUMBERS = (
     "Above 0 is what the paper's text says (of the gap of halves: near 0). n = 8 cells, of one run "
-    "each (table G.5: one run minus another): by our rules there is no verdict without seeds, so only the direction is told. What "
-    "the claims' figures give of the same tables stands in claims.md."
+    "each (table G.5: one run minus another): by our rules there is no verdict without seeds, so "
+    "only the direction is told. What the claims' figures give of the same tables stands in "
+    "claims.md."
 )
 HALVED = "halves"  # the variant of students whose teachers are asked about halves
 DEFAULT = "CIFAR100"  # the paper's numbers that stand beside those of another set

@@ -1,5 +1,6 @@
 """What the paper's own numbers say of its statements on halves, affinity, calibration and the
-number of teachers: each a figure that is above 0 if they say what its text does (the gap of halves: near 0)."""
+number of teachers: each a figure that is above 0 if they say what its text does (the gap of halves:
+near 0)."""
 
 from __future__ import annotations
 
