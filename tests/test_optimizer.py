@@ -14,6 +14,7 @@ from engine.checkpoint import load
 from engine.config import StudentConfig
 from engine.optimizer import check_state, decay_groups, load_state, optimizer_of
 from engine.schedule import learning_rate_factors
+from losses.distillation import distillation_loss
 from models.registry import build_model
 from models.small_vit import small_vit
 
@@ -97,6 +98,30 @@ def test_a_cosine_of_a_period_of_its_own_is_torchs():
         two_weights(), schedule="cosine", epochs=60, cosine_period=30, cosine_end=0.02
     )
     assert learner.rates == pytest.approx(expected)
+
+
+def test_equation_8_of_the_paper_is_half_of_it_at_twice_the_rate():
+    """CE + T^2 KL at a rate, and half of it, a weight of .5 on both, at two rates."""
+    images, taught, labels = torch.randn(8, 5), torch.randn(2, 8, 3), torch.arange(8) % 3
+    p = (taught / 10).softmax(-1)
+
+    def equation_8(logits):
+        kl = (p * (p.log() - (logits / 10).log_softmax(-1))).sum(-1).mean()
+        return nn.functional.cross_entropy(logits, labels) + 100 * kl
+
+    def ours(logits):
+        return distillation_loss(logits, taught, labels, temperature=10.0, ce_weight=0.5)
+
+    weights = []
+    for loss, rate in ((equation_8, 0.1), (ours, 0.2)):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 3)
+        learner = learner_of(model, lr=rate, epochs=1)
+        learner.start_epoch(0)
+        for _ in range(3):
+            learner.step(loss(model(images)))
+        weights.append(model.weight)
+    torch.testing.assert_close(*weights)
 
 
 def test_without_one_it_is_the_cosine_of_before_to_the_bit():
