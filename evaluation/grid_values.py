@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dataloader.views import VIEW_LETTERS
+from dataloader.views import GRID_LETTERS
 from engine.cells import TEACHER_NUMBERS, Cell, StudentCell, TeacherCell
 from evaluation.per_image import Mean, PerImage
 
 
 def students_of(
-    numbers: Sequence[int], count: int, letters: Iterable[str] = VIEW_LETTERS
+    numbers: Sequence[int], count: int, letters: Iterable[str] = GRID_LETTERS
 ) -> list[StudentCell]:
     """The plain students of every `count` of the teachers of these numbers, on every view."""
     return [

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.run import RunDirectory
 from evaluation.grid import Grid, named, of_each, open_grid
-from evaluation.grid_values import last_figures
+from evaluation.grid_reader import last_figures
 from evaluation.options import ObjectiveOptions
 from evaluation.outputs import OutputStore
 from evaluation.results import publish

@@ -50,11 +50,13 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
     assert {path.name for path in folder.glob("*.pdf")} == {
         f"{name}.pdf"
         for name in ("strong_views", "grid", "learning", "reliability", "attention_strong",
-                     "agreement_matrix")
+                     "agreement_matrix", "section_6_1", "section_6_2", "section_H")
     }  # fmt: skip
     page = (folder / "claims.md").read_text()
     assert "| 6.1 strong students | strong students beat weak ones |" in page
-    assert all(f"]({path.name})" in page for path in folder.glob("*.png"))
+    beside = (folder / "paper.md").read_text()
+    assert "of CIFAR100 stand here" in beside
+    assert all(f"]({path.name})" in page + beside for path in folder.glob("*.png"))
     cells = (folder / "cells.md").read_text()
     assert "| many-shot, % | medium-shot, % |" in cells and "| T1s_T2s_Ss | 2 |" in cells
     assert not (ROOT / "runs" / "synthetic_imb10" / "results.csv.partial").exists()
