@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import VisionTransformer
 
+from metrics.arrays import takes_arrays
 from metrics.validation import check_labels
 
 
@@ -90,6 +91,7 @@ CLASS_SUM = "class_sum"
 PREDICTED = "predicted"
 
 
+@takes_arrays
 def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tensor) -> Tensor:
     """Attention map of each image, as coarse as the last features. (B, 3, H, W) -> (B, h, w).
 
@@ -103,6 +105,11 @@ def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tens
     Raises:
         ValueError: images that are not (B, 3, H, W), another target, labels that are not (B,)
             or out of range, a model that has no maps (``source_of``), NaN or infinity.
+
+    >>> from torchvision.models import resnet18
+    >>> model, images = resnet18(num_classes=3), np.zeros((2, 3, 64, 64), np.float32)
+    >>> class_activation_map(model, images, target=np.array([0, 2])).shape
+    torch.Size([2, 2, 2])
     """
     if isinstance(source_of(model), Rollout):
         return attention_rollout(model, images)
@@ -112,11 +119,17 @@ def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tens
     return maps_from_features(features, classifier_weight(model), target)
 
 
+@takes_arrays
 def forward_with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, C) and the last feature map (B, D, h, w), from one forward.
 
     Raises:
         ValueError: images that are not (B, 3, H, W), or a model that has no class maps.
+
+    >>> from torchvision.models import resnet18
+    >>> logits, features = forward_with_features(resnet18(num_classes=3), torch.zeros(2, 3, 64, 64))
+    >>> logits.shape, features.shape
+    (torch.Size([2, 3]), torch.Size([2, 512, 2, 2]))
     """
     _check_images(images)
     source = _class_maps_of(model)  # before the forward pass, so that an unsuitable one fails
@@ -161,14 +174,21 @@ def classifier_weight(model: nn.Module) -> Tensor:
     return cast(nn.Linear, model.get_submodule(source.classifier)).weight
 
 
+@takes_arrays
 def maps_from_features(features: Tensor, weight: Tensor, target: str | Tensor) -> Tensor:
     """Map of the target. (B, D, h, w) features, (C, D) classifier weight -> (B, h, w) float32.
 
     ``target`` as in ``select_maps``.
+
+    >>> features, weight = np.ones((1, 2, 1, 2)), np.eye(2)
+    >>> features[0, 0, 0] = 3, 1  # the first channel looks to the left
+    >>> maps_from_features(features, weight, np.array([0]))
+    tensor([[[1., 0.]]])
     """
     return select_maps(class_maps(features, weight), target)
 
 
+@takes_arrays
 def class_maps(features: Tensor, weight: Tensor) -> Tensor:
     """Raw map of every class. (B, D, h, w) features, (C, D) weight -> (B, C, h, w) float64.
 
@@ -177,6 +197,9 @@ def class_maps(features: Tensor, weight: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes that do not fit, no samples, NaN or infinity.
+
+    >>> class_maps(np.ones((1, 2, 1, 2)), np.array([[1.0, 2.0]]))
+    tensor([[[[3., 3.]]]], dtype=torch.float64)
     """
     _check_features(features, weight)
     maps = torch.einsum("bdhw,cd->bchw", features.detach().double(), weight.detach().double())
@@ -185,6 +208,7 @@ def class_maps(features: Tensor, weight: Tensor) -> Tensor:
     return maps
 
 
+@takes_arrays
 def select_maps(maps: Tensor, target: str | Tensor) -> Tensor:
     """One map an image. (B, C, h, w) class maps -> (B, h, w) float32.
 
@@ -193,6 +217,10 @@ def select_maps(maps: Tensor, target: str | Tensor) -> Tensor:
 
     Raises:
         ValueError: another target, or labels that are not (B,) or not in 0..C-1.
+
+    >>> maps = class_maps(np.ones((1, 2, 1, 2)), np.array([[1.0, 2.0], [3.0, 6.0]]))
+    >>> select_maps(maps, np.array([1])), select_maps(maps, CLASS_SUM)
+    (tensor([[[3., 3.]]]), tensor([[[12., 12.]]]))
     """
     if isinstance(target, Tensor):
         return _map_of_labels(maps, target).float()
@@ -215,6 +243,7 @@ def says_where(maps: Tensor) -> bool:
     return maps.shape[-2:].numel() > 1
 
 
+@takes_arrays
 def attention_rollout(model: VisionTransformer, images: Tensor) -> Tensor:
     """Attention from the class token to each patch. (B, 3, H, W) -> (B, h, w), h * w patches.
 
@@ -224,10 +253,15 @@ def attention_rollout(model: VisionTransformer, images: Tensor) -> Tensor:
 
     Raises:
         ValueError: images that are not (B, 3, H, W), NaN or infinity.
+
+    >>> model = VisionTransformer(32, 16, 1, 2, 8, 8, num_classes=3)
+    >>> attention_rollout(model, torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 2, 2])
     """
     return attention_with_logits(model, images)[1]
 
 
+@takes_arrays
 def attention_with_logits(model: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, C) and ``attention_rollout`` (B, h, w), from one forward.
 
@@ -244,10 +278,15 @@ def attention_with_logits(model: VisionTransformer, images: Tensor) -> tuple[Ten
     return logits, rollout[:, 0, 1:].unflatten(1, (side, side)).float()
 
 
+@takes_arrays
 def roll_out(attention: Tensor) -> Tensor:
     """Product over layers, first layer first, of row-normalised A + I. (L, B, N, N) -> (B, N, N).
 
     In float64, which an autocast region around it leaves alone.
+
+    >>> roll_out(np.full((1, 1, 2, 2), 0.5))
+    tensor([[[0.7500, 0.2500],
+             [0.2500, 0.7500]]], dtype=torch.float64)
     """
     residual = torch.eye(attention.shape[-1], dtype=torch.float64, device=attention.device)
     mixed = attention.detach().double() + residual

@@ -10,23 +10,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from statistics import NormalDist
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.agreement import (
+    agreement_per_sample,
+    correct_per_sample,
+    kl_divergence,
+    kl_divergence_per_sample,
+    top1_accuracy,
+    top1_agreement,
+)
+from metrics.arrays import takes_arrays
 from metrics.calibration import (
     calibration_gap,
     columns_of,
     equal_width_bin,
     equal_width_sums,
+    expected_calibration_error,
 )
 from metrics.conventions import BINS
-from metrics.validation import check_count, check_finite
+from metrics.information import (
+    mutual_information,
+    mutual_information_interval,
+    predictive_entropy,
+    predictive_entropy_per_sample,
+)
+from metrics.validation import check_confidence, check_count, check_finite
 
 CELLS_PER_CHUNK = 2**22  # counts held at a time: 32 MiB as int64, as much again as float64
 
 
+@takes_arrays
 def bootstrap_intervals(
     per_sample: Mapping[str, Tensor],
     *,
@@ -42,6 +61,10 @@ def bootstrap_intervals(
     Raises:
         ValueError: no measures, values that are not (n,) with one n >= 1, NaN or infinity,
             resamples < 1, or confidence outside (0, 1).
+
+    >>> low, high = bootstrap_intervals({"top1": np.arange(100) < 70})["top1"]
+    >>> round(low, 2), round(high, 2)
+    (0.61, 0.79)
     """
     _check_measures(per_sample)
     _check_options(resamples, confidence)
@@ -51,11 +74,16 @@ def bootstrap_intervals(
     return dict(zip(per_sample, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
+@takes_arrays
 def means_with_intervals(per_sample: Mapping[str, Tensor], *, seed: int = 0) -> dict[str, float]:
     """Mean of each measure as `name`, its 95% interval as `name_low` and `name_high`.
 
     Raises:
         ValueError: as ``bootstrap_intervals``.
+
+    >>> row = means_with_intervals({"top1": np.arange(100) < 70})
+    >>> {name: round(value, 2) for name, value in row.items()}
+    {'top1': 0.7, 'top1_low': 0.61, 'top1_high': 0.79}
     """
     row: dict[str, float] = {}
     for name, (low, high) in bootstrap_intervals(per_sample, seed=seed).items():
@@ -64,6 +92,7 @@ def means_with_intervals(per_sample: Mapping[str, Tensor], *, seed: int = 0) -> 
     return row
 
 
+@takes_arrays
 def bootstrap_ratio(
     numerator: Tensor, denominator: Tensor, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
@@ -71,6 +100,10 @@ def bootstrap_ratio(
 
     Resamples whose denominator is 0 are left out. Raises:
         ValueError: as ``bootstrap_intervals``, or a denominator that is 0 throughout.
+
+    >>> half = np.arange(100.0)
+    >>> bootstrap_ratio(half, 2 * half)
+    (0.5, 0.5)
     """
     _check_measures({"numerator": numerator, "denominator": denominator})
     values = torch.stack([numerator, denominator], dim=1).double().cpu()
@@ -81,6 +114,7 @@ def bootstrap_ratio(
     return low, high
 
 
+@takes_arrays
 def bootstrap_calibration_error(
     logits: Tensor,
     labels: Tensor,
@@ -101,6 +135,11 @@ def bootstrap_calibration_error(
 
     Raises:
         ValueError: as ``expected_calibration_error``, resamples < 1, or confidence outside (0, 1).
+
+    >>> logits = np.tile([[2.0, 0.0]], (400, 1))  # 88% sure, and 70% right
+    >>> low, high = bootstrap_calibration_error(logits, (np.arange(400) >= 280).astype(int))
+    >>> round(low, 2), round(high, 2)
+    (0.14, 0.22)
     """
     _check_options(resamples, confidence)
     columns = columns_of(logits, labels).cpu()
@@ -108,6 +147,7 @@ def bootstrap_calibration_error(
     return _basic_interval(columns, gap, n_bins, resamples, confidence, seed)
 
 
+@takes_arrays
 def bootstrap_calibration_gap(columns: Tensor, *, n_bins: int = BINS) -> tuple[float, float]:
     """The same interval, at 95%, from ``sample_columns`` (B, 3) of the samples."""
     return _basic_interval(columns.cpu(), calibration_gap, n_bins, 1000, 0.95, 0)
@@ -134,6 +174,7 @@ def resample_counts(n: int, *, resamples: int, seed: int) -> Tensor:
     return _resample_counts(n, resamples, torch.Generator().manual_seed(seed))
 
 
+@takes_arrays
 def resampled_sums(values: Tensor, *, resamples: int, seed: int) -> Tensor:
     """Column totals of ``resamples`` draws of n rows with replacement. (n, m) -> (R, m), CPU."""
     generator = torch.Generator().manual_seed(seed)
@@ -168,5 +209,79 @@ def _check_measures(per_sample: Mapping[str, Tensor]) -> None:
 
 def _check_options(resamples: int, confidence: float) -> None:
     check_count(resamples, name="resamples")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}")
+    check_confidence(confidence)
+
+
+MEAN_OF: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
+    top1_accuracy: correct_per_sample,
+    top1_agreement: agreement_per_sample,
+    kl_divergence: kl_divergence_per_sample,
+    predictive_entropy: predictive_entropy_per_sample,
+}
+
+
+@takes_arrays
+def interval(
+    measure: Callable[..., Any],
+    *arrays: Tensor,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval (low, high) of any measure of arrays whose n rows are samples.
+
+    Of a mean over samples, and of what returns a value for each, (n,): ``bootstrap_intervals``. Of
+    the expected calibration error: ``bootstrap_calibration_error``. Of the mutual information:
+    ``mutual_information_interval``. Any other number is computed anew on each resample, the same
+    rows of all arrays, and the interval is the normal one, e -+ z s with the resamples' spread s
+    (Efron and Tibshirani 1993, section 12.4). Settings of the measure go in by
+    ``functools.partial``.
+
+    Raises:
+        ValueError: as the measure; arrays of different lengths, or none; resamples < 1, confidence
+            outside (0, 1), or a measure that is no finite number on each resample.
+
+    >>> from metrics.agreement import cohen_kappa
+    >>> a, b = np.arange(900) % 2, np.arange(900) % 3 % 2
+    >>> low, high = interval(cohen_kappa, a, b)
+    >>> round(low, 2), round(high, 2)
+    (-0.06, 0.06)
+    """
+    _check_options(resamples, confidence)
+    _check_rows(arrays)
+    function, settings = _taken_apart(measure)
+    options: dict[str, Any] = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    if function is mutual_information:
+        return partial(mutual_information_interval, **settings, confidence=confidence)(*arrays)
+    if function is expected_calibration_error:
+        return partial(bootstrap_calibration_error, **settings, **options)(*arrays)
+    estimate = MEAN_OF.get(measure, measure)(*arrays)
+    if isinstance(estimate, Tensor) and estimate.shape == (len(arrays[0]),):
+        return bootstrap_intervals({"measure": estimate}, **options)["measure"]
+    spread = _on_resamples(measure, arrays, resamples, seed).std().item()
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * spread
+    return float(estimate) - half, float(estimate) + half
+
+
+def _taken_apart(measure: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function, and what `functools.partial` has set of it."""
+    if isinstance(measure, partial) and not measure.args:
+        return measure.func, measure.keywords
+    return measure, {}
+
+
+def _on_resamples(
+    measure: Callable[..., Any], arrays: tuple[Tensor, ...], resamples: int, seed: int
+) -> Tensor:
+    """(R,) float64, the measure of the rows that each resample draws."""
+    generator, count = torch.Generator().manual_seed(seed), len(arrays[0])
+    drawn = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
+    values = [float(measure(*(own[rows] for own in arrays))) for rows in drawn]
+    check_finite(torch.tensor(values), name="the measure on resamples")
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _check_rows(arrays: tuple[Tensor, ...]) -> None:
+    lengths = sorted({len(own) for own in arrays})
+    if len(lengths) != 1 or lengths[0] == 0:
+        raise ValueError(f"arrays: expected rows of the same n >= 1 samples, got {lengths}")

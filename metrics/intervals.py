@@ -14,10 +14,17 @@ from scipy import stats
 from scipy.stats import rankdata
 from torch import Tensor
 
+from metrics.arrays import takes_arrays
 
+
+@takes_arrays
 def spearman(x: Tensor, y: Tensor) -> Tensor:
     """Rank correlation along the last dimension, ties at their mean rank; 0 where one of both is
-    constant, since it orders nothing. Two (..., C) -> (...); Spearman 1904."""
+    constant, since it orders nothing. Two (..., C) -> (...); Spearman 1904.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
+    tensor(1., dtype=torch.float64)
+    """
     ranks = [torch.from_numpy(np.asarray(rankdata(v.numpy(), axis=-1))) for v in (x, y)]
     a, b = (rank - rank.mean(dim=-1, keepdim=True) for rank in ranks)
     scale = (a.square().sum(-1) * b.square().sum(-1)).sqrt()

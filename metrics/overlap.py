@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.arrays import takes_arrays
 from metrics.conventions import SHARE, THRESHOLD
 from metrics.intervals import spearman
 from metrics.validation import check_count, check_finite
@@ -61,6 +62,7 @@ CONSTANT_WITHIN = 16  # multiples of the dtype's epsilon: what resizing a consta
 WORDS_PER_BLOCK = 2**17  # counted at once: 1 MiB, which stays in a processor's cache
 
 
+@takes_arrays
 def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = THRESHOLD) -> Tensor:
     """Where a map is high. (B, h, w) -> (B, H, W) bool, ``size`` being (H, W) or one side.
 
@@ -70,6 +72,10 @@ def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = TH
 
     Raises:
         ValueError: not (B, h, w), no samples, NaN or infinity, or a threshold outside [0, 1).
+
+    >>> binarize(np.array([[[0.0, 0.3], [0.5, 1.0]]]), 2)
+    tensor([[[False, False],
+             [ True,  True]]])
     """
     _check_maps(maps)
     if not 0 <= threshold < 1:
@@ -79,6 +85,7 @@ def binarize(maps: Tensor, size: int | tuple[int, int], *, threshold: float = TH
     return resized - low > torch.where(varies, threshold * (high - low), torch.inf)
 
 
+@takes_arrays
 def equal_area_masks(maps: Tensor, size: int | tuple[int, int], *, share: float = SHARE) -> Tensor:
     """The highest ``share`` of each map's pixels. (B, h, w) -> (B, H, W) bool, ``size`` being
     (H, W) or one side.
@@ -112,12 +119,17 @@ def _range(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return low, high, high - low > rounding * torch.maximum(low.abs(), high.abs())
 
 
+@takes_arrays
 def overlap_counts(masks: Masks) -> tuple[Tensor, Tensor]:
     """Pixels in all M masks and pixels in any. M models' masks of B images -> two (B,) float64.
 
     Raises:
         ValueError: not boolean, not (M, B, H, W) with M >= 2, or nothing in it; packed masks of
             fewer than two models, of no images, or whose numbers or sizes differ.
+
+    >>> masks = np.array([[[[True, True, False]]], [[[True, False, False]]]])  # two models
+    >>> overlap_counts(masks)
+    (tensor([1.], dtype=torch.float64), tensor([2.], dtype=torch.float64))
     """
     words = [mask.words for mask in _packed(masks)]
     images = max(1, WORDS_PER_BLOCK // words[0].shape[1])
@@ -126,6 +138,7 @@ def overlap_counts(masks: Masks) -> tuple[Tensor, Tensor]:
     return in_all, in_any
 
 
+@takes_arrays
 def intersection_over_union_per_image(masks: Masks) -> Tensor:
     """|intersection| / |union| of the M masks of each of B images -> (B,) float64.
 
@@ -134,10 +147,15 @@ def intersection_over_union_per_image(masks: Masks) -> Tensor:
 
     Raises:
         ValueError: as ``overlap_counts``.
+
+    >>> masks = np.array([[[[True, True, False]]], [[[True, False, False]]]])  # two models
+    >>> intersection_over_union_per_image(masks)
+    tensor([0.5000], dtype=torch.float64)
     """
     return overlap_ratio(*overlap_counts(masks))
 
 
+@takes_arrays
 def intersection_over_union(masks: Masks, *, pooled: bool = False) -> float:
     """Overlap of M models' masks, in [0, 1]: mean over images.
 
@@ -146,6 +164,10 @@ def intersection_over_union(masks: Masks, *, pooled: bool = False) -> float:
 
     Raises:
         ValueError: as ``overlap_counts``.
+
+    >>> masks = np.array([[[[True, True, False]]], [[[True, False, False]]]])  # two models
+    >>> intersection_over_union(masks)
+    0.5
     """
     if not pooled:
         return intersection_over_union_per_image(masks).mean().item()
@@ -153,11 +175,13 @@ def intersection_over_union(masks: Masks, *, pooled: bool = False) -> float:
     return overlap_ratio(intersection.sum(), union.sum()).item()
 
 
+@takes_arrays
 def overlap_ratio(intersection: Tensor, union: Tensor) -> Tensor:
     """Intersection / union of counts of one shape; 1 where both are empty."""
     return torch.where(union > 0, intersection / union.clamp_min(1), 1.0)
 
 
+@takes_arrays
 def shuffled_overlap(
     masks: Masks, *, shuffles: int = 5, seed: int = 0, pooled: bool = False
 ) -> float:
@@ -169,6 +193,10 @@ def shuffled_overlap(
 
     Raises:
         ValueError: as ``overlap_counts``, fewer images than models, or fewer than one shuffle.
+
+    >>> masks = np.array([[[[True, False]], [[False, True]]]] * 2)  # both models alike
+    >>> shuffled_overlap(masks)
+    0.0
     """
     packed = _packed(masks)
     check_count(shuffles, name="shuffles")
@@ -183,6 +211,7 @@ def shuffled_overlap(
     return sum(values) / shuffles
 
 
+@takes_arrays
 def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's rank correlation of two models' maps over the positions of each image: an overlap
     without a threshold. (B, h, w), (B, h', w') -> (B,) float64; the coarser map is resized to the
@@ -190,6 +219,10 @@ def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: other shapes, no samples, NaN or infinity.
+
+    >>> a = np.array([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> rank_correlation_per_image(a, a**2), rank_correlation_per_image(a, -a)
+    (tensor([1.], dtype=torch.float64), tensor([-1.], dtype=torch.float64))
     """
     _check_maps(a)
     _check_maps(b)
@@ -198,6 +231,7 @@ def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
     return spearman(*(maps.detach().cpu() for maps in flat))
 
 
+@takes_arrays
 def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:
     """Whether each map's highest value lies in the object. (B, h, w), (B, H, W) bool -> (B,) bool.
 
@@ -207,6 +241,10 @@ def pointing_hits(maps: Tensor, object_masks: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes that do not fit, no samples, NaN or infinity, or an empty object mask.
+
+    >>> maps, objects = np.array([[[0.1, 0.9]]]), np.array([[[False, True]]])
+    >>> pointing_hits(maps, objects)
+    tensor([True])
     """
     _check_maps(maps)
     _check_objects(object_masks, len(maps))
@@ -296,12 +334,20 @@ class SetOverlap:
         return (self.per_image - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
 
 
+@takes_arrays
 def set_overlap(maps: Sequence[Tensor], size: int, *, threshold: float = THRESHOLD) -> SetOverlap:
-    """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels."""
+    """Overlap of M models' maps, each (n, h, w) with its own h and w, at `size` x `size` pixels.
+
+    >>> maps = np.random.default_rng(0).random((100, 4, 4))
+    >>> own = set_overlap([maps, maps], 16)
+    >>> own.pooled, round(own.chance, 2)
+    (1.0, 0.49)
+    """
     rule = partial(binarize, threshold=threshold)
     return masks_overlap([packed_masks(heatmap, size, rule=rule) for heatmap in maps])
 
 
+@takes_arrays
 def packed_masks(maps: Tensor, size: int, *, rule: Rule = binarize) -> PackedMasks:
     """The rule's masks of (n, h, w) maps, packed; a few images at a time."""
     blocks = [

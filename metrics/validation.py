@@ -62,6 +62,12 @@ def check_logits_and_labels(logits: Tensor, labels: Tensor) -> None:
     check_labels(labels, logits.shape[0], logits.shape[1])
 
 
+def check_confidence(value: float) -> None:
+    """Require the share of an interval, between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"confidence: expected a number between 0 and 1, got {value}")
+
+
 def check_count(value: int, *, name: str) -> None:
     """Require an integer of at least one (bins, classes, shuffles, resamples)."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
