@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from common.errors import DamagedError
+from common.errors import DamagedError, UserError
 from common.files import regular
 
 MAGIC = b"PK\x03\x04"
+MOST_UNFOLDED = 2**34  # bytes that the arrays of a file from elsewhere may take
 
 
 def check_zip(path: Path) -> None:
@@ -50,11 +51,39 @@ def read_npz(
         raise _damaged(path, error) from None
 
 
-def _read_array(file: zipfile.ZipFile, name: str, dtype: str, ndim: int) -> np.ndarray:
+def read_any_npz(path: Path, names: Collection[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Of an .npz file from elsewhere, compressed or not, the arrays of these names that it has,
+    whatever their type, and what all its arrays are called.
+
+    UserError when what is asked for would take over MOST_UNFOLDED bytes; DamagedError when the file
+    is missing, damaged or encrypted, or an array holds Python objects: nothing is unpickled.
+    """
+    try:
+        with zipfile.ZipFile(regular(path)) as file:
+            members = {m.filename.removesuffix(".npy"): m for m in file.infolist()}
+            found = [name for name in names if name in members]
+            if sum(members[name].file_size for name in found) > MOST_UNFOLDED:
+                raise UserError(
+                    f"{path} unfolds into more than {MOST_UNFOLDED >> 30} GB: give an .npy file, "
+                    "which is read by parts"
+                )
+            return {name: _member(file, name) for name in found}, list(members)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise _damaged(path, error) from None
+
+
+def _member(file: zipfile.ZipFile, name: str) -> np.ndarray:
     with file.open(f"{name}.npy") as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):  # the checksum is compared at the last byte
             raise ValueError(f"{name} is longer than its shape {array.shape}")
+    return array
+
+
+def _read_array(file: zipfile.ZipFile, name: str, dtype: str, ndim: int) -> np.ndarray:
+    array = _member(file, name)
     if array.ndim != ndim or not _is_dtype(array.dtype, dtype):
         raise ValueError(
             f"{name} has {array.ndim} dimensions of {array.dtype}, not {ndim} of {dtype}"

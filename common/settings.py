@@ -130,13 +130,14 @@ def option(
     names_folder: bool = False,
     operational: bool = False,
     per_task: bool = False,
+    positional: bool = False,
 ) -> Any:
     """A setting, with the values that it may have; `choices` is asked what it contains. One that
-    `names_folder` leads nowhere else. `operational` ones (where and how fast) may change when a run
-    is resumed; runs that differ in those `per_task` alone, or in their teachers, learn side by
-    side."""
+    `names_folder` leads nowhere else; `positional` ones are given without a flag's name.
+    `operational` ones (where and how fast) may change when a run is resumed; runs that differ in
+    those `per_task` alone, or in their teachers, learn side by side."""
     meta = {"help": help, "choices": choices, "operational": operational}
-    meta |= {"names_folder": names_folder, "per_task": per_task}
+    meta |= {"names_folder": names_folder, "per_task": per_task, "positional": positional}
     meta["bounds"] = Bounds(at_least, above, at_most, below)
     return field(default=default, metadata=meta)
 

@@ -114,7 +114,7 @@ def parse(
     options_class: type[Options], argv: Sequence[str] | None, about: str, **defaults: Any
 ) -> Options:
     """Options from the class's defaults, under `defaults`, under the flags of `argv`."""
-    flags = vars(_parser(options_class, about, defaults=defaults).parse_args(argv))
+    flags = vars(_parser(options_class, about, defaults=defaults).parse_intermixed_args(argv))
     return options_class(**{**defaults, **flags})
 
 
@@ -168,8 +168,9 @@ def _parser(
         kind, many = kind_of(hints[setting.name])
         default = (defaults or {}).get(setting.name, setting.default)
         choices = setting.metadata["choices"]
+        positional = setting.metadata["positional"]
         parser.add_argument(
-            flag_of(setting.name),
+            setting.name if positional else flag_of(setting.name),
             nargs="*" if many else "?" if choices == NO_YES else None,
             const="yes" if choices == NO_YES else None,
             choices=choices or None,

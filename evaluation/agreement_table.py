@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from engine.run import RunDirectory
-from evaluation.answers import Answers
+from evaluation.answers import Answers, by_rows
 from evaluation.figures import fidelity_figure
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.measures import AGREEMENT, ENTROPIES, INFORMATION
@@ -28,12 +28,12 @@ from metrics.information import (
     batch_averaged_mutual_information,
     mutual_information,
     mutual_information_chance_floor,
+    mutual_information_interval,
 )
 from metrics.shots import members
 
 STUDENT = "S"
 ENSEMBLE = "ensemble"
-ROWS_AT_ONCE = 8192
 
 Model = tuple[Answers, ...]  # one model's answers, or those of an ensemble's members
 
@@ -81,13 +81,10 @@ class Pairs:
     def rows(self) -> Iterator[Row]:
         """Teachers with the student, the ensemble with it, then teachers among them; of three and
         more also the ensemble of each two with the others and with the student."""
-        names = [name for name in self.models if name != STUDENT]
-        pairs = [(name, STUDENT) for name in names]
         teachers = [str(teacher.cell) for teacher in self.teachers]
-        if len(teachers) > 1:
-            pairs += itertools.combinations(teachers, 2)
-            pairs += [(ENSEMBLE, name) for name in teachers if ENSEMBLE in names]
-        if len(teachers) > 2 and ENSEMBLE in names:
+        with_ensemble = ENSEMBLE in self.models
+        pairs = compared(teachers, STUDENT, with_ensemble=with_ensemble)
+        if len(teachers) > 2 and with_ensemble:
             pairs += self._twos(teachers)
         for p, q in pairs:
             yield {
@@ -113,11 +110,24 @@ class Pairs:
         return {} if groups is None else members(groups, self.models[STUDENT][0].labels)
 
 
+def compared(
+    teachers: Sequence[str], student: str | None, *, with_ensemble: bool
+) -> list[tuple[str, str]]:
+    """The pairs of models: teachers with the student, if there is one, the ensemble with it, then
+    teachers among them and the ensemble with each."""
+    names = [*teachers, ENSEMBLE] if with_ensemble else list(teachers)
+    pairs = [(name, student) for name in names] if student is not None else []
+    if len(teachers) > 1:
+        pairs += itertools.combinations(teachers, 2)
+        pairs += [(ENSEMBLE, name) for name in teachers if with_ensemble]
+    return pairs
+
+
 def pair_measures(p: Model, q: Model, shots: Mapping[str, torch.Tensor] | None = None) -> Row:
     """Every measure of two models, with 95% intervals of those that are means; what needs logits
     only where they are kept. shots: which images are of many-, medium- and few-shot classes, (N,)
     bool each."""
-    values = _joined([_values(p, q, rows) for rows in _chunks(len(p[0].labels))])
+    values = _joined([_values(p, q, rows) for rows in by_rows(len(p[0].labels))])
     predictions = values.pop("predictions_p"), values.pop("predictions_q")
     row = means_with_intervals(values)
     if "kl_q_to_p_nats" in row:
@@ -149,8 +159,11 @@ def _values(p: Model, q: Model, rows: slice) -> dict[str, torch.Tensor]:
 
 
 def _information(p: torch.Tensor, q: torch.Tensor) -> Row:
+    low, high = mutual_information_interval(p, q, correction="grassberger")
     return {
         "mutual_information_nats": mutual_information(p, q, correction="grassberger"),
+        "mutual_information_nats_low": low,
+        "mutual_information_nats_high": high,
         "mutual_information_plug_in_nats": mutual_information(p, q),
         "mutual_information_miller_madow_nats": mutual_information(p, q, correction="miller_madow"),
         "chance_floor_nats": mutual_information_chance_floor(p, q),
@@ -183,12 +196,6 @@ def _or_none(value: float) -> float | None:
 def _logits(model: Model, rows: slice) -> torch.Tensor:
     known = [member.logits[rows] for member in model if member.logits is not None]
     return ensemble_logits(torch.stack(known))
-
-
-def _chunks(count: int) -> Iterator[slice]:
-    """Rows by the thousands: the float64 temporaries of all logits at once would be gigabytes."""
-    for start in range(0, count, ROWS_AT_ONCE):
-        yield slice(start, start + ROWS_AT_ONCE)
 
 
 def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@ and their files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,9 +85,24 @@ class AttentionMaps:
             if target != CLASS_SUM:
                 raise ValueError(f"target: expected (n,) classes or {CLASS_SUM!r}, got {target!r}")
             return self.class_sum
-        if self.of_class.shape[1] == 1:
-            return self.of_class[:, 0].float()
-        return self.of_class[torch.arange(len(target)), target].float()
+        return of_target(self.of_class, target)
+
+
+def of_target(of_class: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(n, h, w) float32 maps of the (n,) target classes, of (n, C, h, w), or of (n, 1, h, w) which
+    know no class."""
+    if of_class.shape[1] == 1:
+        return of_class[:, 0].float()
+    return of_class[torch.arange(len(target)), target].float()
+
+
+ROWS_AT_ONCE = 8192
+
+
+def by_rows(count: int) -> Iterator[slice]:
+    """Rows by the thousands: the float64 temporaries of all logits at once would be gigabytes."""
+    for start in range(0, count, ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)
 
 
 Kept = TypeVar("Kept", Answers, AttentionMaps)
@@ -169,7 +184,7 @@ def collect(
             maps.append([*known, *(part.cpu() for part in looked)])
         else:
             logits = model(inputs).float().cpu()
-        answers.add(_answers(index, labels, logits, keep_logits))
+        answers.add(answers_of(index, labels, logits, keep_logits))
     collected = answers.so_far()
     if not maps:
         return collected, None
@@ -178,9 +193,10 @@ def collect(
     return collected, AttentionMaps(index, labels, logits, of_class, class_sum, side)
 
 
-def _answers(
+def answers_of(
     index: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, keep_logits: bool
 ) -> Answers:
+    """The answers that the logits (B, C) are."""
     return Answers(
         index=index,
         labels=labels,

@@ -37,7 +37,7 @@ def publish_calibration(options: CalibrationOptions) -> None:
         answers = store.answers(run, split=options.split, view=options.view)
         measured = calibration(answers, options.bins, store.sources.shot_groups(run))
         row = {"cell": str(run.cell), "seed": run.seed, **measured, **store.stamp(run)}
-        return row, reliability(equal_width_sums(_columns(answers), options.bins))
+        return row, reliability_of(answers, options.bins)
 
     measured = of_each(runs, of_run, named)
     rows = [row for row, _ in measured]
@@ -85,6 +85,11 @@ def calibration(answers: Answers, bins: int, shot_groups: torch.Tensor | None) -
             row[f"top1_{name}"] = answers.correct[chosen].double().mean().item()
             row[f"ece_{name}"] = calibration_gap(equal_width_sums(columns[chosen], bins)).item()
     return row
+
+
+def reliability_of(answers: Answers, bins: int) -> ReliabilityBins:
+    """A model's reliability diagram."""
+    return reliability(equal_width_sums(_columns(answers), bins))
 
 
 def _binned(columns: torch.Tensor, bins: int) -> Row:

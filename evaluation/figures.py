@@ -219,8 +219,12 @@ def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
 
 
 def _colour(cell: str) -> str:
-    """The colour of the view of all models that a cell's name joins; grey for several views."""
-    views = views_of(cell)
+    """The colour of the view of all models that a cell's name joins; grey for several views. One
+    for all names that are no cells'."""
+    try:
+        views = views_of(cell)
+    except UserError:
+        return COLOURS[0]
     return by_view(COLOURS)[views.pop()] if len(views) == 1 else NEUTRAL
 
 

@@ -177,19 +177,10 @@ class Measure:
         return [own.select(target_of(self.options.target, own, teachers)) for own in kept]
 
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
-        found = masks_overlap([self.masks.of(own, size) for own in maps])
-        corrected = found.corrected
-        row = means_with_intervals({name: found.per_image})
-        return row | {
-            f"{name}_chance": found.chance,
-            f"{name}_pooled": found.pooled,
-            f"{name}_corrected": None if corrected is None else corrected.mean().item(),
-        }
+        return overlap_measures(name, [self.masks.of(own, size) for own in maps])
 
     def _constant(self, maps: Sequence[torch.Tensor], size: int) -> Row:
-        """The share of all maps that prefer no place, whose masks are empty."""
-        empty = [self.masks.of(own, size).area == 0 for own in maps]
-        return {"constant_maps": torch.stack(empty).double().mean().item()}
+        return constant_maps([self.masks.of(own, size) for own in maps])
 
     def _parts(self, runs: Sequence[RunDirectory]) -> list[str]:
         """The part of the images that each model looks at, asked as the last one asks."""
@@ -248,12 +239,30 @@ class Measure:
         return Image.fromarray(seen.permute(1, 2, 0).numpy())
 
 
-def tell_constant_maps(rows: Sequence[Row]) -> None:
-    """On stderr, of which rows so many maps are constant that the overlap may be about them."""
+def overlap_measures(name: str, masks: Sequence[PackedMasks]) -> Row:
+    """The overlap of several models' masks of the same images, under columns that begin so."""
+    found = masks_overlap(masks)
+    corrected = found.corrected
+    return means_with_intervals({name: found.per_image}) | {
+        f"{name}_chance": found.chance,
+        f"{name}_pooled": found.pooled,
+        f"{name}_corrected": None if corrected is None else corrected.mean().item(),
+    }
+
+
+def constant_maps(masks: Sequence[PackedMasks]) -> Row:
+    """The share of all maps that prefer no place, whose masks are empty."""
+    empty = [own.area == 0 for own in masks]
+    return {"constant_maps": torch.stack(empty).double().mean().item()}
+
+
+def tell_constant_maps(rows: Sequence[Row], name: str = "{cell} seed {seed}") -> None:
+    """On stderr, of which rows so many maps are constant that the overlap may be about them. name:
+    of a row, made of its columns."""
     for row in rows:
-        if row["constant_maps"] > MOST_CONSTANT:
+        if row.get("constant_maps", 0) > MOST_CONSTANT:
             print(
-                f"constant maps: {row['constant_maps']:.0%} of {row['cell']} seed {row['seed']}: "
+                f"constant maps: {row['constant_maps']:.0%} of {name.format(**row)}: "
                 "an image on which all are so counts as full overlap",
                 file=sys.stderr,
             )

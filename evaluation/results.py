@@ -42,11 +42,11 @@ def publish(
     for suffix, figure in named.items():
         paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
     keys = [own.key for own in columns if any(own.key in row for row in rows)]
-    print(_screen(rows, [by[0], "seed", *by[1:], *keys]))
+    print(screen(rows, [by[0], "seed", *by[1:], *keys]))
     gathered = over_seeds(rows, by)
     if any(row["seeds"] > 1 for row in gathered):
         print("mean ± standard deviation over seeds:")
-        print(_screen([_rounded(row, keys, by) for row in gathered]))
+        print(screen([_rounded(row, keys, by) for row in gathered]))
     for note in notes:
         print(note)
     print("results:", ", ".join(map(str, paths)))
@@ -58,7 +58,8 @@ def keep(stem: Path, rows: Sequence[Row], by: Sequence[str]) -> list[Path]:
     return write_table(stem, updated(read_rows(beside(stem, ".json"), by), rows))
 
 
-def _screen(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+def screen(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+    """The table, or the number of its rows where they are more than a screen has."""
     if len(rows) > MOST_PRINTED:
         return f"{len(rows)} rows: in the files below"
     return format_table(rows, columns)
