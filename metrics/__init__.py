@@ -34,6 +34,7 @@ Of two models, or of several:
 
 Of where models look:
     class_activation_map                 model, images (N, 3, H, W) -> (N, h, w)
+    grad_cam                             model, images, classes (N,) -> (N, h, w)
     attention_rollout                    vision transformer, images -> (N, h, w)
     binarize                             maps (N, h, w), size -> (N, H, W) bool
     intersection_over_union              masks (M, N, H, W) of M models -> mean IoU in [0, 1]
@@ -75,6 +76,7 @@ _NAMES = {
         "maximum_calibration_error", "negative_log_likelihood_per_sample", "reliability_bins",
         "top_label_confidence",
     ),
+    "gradient_maps": ("grad_cam",),
     "information": (
         "mutual_information", "mutual_information_chance_floor", "mutual_information_interval",
         "predictive_entropy", "predictive_entropy_per_sample",

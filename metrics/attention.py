@@ -92,15 +92,18 @@ PREDICTED = "predicted"
 
 
 @takes_arrays
-def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tensor) -> Tensor:
+def class_activation_map(
+    model: nn.Module, images: Tensor, *, target: str | Tensor, source: ClassMaps | None = None
+) -> Tensor:
     """Attention map of each image, as coarse as the last features. (B, 3, H, W) -> (B, h, w).
 
     Zhou et al. 2016, "Learning deep features for discriminative localization", equation 2, with
     the mean over classes subtracted (see the module's text). ``target`` is (B,) labels,
     ``"predicted"`` (the model's own arg-max) or ``"class_sum"`` (all classes' raw maps added).
     A torchvision ``VisionTransformer`` gets its ``attention_rollout``, which knows no classes:
-    ``target`` is ignored there. Runs in eval mode without gradients; every module's training
-    mode is restored, no hook stays behind.
+    ``target`` is ignored there. ``source`` says where the maps of a net outside the table come
+    from. Runs in eval mode without gradients; every module's training mode is restored, no hook
+    stays behind.
 
     Raises:
         ValueError: images that are not (B, 3, H, W), another target, labels that are not (B,)
@@ -111,16 +114,18 @@ def class_activation_map(model: nn.Module, images: Tensor, *, target: str | Tens
     >>> class_activation_map(model, images, target=np.array([0, 2])).shape
     torch.Size([2, 2, 2])
     """
-    if isinstance(source_of(model), Rollout):
+    if source is None and isinstance(source_of(model), Rollout):
         return attention_rollout(model, images)
-    logits, features = forward_with_features(model, images)
+    logits, features = forward_with_features(model, images, source)
     if isinstance(target, str) and target == PREDICTED:
         target = logits.argmax(dim=1)
-    return maps_from_features(features, classifier_weight(model), target)
+    return maps_from_features(features, classifier_weight(model, source), target)
 
 
 @takes_arrays
-def forward_with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+def forward_with_features(
+    model: nn.Module, images: Tensor, source: ClassMaps | None = None
+) -> tuple[Tensor, Tensor]:
     """Logits (B, C) and the last feature map (B, D, h, w), from one forward.
 
     Raises:
@@ -131,8 +136,8 @@ def forward_with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Ten
     >>> logits.shape, features.shape
     (torch.Size([2, 3]), torch.Size([2, 512, 2, 2]))
     """
-    _check_images(images)
-    source = _class_maps_of(model)  # before the forward pass, so that an unsuitable one fails
+    check_images(images)
+    source = source or _class_maps_of(model)  # before the forward pass: an unsuitable one fails
     with _inference(model), collected(model, source) as seen:
         logits = model(images)
     (features,) = seen
@@ -160,14 +165,14 @@ def collected(model: nn.Module, source: ClassMaps) -> Iterator[list[Tensor]]:
         yield seen
 
 
-def classifier_weight(model: nn.Module) -> Tensor:
+def classifier_weight(model: nn.Module, source: ClassMaps | None = None) -> Tensor:
     """The (C, D) weight of the linear classifier; the identity where each feature is already a
     class's.
 
     Raises:
         ValueError: a model that has no class maps.
     """
-    source = _class_maps_of(model)
+    source = source or _class_maps_of(model)
     if source.classifier is None:
         classes = cast(int, model.num_classes)
         return torch.eye(classes, device=next(model.parameters()).device)
@@ -268,7 +273,7 @@ def attention_with_logits(model: VisionTransformer, images: Tensor) -> tuple[Ten
     Raises:
         ValueError: as ``attention_rollout``.
     """
-    _check_images(images)
+    check_images(images)
     with _inference(model), _head_averaged_attention(model) as layers:
         logits = model(images)
     rollout = roll_out(torch.stack(layers))
@@ -304,12 +309,18 @@ def _map_of_labels(maps: Tensor, labels: Tensor) -> Tensor:
 
 @contextmanager
 def _inference(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradient; afterwards every module has the mode it had."""
+    """Eval mode and no gradient."""
+    with in_eval_mode(model), torch.no_grad():
+        yield
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode while the block lasts; afterwards every module has the mode it had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, training in modes:
             module.training = training
@@ -350,7 +361,8 @@ def _head_averaged_attention(model: VisionTransformer) -> Iterator[list[Tensor]]
         yield layers
 
 
-def _check_images(images: Tensor) -> None:
+def check_images(images: Tensor) -> None:
+    """ValueError unless they are (B, 3, H, W)."""
     if images.ndim != 4 or images.shape[0] == 0 or images.shape[1] != 3:
         raise ValueError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
 
