@@ -111,6 +111,7 @@ def _of_ending(path: Path) -> Kind:
 
 
 MOST_CLASSES = 100_000
+USUAL_CLASSES = 1000  # ImageNet's
 MOST_PIXELS = 4096  # of a side
 ANEW = (
     "its training diverged, train it anew with a lower --lr or a longer --warmup-epochs, and "
@@ -219,6 +220,25 @@ def read_pretrained(model: nn.Module, path: Path) -> Start:
     if set_transform_input(model, transforms):
         said.append("inputs transformed as torchvision does for published weights")
     return replace(start, said=tuple(said))
+
+
+def read_net(path: Path, arch: str | None, image_size: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """A net with the weights at `path`, in eval mode, and what was done for it: a checkpoint of
+    this project, or, where its architecture is named, weights of any number of classes.
+
+    UserError as `load_model` or `read_pretrained`.
+    """
+    if arch is None:
+        with blamed_on(f"{path}: name the architecture of weights from elsewhere, {path}:ARCH: "):
+            return load_model(path)[1], ()
+    model = build(arch, USUAL_CLASSES, image_size)
+    start = read_pretrained(model, path)
+    if start.has_new_layer and start.num_classes:
+        model = build(arch, start.num_classes, image_size)
+        start = read_pretrained(model, path)
+    if start.has_new_layer:
+        raise UserError(f"{path} has no weights of the final layer: take those of a whole net")
+    return model.eval(), start.said
 
 
 def _read(path: Path, remedy: str = "put it back from a copy, or train it anew") -> object:

@@ -194,7 +194,7 @@ def _checked(outputs: np.ndarray, what: str, path: Path) -> tuple[np.ndarray, st
     if what == "probabilities":
         return _logarithms(outputs, path)
     for rows in by_rows(images):
-        _check_finite(outputs[rows], rows.start, f"{path}: {what}")
+        check_finite(outputs[rows], rows.start, f"{path}: {what}")
     return outputs, ""
 
 
@@ -207,7 +207,8 @@ def _in_torch(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) if small else values
 
 
-def _check_finite(block: np.ndarray, start: int, where: str) -> None:
+def check_finite(block: np.ndarray, start: int, where: str) -> None:
+    """UserError names the first row with a NaN or an infinity; `start` is the block's first."""
     fine = np.isfinite(block).all(axis=1)
     if fine.all():
         return
@@ -223,7 +224,7 @@ def _logarithms(probabilities: np.ndarray, path: Path) -> tuple[np.ndarray, str]
     logits, clipped, furthest = np.empty(probabilities.shape, kind), 0, 0.0
     for rows in by_rows(len(probabilities)):
         block = probabilities[rows].astype(np.float64)
-        _check_finite(block, rows.start, f"{path}: probabilities")
+        check_finite(block, rows.start, f"{path}: probabilities")
         furthest = max(furthest, _distance_from_one(block, rows.start, path))
         clipped += int((block < LEAST).sum())
         logits[rows] = np.log(block.clip(LEAST))
@@ -280,7 +281,7 @@ def _maps(arrays: dict[str, np.ndarray], path: Path, count: int) -> Maps | None:
             f"({count}, h, w) is needed"
         )
     for rows in by_rows(count):
-        _check_finite(maps[rows].reshape(len(maps[rows]), -1), rows.start, f"{path}: maps")
+        check_finite(maps[rows].reshape(len(maps[rows]), -1), rows.start, f"{path}: maps")
     of_class = torch.from_numpy(_in_torch(maps))[:, None]
     kind = str(arrays.get("maps_kind", OF_NO_KIND))
     return Maps(kind, np.arange(count), of_class, _image_size(arrays.get("image_size"), path))

@@ -18,14 +18,13 @@ from evaluation.calibration_table import calibration, reliability_of
 from evaluation.figures import reliability_figure, saved
 from evaluation.measures import AGREEMENT, CALIBRATION, INFORMATION, OVERLAP, RUN_INFORMATION
 from evaluation.model_files import Maps, ModelFile
-from evaluation.model_options import ModelOptions
+from evaluation.model_options import USUAL_SIZE, ModelOptions
 from evaluation.overlap_table import constant_maps, overlap_measures, tell_constant_maps
 from evaluation.results import screen
 from evaluation.tables import Column, Row, write_table
 from metrics.agreement import ensemble_logits
 from metrics.overlap import RecentMasks
 
-USUAL_SIZE = 224  # pixels
 OF_LABELS = ("error_consistency", "fidelity_p_right", "fidelity_p_wrong")
 INTERVAL = tuple(Column(f"mutual_information_nats_{end}") for end in ("low", "high"))
 GROUPS = (  # each a table on the screen, of the pairs that have its first column
@@ -60,6 +59,8 @@ class Models:
         names = [own.name for own in files]
         if student is not None and student not in names:
             raise UserError(f"--student {student} is none of {', '.join(names)}")
+        if len(set(names)) < len(names):
+            raise UserError("two models have one name: name each, NAME=FILE")
         if ENSEMBLE in names:
             raise UserError(f"{ENSEMBLE} is what the mean is called: name the file otherwise")
         return cls(

@@ -39,10 +39,10 @@ def grad_cam(
     """Attention map of each image for its ``target`` class. (B, 3, H, W), (B,) -> (B, h, w).
 
     ReLU(sum_d a_d A_d), A being the last feature map (B, D, h, w) and a_d the mean over positions
-    of the score's gradient by A_d (equations 1 and 2). The score is the class's logit minus the mean
-    over classes: one number added to all logits changes no prediction, and must not change the map.
-    A map may be 0 everywhere: nothing there speaks for the class. ``source`` says where the
-    features of a net outside the table are. Runs in eval mode; no gradient is left behind.
+    of the score's gradient by A_d (equations 1 and 2). The score is the class's logit minus the
+    mean over classes: what is added to all logits alike changes no prediction, and must not change
+    the map. A map may be 0 everywhere: nothing there speaks for the class. ``source`` says where
+    the features of a net outside the table are. Runs in eval mode; no gradient is left behind.
 
     Raises:
         ValueError: images that are not (B, 3, H, W), labels that are not (B,) or out of range, a

@@ -174,11 +174,13 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 @dataclass(frozen=True)
 class Start:
     """Weights as a model takes them. has_new_layer: its final layer stays as it is, for other
-    classes; said: what was left out or renamed for it."""
+    classes; said: what was left out or renamed for it; num_classes: of the weights' own final
+    layer, None where they have none."""
 
     weights: dict[str, torch.Tensor]
     has_new_layer: bool
     said: tuple[str, ...]
+    num_classes: int | None
 
 
 def fitted(model: nn.Module, weights: Weights) -> Start:
@@ -197,6 +199,7 @@ def fitted(model: nn.Module, weights: Weights) -> Start:
     said += [f"left out the auxiliary {listed(heads)}"] if heads else []
     counters = {key: expected[key] for key in expected if key.endswith(COUNTER)}
     kept = counters | {key: named[key] for key in named if key not in heads}
+    num_classes = (_shape(kept, final[0]) or (None,))[0]
     has_new_layer = any(_shape(kept, key) != _shape(expected, key) for key in final)
     if has_new_layer:
         kept |= {key: expected[key] for key in final}
@@ -205,7 +208,7 @@ def fitted(model: nn.Module, weights: Weights) -> Start:
         advice = f"; it fits --arch {other}" if other else ""
         raise ValueError(f"does not fit the architecture: {problems}{advice}")
     precise = {key: value.to(expected[key].dtype) for key, value in kept.items()}
-    return Start(precise, has_new_layer, tuple(said))
+    return Start(precise, has_new_layer, tuple(said), num_classes)
 
 
 def load_weights(model: nn.Module, weights: Weights) -> None:

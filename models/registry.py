@@ -38,7 +38,7 @@ def build_model(
     torchvision's attribute of that name. ValueError for an unknown name, or a size that the net
     cannot take.
     """
-    builders = _builders()
+    builders = _builders() | _timm_builder(arch)
     if arch not in builders:
         close = ", ".join(difflib.get_close_matches(arch, builders, n=3, cutoff=0.4))
         raise ValueError(
@@ -57,6 +57,24 @@ def build_model(
         ) from None
     set_transform_input(model, transform_input)
     return model
+
+
+TIMM = "timm/"  # before the names of the package's nets
+
+
+def _timm_builder(arch: str) -> dict[str, Callable[[int, int], nn.Module]]:
+    """What builds a net of the package timm, where `arch` names one."""
+    if not arch.startswith(TIMM):
+        return {}
+    try:
+        import timm  # not among the packages that the project needs
+    except ImportError:
+        raise ValueError(f"{arch} needs a package that is not here: pip install timm") from None
+
+    def build(num_classes: int, image_size: int) -> nn.Module:
+        return timm.create_model(arch.removeprefix(TIMM), num_classes=num_classes)
+
+    return {arch: build}
 
 
 def set_transform_input(model: nn.Module, transforms: bool) -> bool:
