@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from dataloader import array_file
 from dataloader.cifar import CIFAR100
 from dataloader.imagenet import IMAGENET, IMAGENET_LT
 from dataloader.images import DataSet, Images, evenly_spaced
@@ -42,6 +43,17 @@ class DatasetName:
         if self.views is None:
             return DATASETS[self.base]
         return replace(IMAGENET, view=VIEW_FAMILIES[self.views], statistics=None)
+
+    def at(self, place: Path) -> DataSet:
+        """The same for what is at `place`: images of the user's own may be arrays in a file."""
+        if self.views is None or not place.is_file():
+            return self.data_set
+        return replace(
+            self.data_set,
+            load=lambda path, split, _: array_file.load_arrays(path, split),
+            class_names=array_file.class_names,
+            load_list=array_file.refuse_lists,
+        )
 
 
 def parse_dataset(name: str, views: str | None = None) -> DatasetName:
@@ -95,7 +107,8 @@ def load_split(
     list_path: Path | None = None,
     most: int = 0,
 ) -> Images | None:
-    """The "train", "validation" or "test" split of data set `name`, below the folder `data_path`.
+    """The "train", "validation" or "test" split of data set `name`, below the folder `data_path`,
+    or, of images of the user's own, in that file of arrays.
 
     A long-tailed set is the balanced one's training split cut down; its test split stays
     balanced. `views` is as in `parse_dataset`; `train_list` and `test_list` replace the training
@@ -106,7 +119,7 @@ def load_split(
     """
     dataset = parse_dataset(name, views)
     chosen = {"train": train_list, "test": test_list}.get(split)
-    images = _stored(dataset.data_set, split, data_path, chosen, list_path)
+    images = _stored(dataset.at(data_path), split, data_path, chosen, list_path)
     if images is None:
         return None
     if images.num_classes < 2:

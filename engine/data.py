@@ -253,4 +253,9 @@ def _measured(config: Config) -> Statistics:
         train_list=None,
         max_train_images=0,
     )
-    return measured_statistics(whole.load("train"), Path(config.data_path) / CACHE)
+    return measured_statistics(whole.load("train"), _cache(Path(config.data_path)))
+
+
+def _cache(place: Path) -> Path:
+    """Where the statistics of the images at `place` are kept: in a folder, beside a file."""
+    return place.with_name(f".{place.name}{CACHE}") if place.is_file() else place / CACHE
