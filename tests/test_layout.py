@@ -22,6 +22,7 @@ FLOORS = {
     "evaluation": 2,
     "Affinity": 3,
     "script": 4,
+    "examples": 4,
 }
 FILES = sorted(
     path for path in [*ROOT.glob("*/*.py"), *ROOT.glob("*.py")] if path.stem != "__init__"
