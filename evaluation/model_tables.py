@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from evaluation.overlap_table import constant_maps, overlap_measures, tell_const
 from evaluation.results import screen
 from evaluation.tables import Column, Row, write_table
 from metrics.agreement import ensemble_logits
-from metrics.overlap import RecentMasks
+from metrics.overlap import RecentMasks, binarize
 
 OF_LABELS = ("error_consistency", "fidelity_p_right", "fidelity_p_wrong")
 INTERVAL = tuple(Column(f"mutual_information_nats_{end}") for end in ("low", "high"))
@@ -119,7 +120,7 @@ def publish_models(files: Sequence[ModelFile], options: ModelOptions, *notes: st
 
 def pair_rows(models: Models, shown: dict[str, Answers], size: int, threshold: float) -> list[Row]:
     """A row for each pair, the ensemble among them where there is one."""
-    masks, rows = RecentMasks(threshold), []
+    masks, rows = RecentMasks(partial(binarize, threshold=threshold)), []
     target = shown.get(ENSEMBLE, shown[models.teachers[0]]).predictions
     pairs = compared(models.teachers, models.student, with_ensemble=ENSEMBLE in shown)
     for p, q in pairs:

@@ -37,6 +37,8 @@ Of where models look:
     grad_cam                             model, images, classes (N,) -> (N, h, w)
     attention_rollout                    vision transformer, images -> (N, h, w)
     binarize                             maps (N, h, w), size -> (N, H, W) bool
+    equal_area_masks                     maps (N, h, w), size -> (N, H, W) bool
+    masks_of_half                        maps (N, h, w) of a half, size -> (N, H, W) bool
     intersection_over_union              masks (M, N, H, W) of M models -> mean IoU in [0, 1]
     intersection_over_union_per_image    masks (M, N, H, W) -> (N,)
     shuffled_overlap                     masks (M, N, H, W) -> IoU by chance
@@ -77,13 +79,15 @@ _NAMES = {
         "top_label_confidence",
     ),
     "gradient_maps": ("grad_cam",),
+    "half_images": ("masks_of_half",),
     "information": (
         "mutual_information", "mutual_information_chance_floor", "mutual_information_interval",
         "predictive_entropy", "predictive_entropy_per_sample",
     ),
     "intervals": ("over_seeds_and_images",),
     "overlap": (
-        "binarize", "intersection_over_union", "intersection_over_union_per_image",
+        "binarize", "equal_area_masks", "intersection_over_union",
+        "intersection_over_union_per_image",
         "pointing_hits", "rank_correlation_per_image", "set_overlap", "shuffled_overlap",
     ),
 }  # fmt: skip

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.arrays import takes_arrays
 from metrics.validation import check_same_shape
 
 QUINTILES = 5
 
 
+@takes_arrays
 def quantile_bins(values: Tensor, bins: int = QUINTILES) -> Tensor:
     """The bin of each value, 0 to bins - 1, cut at the quantiles of all of them; (...) -> (...)
     int64. A value on a cut is in the lower bin."""
@@ -32,6 +34,7 @@ class Standardised:
     left_out: float
 
 
+@takes_arrays
 def standardised_difference(
     a: Tensor, b: Tensor, strata_a: Tensor, strata_b: Tensor, count: int
 ) -> Standardised:
@@ -73,6 +76,7 @@ def standardised_difference(
     return Standardised(difference + influence / weight.sum(), 1 - weight.sum().item())
 
 
+@takes_arrays
 def slope_on(doses: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     """Least-squares slope on the dose of the means of (n,) values, one a dose: (n,).
 
@@ -86,6 +90,7 @@ def slope_on(doses: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     return (centred @ torch.stack(list(values)).double()) / centred.square().sum()
 
 
+@takes_arrays
 def over_all_images(values: Tensor, index: Tensor, images: int) -> Tensor:
     """What each of n images adds to the mean of (m,) values that are known of the images at `index`
     alone: (n,) with the same mean, and the same noise of that mean."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from metrics.arrays import takes_arrays
 from metrics.conventions import THRESHOLD
 from metrics.overlap import binarize
 
 
+@takes_arrays
 def masks_of_half(maps: Tensor, size: int, *, right: bool, threshold: float = THRESHOLD) -> Tensor:
     """``binarize`` of maps of the left or right half, in their place; the other half, and the
     middle column of an odd size, are not looked at. (B, h, w) -> (B, size, size) bool.
@@ -16,6 +18,9 @@ def masks_of_half(maps: Tensor, size: int, *, right: bool, threshold: float = TH
 
     Raises:
         ValueError: as ``binarize``, or a size of less than two pixels.
+
+    >>> masks_of_half(np.array([[[0.0, 1.0]]]), 4, right=True)[0, 0]
+    tensor([False, False, False,  True])
     """
     half = size // 2
     if half == 0:

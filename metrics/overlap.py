@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,42 +18,8 @@ from torch import Tensor
 from metrics.arrays import takes_arrays
 from metrics.conventions import SHARE, THRESHOLD
 from metrics.intervals import spearman
+from metrics.packed_masks import PackedMasks, set_bits
 from metrics.validation import check_count, check_finite
-
-BYTES_PER_WORD = 8
-
-
-@dataclass(frozen=True)
-class PackedMasks:
-    """One model's masks of n images: words (n, w) int64, the bits beyond a mask's pixels zero."""
-
-    words: Tensor
-    pixels: int  # of a mask
-
-    @classmethod
-    def pack(cls, masks: Tensor) -> PackedMasks:
-        """From booleans (n, H, W)."""
-        octets = torch.from_numpy(np.packbits(masks.flatten(1).cpu().numpy(), axis=1))
-        words = F.pad(octets, (0, -octets.shape[1] % BYTES_PER_WORD)).view(torch.int64)
-        return cls(words.to(masks.device), masks.shape[1:].numel())
-
-    @property
-    def area(self) -> Tensor:
-        """(n,) share of each image that its mask covers."""
-        return set_bits(self.words).double() / self.pixels
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    def __getitem__(self, rows: Tensor | slice) -> PackedMasks:
-        return PackedMasks(self.words[rows], self.pixels)
-
-
-def set_bits(words: Tensor) -> Tensor:
-    """How many bits are one. (n, w) int64 -> (n,) int64."""
-    counts = np.bitwise_count(words.cpu().numpy().view(np.uint64))
-    return torch.from_numpy(counts.sum(axis=1, dtype=np.int64)).to(words.device)
-
 
 Masks = Tensor | Sequence[PackedMasks]
 Rule = Callable[[Tensor, int], Tensor]  # maps (B, h, w), a side -> masks (B, side, side)
@@ -97,6 +62,10 @@ def equal_area_masks(maps: Tensor, size: int | tuple[int, int], *, share: float 
     Raises:
         ValueError: not (B, h, w), no samples, NaN or infinity, or a share outside (0, 1) or so
             small that no pixel is left.
+
+    >>> equal_area_masks(np.array([[[0.0, 0.1], [0.2, 9.0]]]), 2, share=0.5)
+    tensor([[[False, False],
+             [ True,  True]]])
     """
     _check_maps(maps)
     resized = _resize(maps, size)
@@ -126,10 +95,6 @@ def overlap_counts(masks: Masks) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: not boolean, not (M, B, H, W) with M >= 2, or nothing in it; packed masks of
             fewer than two models, of no images, or whose numbers or sizes differ.
-
-    >>> masks = np.array([[[[True, True, False]]], [[[True, False, False]]]])  # two models
-    >>> overlap_counts(masks)
-    (tensor([1.], dtype=torch.float64), tensor([2.], dtype=torch.float64))
     """
     words = [mask.words for mask in _packed(masks)]
     images = max(1, WORDS_PER_BLOCK // words[0].shape[1])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metrics.arrays import takes_arrays
 from metrics.validation import check_finite, check_same_shape
 
 LEAST_VARIATION = 1e-12  # of x, as a share of its squares: less is rounding
 
 
+@takes_arrays
 def panel_slope(y: Tensor, x: Tensor, covariates: Tensor | None = None) -> Tensor:
     """What each of n images adds to the slope b of
 

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from metrics.arrays import takes_arrays
 from metrics.intervals import over_replicates, shared_variance
 
 
@@ -22,6 +23,7 @@ class Ratio:
     high: float
 
 
+@takes_arrays
 def ratio_of_means(numerators: Tensor, denominators: Tensor) -> Ratio | None:
     """Fieller's interval (1954) of mean numerator / mean denominator over R replicates.
 

@@ -235,7 +235,7 @@ def test_stored_outputs_of_a_checkpoint_are_read(taught, measured):
     flags = ["--dataset", DATASET, "--output-dir", str(taught.folder), "--device", "cpu"]
     calculate_iou.main([*flags, "--group", "T_T", "--cells", "T1w_T2w_Sw", "--name", "of_two"])
     (row,) = json.loads((taught.folder / DATASET / "of_two.json").read_text())
-    runs = [taught.run(f"T{k}w", k) for k in (1, 2)]
+    runs = [taught.run(f"T{k}w", 1) for k in (1, 2)]
     files = [f"T{k}={run.outputs / 'test-test.npz'}" for k, run in enumerate(runs, start=1)]
     _, pairs = measured(*files)
     assert pairs["T1", "T2"]["maps"] == "CAM"
