@@ -42,6 +42,7 @@ def publish_affinity(options: AffinityOptions) -> None:
         "diversity, of teachers: training loss under the view / under base",
         store.summary(),
         by=("cell", "view"),
+        latex=options.latex == "yes",
     )
 
 

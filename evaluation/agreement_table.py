@@ -57,6 +57,7 @@ def publish_agreement(options: AgreementOptions) -> None:
         "Grassberger's estimator, its chance floor by the plug-in one",
         store.summary(),
         by=("cell", "pair"),
+        latex=options.latex == "yes",
     )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ def publish_calibration(options: CalibrationOptions) -> None:
         "as the paper reports it",
         f"images, accuracy and confidence of each bin: {', '.join(map(str, files))}",
         store.summary(),
+        latex=options.latex == "yes",
     )  # fmt: skip
 
 

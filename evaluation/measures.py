@@ -46,11 +46,11 @@ RUN_INFORMATION = (
 
 # Of a model. per_image: of its Answers.
 CALIBRATION = (
-    Column("top1", per_image=lambda own: own.correct),
-    Column("ece", "ECE"),
+    Column("top1", per_image=lambda own: own.correct, better="higher"),
+    Column("ece", "ECE", better="lower"),
     *map(Column, ("ece_low", "ece_high", "mce", "ece_equal_mass")),
-    Column("nll_nats", per_image=lambda own: own.nll_nats),
-    Column("brier", per_image=lambda own: own.brier),
+    Column("nll_nats", per_image=lambda own: own.nll_nats, better="lower"),
+    Column("brier", per_image=lambda own: own.brier, better="lower"),
     Column("ece_bin_mean"),
     *_by_shots("top1"),
     *_by_shots("ece"),

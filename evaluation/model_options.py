@@ -52,3 +52,4 @@ class ModelOptions(Settings):
     workers: int = option(default_workers(), "processes that read images", at_least=0)
 
     output_dir: str = option("measured", "folder of the tables and figures")
+    latex: str = option("no", "the tables in LaTeX too", choices=NO_YES)

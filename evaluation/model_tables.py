@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from evaluation.agreement_table import ENSEMBLE, compared, pair_measures
 from evaluation.answers import Answers, Collected, answers_of, by_rows, of_target
 from evaluation.calibration_table import calibration, reliability_of
 from evaluation.figures import reliability_figure, saved
+from evaluation.latex import write_latex
 from evaluation.measures import AGREEMENT, CALIBRATION, INFORMATION, OVERLAP, RUN_INFORMATION
 from evaluation.model_files import Maps, ModelFile
 from evaluation.model_options import USUAL_SIZE, ModelOptions
@@ -109,6 +111,8 @@ def publish_models(files: Sequence[ModelFile], options: ModelOptions, *notes: st
     if pairs:
         paths += write_table(folder / "pairs", pairs)
         tell_constant_maps(pairs, "{p} and {q}")
+    if options.latex == "yes":
+        paths += _latex(folder, rows, pairs)
     for columns in GROUPS:
         if measured := [row for row in pairs if columns[0].key in row]:
             print("\n" + screen(measured, _present(measured, ["p", "q"], columns)))
@@ -132,6 +136,13 @@ def pair_rows(models: Models, shown: dict[str, Answers], size: int, threshold: f
             row |= _overlap(models.maps, (p, q), target, masks, size)
         rows.append(row)
     return rows
+
+
+def _latex(folder: Path, rows: Sequence[Row], pairs: Sequence[Row]) -> list[Path]:
+    of_models = write_latex(folder / "models", rows, ["model"], (*CALIBRATION, *RUN_INFORMATION))
+    columns = list(itertools.chain.from_iterable(GROUPS))
+    of_pairs = [write_latex(folder / "pairs", pairs, ["p", "q"], columns)] if pairs else []
+    return [of_models, *of_pairs]
 
 
 def _answers(own: ModelFile) -> Answers:

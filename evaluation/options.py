@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from common.errors import UserError, shown
-from common.settings import Settings, option
+from common.settings import NO_YES, Settings, option
 from dataloader.views import GRID_LETTERS, VIEW_NAMES
 from engine.cells import parse_cell
 from engine.config import TrainConfig
@@ -67,6 +67,7 @@ class MeasureOptions(Settings):
     batch_size: int = option(256, "images a forward pass", at_least=1, operational=True)
     workers: int | None = of_run("workers")
     name: str = option("", "of the result files beside the runs", operational=True)
+    latex: str = option("no", "the table in LaTeX too", choices=NO_YES, operational=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

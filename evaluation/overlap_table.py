@@ -62,6 +62,7 @@ def publish_overlap(options: OverlapOptions) -> None:
         "its 95% bootstrap interval;\niou_pooled: total intersection / total union of the set; "
         "constant_maps: share of the maps that prefer no place",
         store.summary(),
+        latex=options.latex == "yes",
     )
 
 

@@ -17,13 +17,14 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 from common.errors import UserError, run_program, shown
 from common.files import write_text
-from common.settings import Settings, option
+from common.settings import NO_YES, Settings, option
 from engine.cells import Cell, grid_order, parse_cell
 from engine.flags import parse
 from engine.run import RunDirectory, Runs
 from evaluation.calculate_agreement import AS_TRAINED, REPORTED
 from evaluation.cells_page import cells_page
 from evaluation.grid import named, of_each
+from evaluation.latex import write_latex
 from evaluation.measures import (
     AFFINITY,
     AGREEMENT,
@@ -74,6 +75,7 @@ class ReportOptions(Settings):
 
     dataset: str = option("CIFAR100", "data set of the runs (or DATASET)")
     output_dir: str = option("runs", "folder that holds the runs")
+    latex: str = option("no", "the table in LaTeX too", choices=NO_YES)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +105,9 @@ def publish(options: ReportOptions) -> None:
     write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset, selected_on))
     paths = [*write_table(runs.folder / "results", rows), page]
     paths += _beside_the_paper(rows, page.parent, options.dataset)
+    if options.latex == "yes":
+        columns = [Column(name) for name in _columns(rows)[2:]]
+        paths.append(write_latex(runs.folder / "results", rows, ("cell", "seeds"), columns))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend(selected_on))
     print("results:", ", ".join(map(str, paths)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluation.figures import Figure, saved
+from evaluation.latex import write_latex
 from evaluation.tables import (
     Column,
     Row,
@@ -29,9 +30,10 @@ def publish(
     figures: Figure | Mapping[str, Figure],
     *notes: str,
     by: Sequence[str] = ("cell",),
+    latex: bool = False,
 ) -> None:
-    """Write `stem`.csv, .json and figures; then print what names a row, the columns that some row
-    has, and the notes.
+    """Write `stem`.csv, .json, figures and, if asked to, the rows in LaTeX (.tex); then print what
+    names a row, the columns that some row has, and the notes.
 
     Of a table that is too long for a screen only the number of rows is printed. The files keep the
     rows of earlier measurements, of other cells or asked for in another way. Where a cell has
@@ -41,6 +43,8 @@ def publish(
     named = figures if isinstance(figures, Mapping) else {"": figures}
     for suffix, figure in named.items():
         paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
+    if latex:
+        paths.append(write_latex(stem, rows, [by[0], "seed", *by[1:]], columns))
     keys = [own.key for own in columns if any(own.key in row for row in rows)]
     print(screen(rows, [by[0], "seed", *by[1:], *keys]))
     gathered = over_seeds(rows, by)

@@ -28,7 +28,8 @@ class Column:
 
     key: its name in the measurement's files. The report has it if it has a heading, for the page of
     cells, or a name of its own for the report's table. decimals, unit: there; what is a fraction
-    here has unit "%" there. per_image: makes the (N,) numbers whose mean it is.
+    here has unit "%" there. per_image: makes the (N,) numbers whose mean it is. better: "higher" or
+    "lower", where one of both is.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Column:
     unit: str = ""
     name: str = ""
     per_image: Callable[..., Any] | None = None
+    better: str = ""
 
     @property
     def reported(self) -> str:

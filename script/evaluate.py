@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.name:
         raise UserError("--name is of one measurement: here each has its own")
     teachers, students = _named(options) if options.cells else _finished(options)
-    of_report = ReportOptions(dataset=options.dataset, output_dir=options.output_dir)
+    of_report = ReportOptions(
+        dataset=options.dataset, output_dir=options.output_dir, latex=options.latex
+    )
     try:
         measure(options, teachers, students)
     except UserError:

@@ -105,6 +105,12 @@ def test_the_student_is_measured_against_the_others(made, measured, capsys):
     assert "ensemble" not in one_teacher[0]
 
 
+def test_tables_are_written_in_latex_when_asked(made, measured, tmp_path):
+    measured(made("a_1"), made("b", "b"), "--latex")
+    assert r"a\_1 & \textbf" in (tmp_path / "out" / "models.tex").read_text()
+    assert r"ensemble & b & " in (tmp_path / "out" / "pairs.tex").read_text()
+
+
 def test_a_model_alone_has_no_pairs(made, measured, tmp_path):
     models, pairs = measured(made("a"))
     assert list(models) == ["a"]

@@ -1,0 +1,86 @@
+"""A table for a paper: LaTeX with the package booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.files import write_text
+from evaluation.tables import Column, Row, beside, is_number
+
+SPECIAL = str.maketrans({
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+})  # fmt: skip
+RULE = (
+    "% needs \\usepackage{booktabs}; bold: the best of a column, and what it is in the interval of"
+)
+ENDS = ("_low", "_high")
+
+
+def write_latex(
+    stem: Path, rows: Sequence[Row], names: Sequence[str], columns: Sequence[Column]
+) -> Path:
+    """Write `stem`.tex and return its path: the columns `names` that name a row, then the numbers
+    that some row has.
+
+    A number stands with its 95% interval or its standard deviation, where the row has one. Bold is
+    the best of a column that says which is better, and every number whose interval holds that one:
+    what the images cannot tell from it.
+    """
+    path = beside(stem, ".tex")
+    write_text(path, latex_table(rows, names, columns))
+    return path
+
+
+def latex_table(rows: Sequence[Row], names: Sequence[str], columns: Sequence[Column]) -> str:
+    """The text of the table; see `write_latex`."""
+    numbers = [own for own in columns if _stands(own.key, rows)]
+    best = {own.key: _best(own, rows) for own in numbers}
+    lines = [
+        [*map(_escaped, names), *(_escaped(own.key) for own in numbers)],
+        *(
+            [*(_escaped(str(row[name])) for name in names),
+             *(_number(row, own.key, best[own.key]) for own in numbers)]
+            for row in rows
+        ),
+    ]  # fmt: skip
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    begin = rf"\begin{{tabular}}{{{'l' * len(names)}{'r' * len(numbers)}}}"
+    ruled = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([RULE, begin, *ruled, r"\end{tabular}", ""])
+
+
+def _stands(key: str, rows: Sequence[Row]) -> bool:
+    """Whether some row has it, and it is no end of another number's interval."""
+    of = next((key.removesuffix(end) for end in ENDS if key.endswith(end)), None)
+    return any(is_number(row.get(key)) for row in rows) and not any(of in row for row in rows)
+
+
+def _best(column: Column, rows: Sequence[Row]) -> float | None:
+    values = [row[column.key] for row in rows if is_number(row.get(column.key))]
+    return {"higher": max, "lower": min}[column.better](values) if column.better else None
+
+
+def _number(row: Mapping[str, Any], key: str, best: float | None) -> str:
+    value = row.get(key)
+    if not is_number(value):
+        return "--"
+    low, high = (row.get(key + end) for end in ENDS)
+    text, bold = _written(value), value == best
+    if is_number(low) and is_number(high):
+        bold = bold or (best is not None and low <= best <= high)
+    text = rf"\textbf{{{text}}}" if bold else text
+    if is_number(low) and is_number(high):
+        return rf"{text} {{\small [{_written(low)}, {_written(high)}]}}"
+    spread = row.get(f"{key}_std")
+    return rf"{text} $\pm$ {_written(spread)}" if is_number(spread) else text
+
+
+def _written(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _escaped(text: str) -> str:
+    return text.translate(SPECIAL)
