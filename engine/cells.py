@@ -110,7 +110,7 @@ def parse_student(name: str) -> StudentCell:
     if match is None or not all(map(_TEACHER.fullmatch, teachers)):
         raise UserError(
             f"unknown student cell {shown(name)}: use names such as Sw, T1w_Ss or T1s_T2w_Ss, "
-            "with a variant T1w_Ss+name"
+            "with a variant T1w_Ss+name, of letters, digits, '.' and '-': '_' joins models"
         )
     cell = StudentCell(tuple(map(parse_teacher, teachers)), *match.groups())
     _check_teachers(cell)

@@ -156,6 +156,14 @@ class RunDirectory:
             self._clear()
         write_text(self.config, to_yaml(config))
 
+    def delete(self) -> None:
+        """Take the run away with all its files; UserError as for `--resume never`."""
+        self._clear()
+        if self.path.is_symlink():
+            self.path.unlink()
+        else:
+            self.path.rmdir()
+
     def _clear(self) -> None:
         """Take what is there away, at once and whole; UserError where that is not possible, or
         no run's."""
