@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import DATASET, run_copy
+from PIL import Image
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -17,3 +20,27 @@ def test_models_from_elsewhere_are_measured(tmp_path):
     assert list(models) == ["teacher0", "teacher1", "student", "ensemble"]
     assert all(row["top1"] > 0.6 for row in models.values())
     (tmp_path / "out/reliability.png").stat()
+
+
+def test_the_tour_runs_on_finished_runs(taught, tmp_path, monkeypatch, capsys):
+    """Each of the notebook's cells, in order; its figure shows four images with both maps."""
+    run_copy(taught, tmp_path)
+    taught.student("Ss", "--output-dir", tmp_path / "runs")  # a claim compares it with Sw
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("DATASET", DATASET)
+    monkeypatch.chdir(EXAMPLES)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    names = {}
+    for cell in json.loads((EXAMPLES / "tour.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"tour.ipynb, {cell['id']}", "exec"), names)
+    printed = capsys.readouterr().out
+    pairs = json.loads((tmp_path / "runs" / DATASET / "agreement.json").read_text())
+    (row,) = [own for own in pairs if own["pair"] == "T1w-S"]
+    interval = f"{row['fidelity_low']:.3f} to {row['fidelity_high']:.3f}"
+    assert f"fidelity {row['fidelity']:.3f}, 95% interval {interval}" in printed
+    assert "verdict" in printed
+    picture = tmp_path / "tour.png"
+    names["figure"].savefig(picture)
+    with Image.open(picture) as image:
+        assert image.convert("L").getextrema() == (0, 255)
