@@ -103,6 +103,8 @@ ENTROPIES = (  # in the files, not on the screen
     Column("entropy_q_nats", per_image=lambda _, q: predictive_entropy_per_sample(q)),
 )  # fmt: skip
 
+REPRESENTATIONS = (Column("linear_cka", "CKA"),)  # of the features of both
+
 # A student's fidelity to its teachers, as the report asks for it.
 FIDELITIES = (
     *(

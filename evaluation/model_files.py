@@ -19,7 +19,7 @@ from evaluation.model_options import OUTPUTS
 from metrics.attention import says_where
 
 NPY = b"\x93NUMPY"
-OPTIONAL = ("labels", "index", "classes", "maps", "maps_kind", "image_size", "key")
+OPTIONAL = ("labels", "index", "classes", "maps", "maps_kind", "image_size", "features", "key")
 SUM_WITHIN = 1e-3  # of 1
 LEAST = 1e-12  # of a probability, whose logarithm is taken
 CAM, ROLLOUT, OF_NO_KIND = "CAM", "rollout", "given"
@@ -40,7 +40,8 @@ class Maps:
 @dataclass(frozen=True)
 class ModelFile:
     """A model's outputs. logits: (N, C) floating point; labels: (N,) int64; index: (N,) numbers or
-    names of the images; classes: (C,) names of the columns; said: what was done to them."""
+    names of the images; classes: (C,) names of the columns; features: (N, D) before the classifier;
+    said: what was done to them."""
 
     name: str
     logits: np.ndarray
@@ -48,6 +49,7 @@ class ModelFile:
     index: np.ndarray | None = None
     classes: np.ndarray | None = None
     maps: Maps | None = None
+    features: np.ndarray | None = None
     said: str = ""
 
 
@@ -112,6 +114,7 @@ def read_model(path: Path, name: str, npy: str | None) -> ModelFile:
         _names_of(arrays.get("index"), f"{path}: index", count),
         _names_of(arrays.get("classes"), f"{path}: classes", logits.shape[1]),
         _maps(arrays, path, count),
+        _features(arrays.get("features"), path, count),
         said,
     )
 
@@ -287,6 +290,18 @@ def _maps(arrays: dict[str, np.ndarray], path: Path, count: int) -> Maps | None:
     return Maps(kind, np.arange(count), of_class, _image_size(arrays.get("image_size"), path))
 
 
+def _features(features: np.ndarray | None, path: Path, count: int) -> np.ndarray | None:
+    if features is None:
+        return None
+    if features.ndim != 2 or features.dtype.kind != "f" or len(features) != count:
+        raise UserError(
+            f"{path}: features are {features.dtype} of shape {features.shape}: floating point of "
+            f"shape ({count}, D) is needed"
+        )
+    check_finite(features, 0, f"{path}: features")
+    return features
+
+
 def _image_size(given: np.ndarray | None, path: Path) -> int | None:
     if given is None:
         return None
@@ -328,6 +343,7 @@ def reordered(model: ModelFile, rows: np.ndarray, columns: np.ndarray) -> ModelF
         index=None if model.index is None else model.index[rows],
         classes=None if model.classes is None else model.classes[columns],
         maps=None if model.maps is None else _chosen(model.maps, rows, columns),
+        features=None if model.features is None else model.features[rows],
     )
 
 

@@ -19,14 +19,23 @@ from evaluation.answers import Answers, Collected, answers_of, by_rows, of_targe
 from evaluation.calibration_table import calibration, reliability_of
 from evaluation.figures import reliability_figure, saved
 from evaluation.latex import write_latex
-from evaluation.measures import AGREEMENT, CALIBRATION, INFORMATION, OVERLAP, RUN_INFORMATION
+from evaluation.measures import (
+    AGREEMENT,
+    CALIBRATION,
+    INFORMATION,
+    OVERLAP,
+    REPRESENTATIONS,
+    RUN_INFORMATION,
+)
 from evaluation.model_files import Maps, ModelFile
 from evaluation.model_options import USUAL_SIZE, ModelOptions
 from evaluation.overlap_table import constant_maps, overlap_measures, tell_constant_maps
 from evaluation.results import screen
 from evaluation.tables import Column, Row, write_table
 from metrics.agreement import ensemble_logits
+from metrics.arrays import as_tensors
 from metrics.overlap import RecentMasks, binarize
+from metrics.representations import linear_cka
 
 OF_LABELS = ("error_consistency", "fidelity_p_right", "fidelity_p_wrong")
 INTERVAL = tuple(Column(f"mutual_information_nats_{end}") for end in ("low", "high"))
@@ -34,6 +43,7 @@ GROUPS = (  # each a table on the screen, of the pairs that have its first colum
     AGREEMENT,
     (*INFORMATION, *INTERVAL),
     (*OVERLAP["T_T"], Column("maps")),
+    REPRESENTATIONS,
 )
 NOTE = (
     "intervals at 95%; ECE over {bins} equal-width bins; a pair p, q: KL(p || q) and the other "
@@ -53,6 +63,7 @@ class Models:
 
     answers: dict[str, Answers]
     maps: dict[str, Maps]
+    features: dict[str, torch.Tensor]
     student: str | None
     labelled: bool
 
@@ -69,6 +80,7 @@ class Models:
         return cls(
             {own.name: _answers(own) for own in files},
             {own.name: own.maps for own in files if own.maps is not None},
+            {n.name: as_tensors(n.features) for n in files if n.features is not None},
             student,
             files[0].labels is not None,
         )
@@ -134,6 +146,8 @@ def pair_rows(models: Models, shown: dict[str, Answers], size: int, threshold: f
             row = {name: value for name, value in row.items() if name not in OF_LABELS}
         if p in models.maps and q in models.maps:
             row |= _overlap(models.maps, (p, q), target, masks, size)
+        if p in models.features and q in models.features:
+            row["linear_cka"] = _alignment(models.features, p, q)
         rows.append(row)
     return rows
 
@@ -190,6 +204,14 @@ def _overlap(
         for own, at in zip((p, q), places, strict=True)
     ]
     return {**overlap_measures("iou", both), **constant_maps(both), "maps": p.kind}
+
+
+def _alignment(features: dict[str, torch.Tensor], p: str, q: str) -> float:
+    """CKA of two models' features; UserError where these tell nothing."""
+    try:
+        return linear_cka(features[p], features[q])
+    except ValueError as error:
+        raise UserError(f"features of {p} and {q}: {error}") from None
 
 
 def _size(models: Models) -> int:

@@ -31,6 +31,7 @@ Of two models, or of several:
     mutual_information                   two (N,) predictions -> nats
     mutual_information_chance_floor      two (N,) predictions -> nats of shuffled pairs
     mutual_information_interval          two (N,) predictions -> (low, high) nats
+    linear_cka                           two (N, D) features -> CKA, 0 on average by chance, up to 1
 
 Of where models look:
     class_activation_map                 model, images (N, 3, H, W) -> (N, h, w)
@@ -85,6 +86,7 @@ _NAMES = {
         "predictive_entropy", "predictive_entropy_per_sample",
     ),
     "intervals": ("over_seeds_and_images",),
+    "representations": ("linear_cka",),
     "overlap": (
         "binarize", "equal_area_masks", "intersection_over_union",
         "intersection_over_union_per_image",

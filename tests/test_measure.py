@@ -131,6 +131,15 @@ def test_maps_overlap_at_the_images_size(truth, made, measured):
     assert smaller["iou"] == expected.per_image.mean().item()
 
 
+def test_features_are_aligned(truth, made, measured):
+    features = {k: truth[f"logits_{k}"][:, :3] for k in "ab"}
+    _, pairs = measured(*(made(k, k, features=features[k]) for k in "ab"), made("c", "c"))
+    assert pairs["a", "b"]["linear_cka"] == metrics.linear_cka(*features.values())
+    assert "linear_cka" not in pairs["a", "c"]
+    with pytest.raises(UserError, match="a and b: x or y: the features tell no samples apart"):
+        measured(*(made(k, k, features=np.ones((N, 2))) for k in "ab"))
+
+
 def test_maps_of_two_kinds_are_never_compared(truth, made, measured, capsys):
     kinds = {"a": "Grad-CAM", "b": "CAM", "c": "CAM"}
     files = [made(k, k, maps=truth[f"maps_{k}"], maps_kind=kinds[k]) for k in "abc"]
@@ -301,6 +310,7 @@ REFUSED = {
     "classes twice": (lambda t: {"classes": np.array(list("abca"))}, "classes: 'a' stands twice"),
     "maps of classes": (lambda t: {"maps": np.zeros((N, C, 2, 2))}, "maps are float64 of shape"),
     "maps of NaN": (lambda t: {"maps": at(t["maps_a"], 5, np.nan)}, "maps of row 5 hold a NaN"),
+    "features": (lambda t: {"features": np.zeros((N, 2), int)}, "features are int64 of shape"),
     "image_size": (lambda t: {"maps": t["maps_a"], "image_size": -1}, "image_size is -1"),
 }  # fmt: skip
 

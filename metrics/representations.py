@@ -1,0 +1,57 @@
+"""How alike two models represent the same samples, whatever the axes of their features."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from metrics.arrays import takes_arrays
+from metrics.validation import check_finite
+
+FEWEST = 4  # samples, which the unbiased estimator divides by n - 3
+
+
+@takes_arrays
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Linear centred kernel alignment of two models' features, up to 1. (N, D), (N, D') -> float.
+
+    Kornblith et al. 2019, "Similarity of neural network representations revisited", with the
+    unbiased estimator of HSIC (Song et al. 2012, equation 5), as Nguyen et al. 2021 take it: of
+    unrelated features it is 0 on average, where the biased one grows with D / N, and it may be a
+    little below. Rotations and one factor of all features change nothing.
+
+    Raises:
+        ValueError: other shapes, fewer than 4 samples, NaN or infinity, or features that are the
+            same for all samples.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(linear_cka(x, 3 * x[:, ::-1]), 6), abs(linear_cka(x, x[::-1])) < 0.2
+    (1.0, True)
+    """
+    x, y = _centred(x, name="x"), _centred(y, name="y")
+    if len(x) != len(y) or len(x) < FEWEST:
+        raise ValueError(f"x and y: expected N >= {FEWEST} samples each, got {len(x)} and {len(y)}")
+    own = [_independence(each, each) for each in (x, y)]
+    if min(own) <= 0:
+        raise ValueError("x or y: the features tell no samples apart")
+    return _independence(x, y) / math.sqrt(own[0] * own[1])
+
+
+def _centred(features: Tensor, *, name: str) -> Tensor:
+    if features.ndim != 2:
+        raise ValueError(f"{name}: expected (N, D), got {tuple(features.shape)}")
+    check_finite(features, name=name)
+    features = features.detach().double()
+    return features - features.mean(dim=0)
+
+
+def _independence(x: Tensor, y: Tensor) -> float:
+    """n (n - 3) times the unbiased HSIC of linear kernels K and L, whose diagonals count as 0; from
+    features, so that no (N, N) kernel is made."""
+    count = len(x)
+    diagonals = [each.square().sum(dim=1) for each in (x, y)]
+    sums = [e @ e.sum(dim=0) - d for e, d in zip((x, y), diagonals, strict=True)]  # of rows
+    trace = (x.T @ y).square().sum() - diagonals[0] @ diagonals[1]
+    means = sums[0].sum() * sums[1].sum() / ((count - 1) * (count - 2))
+    return (trace + means - 2 * (sums[0] @ sums[1]) / (count - 2)).item()
