@@ -59,11 +59,11 @@ class ClaimsFigures:
         and left out."""
         parts = {
             "strong views": self._strong_views,
+            "attention": self._attention,
             "the grid": self._grid,
             "strength": self._strength,
             "learning": self._learning,
             "reliability": self._reliability,
-            "attention": self._attention,
             "agreement": self._agreement,
         }
         return of_parts(parts, "figure")
@@ -77,8 +77,9 @@ class ClaimsFigures:
 
     def _grid(self) -> Iterator[Drawn]:
         caption = (
-            "A point a student cell, mean over seeds; filled: strong students; rho: rank "
-            "correlation within a number of teachers, with its 95% interval; "
+            "A point a student cell, mean over seeds; filled: strong students; within a number of "
+            "teachers, the lines: least squares; rho: rank correlation, with its 95% interval over "
+            "n replicates; "
             f"{self._alone('rho')}{self._n}."
         )
         yield Drawn("grid", caption, grid_figure(self.values, self.rows))
@@ -123,22 +124,26 @@ class ClaimsFigures:
                 caption = (
                     f"{run.cell}, seed {run.seed}: maps of the class that the teachers' ensemble "
                     "predicts, the brighter the more; outline: the mask, above "
-                    f"{options.threshold} of the range; right: how many masks hold a pixel. "
+                    f"{options.threshold} of the range; right: all outlines, and their IoU. "
                     f"{DRAWN_IMAGES} test images drawn at random with seed 0."
                 )
                 yield Drawn(f"attention_{view}", caption, overlaps.overlay(run))
 
     def _agreement(self) -> Iterator[Drawn]:
-        """All teachers, and the students of one seed."""
+        """All teachers, and the students of one seed, by role, view and number of teachers."""
         least = min(run.seed for run in self._students)
         models = self.grid.all_teachers(self._students[0].teacher_seed)
         models += [run for run in self._students if run.seed == least]
+        models.sort(key=lambda run: _group(run.cell))
         caption = (
             "Share of test images that two models put into the same class; rows and columns in "
-            f"the same order; students of seed {least}; n = {self.values.images} test images."
+            f"the same order, grouped by view and number of teachers; students of seed {least}; "
+            f"n = {self.values.images} test images."
         )
         predictions = [self._answers(run).predictions for run in models]
-        figure = agreement_figure([str(run.cell) for run in models], predictions)
+        names = [str(run.cell) for run in models]
+        groups = [_group_name(run.cell) for run in models]
+        figure = agreement_figure(names, groups, predictions)
         yield Drawn("agreement_matrix", caption, figure)
 
     @property
@@ -184,6 +189,17 @@ class ClaimsFigures:
         ]
         chosen = overlaps.with_maps(chosen)
         return max(chosen, key=lambda run: len(run.cell.teachers), default=None)
+
+
+def _group(cell: Cell) -> tuple[bool, int, int]:
+    """Teachers first, then by view, then by the number of teachers."""
+    return isinstance(cell, StudentCell), list(VIEW_LETTERS).index(cell.letter), len(cell.teachers)
+
+
+def _group_name(cell: Cell) -> str:
+    if not isinstance(cell, StudentCell):
+        return f"{cell.view} teachers"
+    return f"{cell.view}, {counted(len(cell.teachers), 'teacher')}"
 
 
 def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:

@@ -1,4 +1,4 @@
-"""runs/<set>/report/: the claims as Markdown, CSV, JSON and figures (PNG and PDF)."""
+"""runs/<set>/report/: the claims as Markdown, CSV, JSON and figures (PNG, PDF and SVG)."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ WHAT_IT_IS_ABOUT = (
     "All are about these training images. Cells of a replicate share initial weights and teachers: "
     "what is compared is paired, and cells are not independent."
 )
+DPI = {".png": 150, ".pdf": 150, ".svg": 80}  # of a figure's files; an SVG's images are small
 TITLES = {
     ALL: "Over all cells",
     HELD: "With a view held: that of the students or of the teachers by itself, and the difference",
     SHOWN: "Shown, not judged",
 }
 PAPERS_TITLE = "By the paper's own tables"
+FIGURES_TITLE, CONTROLS_TITLE = "Figures", "Controls"
 PAPERS_NOTE = (
     "The same figures of the numbers that the paper prints (tables 1 and C.2 to C.4): one number a "
     "cell, no replicates, so no verdict. IoU is there with chance in it, under each student's view."
@@ -68,8 +70,8 @@ def publish_claims(options: ClaimsOptions) -> None:
     paths = [path for name, own in tables.items() for path in write_table(folder / name, own)]
     drawn = list(ClaimsFigures(grid, store, runs, values, rows).drawn())
     for own in drawn:
-        files = [folder / f"{own.name}.{kind}" for kind in ("png", "pdf")]
-        paths += [saved(own.figure, file, dpi=150) for file in files]
+        files = [folder / f"{own.name}{kind}" for kind in DPI]
+        paths += [saved(own.figure, file, DPI[file.suffix]) for file in files]
     write_text(folder / "claims.md", markdown(rows, papers, control_rows, drawn, options.dataset))
     print(format_table([row for row in rows if row["look"] != SHOWN], COLUMNS))
     print(RULE)
@@ -120,10 +122,11 @@ def markdown(
     for look in LOOKS:
         lines += _section(look, [row for row in rows if row["look"] == look])
     lines += ["", f"## {PAPERS_TITLE}", "", PAPERS_NOTE, "", *_papers_table(papers)]
+    lines += ["", f"## {FIGURES_TITLE}"]
     for own in figures:
         lines += ["", f"![{own.name}]({own.name}.png)", "", own.caption]
     note = "Mean and standard deviation over n cells, pairs or models."
-    lines += ["", "## Controls", "", note, "", *_controls_table(control_rows)]
+    lines += ["", f"## {CONTROLS_TITLE}", "", note, "", *_controls_table(control_rows)]
     return "\n".join([*lines, ""])
 
 

@@ -24,6 +24,7 @@ from dataloader.views import VIEW_LETTERS
 from engine.cells import PAPER_LETTERS, views_of
 from evaluation.tables import Row
 from metrics.calibration import ReliabilityBins
+from metrics.overlap import intersection_over_union
 
 _backend = os.environ.pop("MPLBACKEND", None)  # one that is not there would end the import
 try:
@@ -61,25 +62,32 @@ def own_style() -> Iterator[None]:
 
 @own_style()
 def rendered(figure: Figure, kind: str, dpi: int) -> bytes:
-    """The content of the figure's file; kind: "png" or "pdf"."""
+    """The content of the figure's file; kind: "png", "pdf" or "svg". Text of an SVG is text, and
+    the same figure is the same bytes."""
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    matplotlib.rcParams["svg.hashsalt"] = "figure"
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=dpi)
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=NO_METADATA if kind == "svg" else None)
     return buffer.getvalue()
 
 
 def saved(figure: Figure, path: Path, dpi: int) -> Path:
-    """Write the file, a .png or a .pdf, and return its path."""
+    """Write the file, a .png, a .pdf or an .svg, and return its path."""
     write_bytes(path, rendered(figure, path.suffix[1:], dpi))
     return path
 
 
 # Told apart by the colour-blind too (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BRIGHT = ("#E69F00", "#56B4E9", "#F0E442", "#FFFFFF")  # of those and a white, on dark images
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEUTRAL = "0.55"  # for several views
+OUTLINES = ("-", "--", "-.", ":")  # of the masks of models in one image
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 PANEL = 2.2  # inches
 MOST_NAMED = 24  # points of a figure: more names hide each other
 DIMMEST = 0.15  # of an image's brightness, where a map is at its least
+FAINT = 0.6  # of an image's brightness, below the outlines of all models
 
 
 @own_style()
@@ -164,7 +172,7 @@ class AttentionRow:
 @own_style()
 def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figure:
     """Image, then the same as bright as each model's map, with the outline of its mask, then all
-    masks added."""
+    outlines in one image and the IoU of the masks there."""
     columns = len(names) + 2
     figure = Figure(figsize=(1.5 * columns, 1.5 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -172,11 +180,16 @@ def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figu
         side = row.masks[0].shape[-1]
         image = np.asarray(row.image.resize((side, side), Image.Resampling.BILINEAR))
         line[0].imshow(image)
-        for axis, own, mask in zip(line[1:-1], row.maps, row.masks, strict=True):
-            _overlay(axis, image, own, mask)
-        together = torch.stack(list(row.masks)).float().mean(0)
-        line[-1].imshow(together.numpy(), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
-    for axis, title in zip(axes[0], ["image", *names, "masks"], strict=True):
+        line[-1].imshow((FAINT * image).astype(np.uint8))
+        for k, (own, mask) in enumerate(zip(row.maps, row.masks, strict=True)):
+            _overlay(line[k + 1], image, own)
+            for axis in (line[k + 1], line[-1]):
+                _outline(axis, mask, k)
+        if len(row.masks) > 1:
+            overlap = intersection_over_union(torch.stack(list(row.masks))[:, None])
+            line[-1].text(0.03, 0.03, f"IoU {overlap:.2f}", color="white", fontsize=8,
+                          transform=line[-1].transAxes)  # fmt: skip
+    for axis, title in zip(axes[0], ["image", *names, "together"], strict=True):
         axis.set_title(title, fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -210,14 +223,20 @@ def _bars(axes: Axes, rows: Sequence[Row], name: str) -> None:
     axes.set_xticks(range(len(rows)), labels, rotation=60, ha="right", fontsize=8)
 
 
-def _overlay(axis: Axes, image: np.ndarray, own: Tensor, mask: Tensor) -> None:
-    side = mask.shape[-1]
+def _overlay(axis: Axes, image: np.ndarray, own: Tensor) -> None:
+    side = image.shape[0]
     smooth = F.interpolate(own[None, None].float(), (side, side), mode="bilinear")[0, 0]
     scaled = (smooth - smooth.min()) / (smooth.max() - smooth.min()).clamp_min(1e-12)
     light = DIMMEST + (1 - DIMMEST) * scaled.numpy()[..., None]
     axis.imshow((image * light).astype(np.uint8))
+
+
+def _outline(axis: Axes, mask: Tensor, model: int) -> None:
+    """Of a mask, in the model's own colour and stroke; none of one that is empty or full."""
     if mask.any() and not mask.all():
-        axis.contour(mask.float().numpy(), levels=[0.5], colors=COLOURS[4], linewidths=1.2)
+        colour, stroke = BRIGHT[model % len(BRIGHT)], OUTLINES[model % len(OUTLINES)]
+        axis.contour(mask.float().numpy(), levels=[0.5], colors=colour, linestyles=stroke,
+                     linewidths=1.4)  # fmt: skip
 
 
 def _colour(cell: str) -> str:

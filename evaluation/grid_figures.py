@@ -35,8 +35,10 @@ FILLS = (0, 1, 0.4, 0.7, 0.2)
 LINES = ("--", "-", ":", "-.", (0, (6, 1)))
 
 WIDTH, HEIGHT = 5.2, 4.9  # inches, of four panels; a page's column is some 3.4 wide
+PAGE = 7.0  # inches, of a page's whole width
 SMALL = 8  # points
 TINY = 5.5
+LEAST_POINTS = 3  # of a line
 LEAST_SHARE = 0.01  # of the images, of a bin that is drawn
 IOU_AXIS = "teachers' IoU above chance"
 FIDELITY_AXIS = "fidelity to the ensemble, %"
@@ -84,8 +86,9 @@ class CellFigures:
 
 @own_style()
 def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
-    """Fidelity, gap and top-1 against fidelity and IoU: a point a cell, mean over its seeds. Above
-    each panel the rank correlation that the claims are judged by, out of their `rows`."""
+    """Fidelity, gap and top-1 against fidelity and IoU: a point a cell, mean over its seeds, and
+    the least-squares line of each number of teachers. Above each panel the rank correlation that
+    the claims are judged by, out of their `rows`."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     of, panels = CellFigures(values), list(figure.subplots(2, 2).flat)
     for axes, x, y, x_name, y_name, claim, sign in zip(
@@ -98,9 +101,13 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         (1, 1, -1, -1),  # of the correlation in the claim's estimate
         strict=True,
     ):
-        for cell in values.cells:
-            if x(cell) and y(cell):
-                _point(axes, cell, float(np.mean(x(cell))), float(np.mean(y(cell))))
+        points = {cell: (float(np.mean(x(cell))), float(np.mean(y(cell))))
+                  for cell in values.cells if x(cell) and y(cell)}  # fmt: skip
+        for cell, place in points.items():
+            _point(axes, cell, *place, panel=panels.index(axes))
+        for count, (_, colour) in LOOKS.items():
+            _trend(axes, [own for cell, own in points.items() if len(cell.teachers) == count],
+                   colour)  # fmt: skip
         name_axes(axes, x_name, y_name)
         axes.set_title(_correlation(rows, claim, sign), fontsize=SMALL)
     for count in sorted({len(cell.teachers) for cell in values.cells if of.fidelity(cell)}):
@@ -142,16 +149,27 @@ def strong_views_figure(values: GridValues) -> Figure:
 
 
 @own_style()
-def agreement_figure(names: Sequence[str], predictions: Sequence[torch.Tensor]) -> Figure:
-    """Agreement of every two models, in percent of the test images; rows and columns alike."""
+def agreement_figure(
+    names: Sequence[str], groups: Sequence[str], predictions: Sequence[torch.Tensor]
+) -> Figure:
+    """Agreement of every two models, in percent of the test images; rows and columns alike. groups:
+    what each model is of; those of a group stand together, between lines."""
     stacked = torch.stack(list(predictions))
     shares = torch.stack([100 * (stacked == own).double().mean(1) for own in stacked])
     shares.fill_diagonal_(torch.nan)  # 100: it would take half of the colours
-    side = max(2.4, 0.1 * len(names))
-    figure = Figure(figsize=(side + 1.6, side + 0.2), layout="compressed")
+    side = min(PAGE - 1.6, max(2.4, 0.1 * len(names)))
+    figure = Figure(figsize=(side + 1.6, side + 0.7), layout="compressed")
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), cmap="cividis")
-    axes.set_xticks([])
+    middles = {}
+    for name in dict.fromkeys(groups):
+        first, count = groups.index(name), groups.count(name)
+        middles[name] = first + (count - 1) / 2
+        if first:
+            axes.axhline(first - 0.5, color="white", linewidth=1.2)
+            axes.axvline(first - 0.5, color="white", linewidth=1.2)
+    axes.set_xticks(list(middles.values()), list(middles), rotation=45, ha="right",
+                    rotation_mode="anchor", fontsize=SMALL - 1)  # fmt: skip
     axes.set_yticks(range(len(names)), names, fontsize=TINY)
     axes.tick_params(length=1, pad=1)
     bar = figure.colorbar(image, ax=axes, shrink=0.7)
@@ -183,20 +201,19 @@ def strength_figure(curves: StrengthCurves) -> Figure:
 
 @own_style()
 def learning_figure(curves: LearningCurves) -> Figure:
-    """Validation top-1 of each epoch, a line for each number of teachers and view of the student,
-    the mean over its runs."""
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    for (count, letter), runs in curves.items():
-        shortest = min(map(len, runs))
-        mean = np.mean([run[:shortest] for run in runs], axis=0)
-        axes.plot(
-            range(1, shortest + 1), 100 * mean, linewidth=1.2, markersize=5,
-            markevery=(count * shortest // 40, max(1, shortest // 8)), **_look(count, letter),
-        )  # fmt: skip
-    name_axes(axes, "epoch", "top-1, %")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(figure, axes, 4, "filled, solid: strong student")
+    """Validation top-1 of each epoch: a panel for each view of the student, and there a line for
+    each number of teachers, the mean over its runs, in a band that holds all of them."""
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    letters = list(dict.fromkeys(letter for _, letter in curves))
+    panels = figure.subplots(1, len(letters), squeeze=False, sharey=True)[0]
+    for axes, letter in zip(panels, letters, strict=True):
+        for count in LOOKS:
+            if runs := curves.get((count, letter)):
+                _band(axes, runs, count)
+        name_axes(axes, "epoch", "top-1, %" if axes is panels[0] else "")
+        axes.set_title(f"{VIEW_LETTERS[letter]} students", fontsize=SMALL)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, max(panels, key=lambda own: len(own.lines)), 4, "line: mean; band: all runs")
     return figure
 
 
@@ -227,6 +244,19 @@ def reliability_lines_figure(
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.legend(fontsize=SMALL - 1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure
+
+
+def _band(axes: Axes, runs: Sequence[Sequence[float]], count: int) -> None:
+    """The mean of the runs by epoch, and their range."""
+    marker, colour = LOOKS[count]
+    shortest = min(map(len, runs))
+    values = 100 * np.array([run[:shortest] for run in runs])
+    epochs = range(1, shortest + 1)
+    axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        epochs, values.mean(0), color=colour, linewidth=1.2, marker=marker, markersize=4,
+        markevery=(count * shortest // 40, max(1, shortest // 8)), label=counted(count, "teacher"),
+    )  # fmt: skip
 
 
 def _line(
@@ -279,14 +309,26 @@ def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
             if row["replicates"] == 1:
                 return f"{text} (one replicate)"
             low, high = sorted((sign * row["low"], sign * row["high"]))
-            return f"{text} ({low:.2f} to {high:.2f})"
+            return f"{text} ({low:.2f} to {high:.2f}), n = {row['replicates']}"
     return ""
 
 
-def _point(axes: Axes, cell: StudentCell, x: float, y: float) -> None:
+def _point(axes: Axes, cell: StudentCell, x: float, y: float, panel: int) -> None:
+    """A cell's, which an SVG knows by its name."""
     marker, colour = LOOKS[len(cell.teachers)]
     own = face(colour, cell.letter)
-    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=own, s=26)
+    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=own, s=26,
+                 gid=f"point{panel}-{cell}")  # fmt: skip
+
+
+def _trend(axes: Axes, points: Sequence[tuple[float, float]], colour: str) -> None:
+    """The least-squares line through the points, where there are enough of them."""
+    x, y = np.array(points).reshape(-1, 2).T
+    if len(x) < LEAST_POINTS or np.ptp(x) == 0:
+        return
+    slope = np.cov(x, y)[0, 1] / x.var(ddof=1)
+    ends = np.array([x.min(), x.max()])
+    axes.plot(ends, y.mean() + slope * (ends - x.mean()), color=colour, linewidth=0.9, alpha=0.7)
 
 
 def name_axes(axes: Axes, x: str, y: str) -> None:
