@@ -79,7 +79,8 @@ def saved(figure: Figure, path: Path, dpi: int) -> Path:
 
 # Told apart by the colour-blind too (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-BRIGHT = ("#E69F00", "#56B4E9", "#F0E442", "#FFFFFF")  # of those and a white, on dark images
+# Of those, and a white, on images; not the #FFFFFF of a paper, which is dark where a page is dark.
+BRIGHT = ("#E69F00", "#56B4E9", "#F0E442", "#FEFEFE")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEUTRAL = "0.55"  # for several views
 OUTLINES = ("-", "--", "-.", ":")  # of the masks of models in one image
@@ -187,7 +188,7 @@ def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figu
                 _outline(axis, mask, k)
         if len(row.masks) > 1:
             overlap = intersection_over_union(torch.stack(list(row.masks))[:, None])
-            line[-1].text(0.03, 0.03, f"IoU {overlap:.2f}", color="white", fontsize=8,
+            line[-1].text(0.03, 0.03, f"IoU {overlap:.2f}", color=BRIGHT[-1], fontsize=8,
                           transform=line[-1].transAxes)  # fmt: skip
     for axis, title in zip(axes[0], ["image", *names, "together"], strict=True):
         axis.set_title(title, fontsize=9)

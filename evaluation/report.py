@@ -108,6 +108,7 @@ def publish(options: ReportOptions) -> None:
     if options.latex == "yes":
         columns = [Column(name) for name in _columns(rows)[2:]]
         paths.append(write_latex(runs.folder / "results", rows, ("cell", "seeds"), columns))
+    paths.append(_one_page(runs, done))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend(selected_on))
     print("results:", ", ".join(map(str, paths)))
@@ -123,6 +124,16 @@ def _beside_the_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[P
     except UserError as error:
         print(f"left out: the page of the paper's tables: {error}", file=sys.stderr)
         return []
+
+
+def _one_page(runs: Runs, finished: Sequence[RunDirectory]) -> Path:
+    """Write the table of how the runs were made, and the report as one page."""
+    from evaluation import making
+    from evaluation.html_page import write_page  # matplotlib only when there is work to do
+
+    folder, rows = runs.folder / "report", making.making_rows(finished)
+    write_table(folder / "making", rows)
+    return write_page(folder, runs.dataset, making.markdown(rows))
 
 
 def figures_of(run: RunDirectory) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""A figure's SVG as a part of a page, in the page's colours and under names of its own there."""
+
+from __future__ import annotations
+
+import re
+
+from evaluation.figures import COLOURS
+
+# What the page's style says of them depends on the light. Black is the colour of the page's text.
+OF_THE_PAGE = {
+    "#000000": "currentColor",
+    "#ffffff": "var(--paper)",
+    **{own.lower(): f"var(--figure-{k}, {own})" for k, own in enumerate(COLOURS)},
+}
+ROOT = re.compile(r"<svg[^>]*viewBox=(\"[^\"]*\")[^>]*>")
+NOT_OF_A_PAGE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", re.DOTALL)
+POINT = re.compile(r'<g id="point\d+-([^"]+)">')  # what evaluation/grid_figures.py calls them
+FONT = re.compile(r"font: ([\d.]+px) [^;\"]+")
+ID = re.compile(r' id="([^"]+)"')
+COLOUR = re.compile("|".join(OF_THE_PAGE))
+
+
+def inline_svg(svg: str, name: str, label: str) -> str:
+    """The element of a file that matplotlib wrote; name: begins each of its ids; label: says what
+    it shows. A point that stands for a cell says its name under the mouse."""
+    drawing = NOT_OF_A_PAGE.sub("", svg[svg.index("<svg") :])
+    drawing = POINT.sub(r'<g class="point"><title>\1</title>', drawing)
+    drawing = FONT.sub(r"font-size: \1", COLOUR.sub(lambda own: OF_THE_PAGE[own[0]], drawing))
+    drawing = _with_own_ids(drawing.replace("xlink:href", "href"), name)
+    size = ROOT.search(drawing)
+    assert size is not None, "matplotlib gives every figure a viewBox"
+    root = f'<svg viewBox={size[1]} role="img" aria-label="{label}">'
+    return root + drawing[size.end() :].strip()
+
+
+def _with_own_ids(drawing: str, name: str) -> str:
+    """Those that nothing refers to are left out."""
+    used = set(re.findall(r"#([\w.-]+)[\")]", drawing))
+    kept = ID.sub(lambda own: f' id="{name}-{own[1]}"' if own[1] in used else "", drawing)
+    return re.sub(r"(href=\"|url\()#", rf"\g<1>#{name}-", kept)
