@@ -25,10 +25,11 @@ from metrics.intervals import half_width
 
 NOTE = (
     "Mean ± 95% interval by Student's t over n seeds, with the standard deviation in brackets (one "
-    "seed: the value alone); test images; the last epoch unless named; the best one is chosen on "
-    "the {selected_on} images. **Bold**: top-1 differs from that of the student of the same view "
-    "without a teacher; the 95% interval of the difference, paired by seed, leaves out 0. Nothing "
-    "is corrected for the number of cells. Every column, fidelity to each teacher under each view "
+    "seed: the value alone, of IoU with its 95% interval over images in square brackets); test "
+    "images; the last epoch unless named; the best one is chosen on the {selected_on} images. "
+    "**Bold**: top-1 differs from that of the student of the same view without a teacher; the 95% "
+    "interval of the difference, paired by seed, leaves out 0. Nothing is corrected for the number "
+    "of cells. Every column, fidelity to each teacher under each view "
     "among them, is in ../results.csv."
 )
 PARTS: Mapping[str, tuple[str, Sequence[Column]]] = {
@@ -101,8 +102,16 @@ def figure_text(row: Row, column: Column) -> str:
     of = "" if n == row["seeds"] else f", n = {n}"
     text = f"{value:.{decimals}f}"
     if std is None:
-        return text
+        return text + _over_images(row, name, decimals)
     return f"{text} ± {half_width(std, n):.{decimals}f} ({std:.{decimals}f}{of})"
+
+
+def _over_images(row: Row, name: str, decimals: int) -> str:
+    """The interval over test images of one seed's mean, where it is known."""
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    if low is None or high is None:
+        return ""
+    return f" [{low:.{decimals}f} to {high:.{decimals}f}]"
 
 
 def _differs(name: str, top1: Mapping[str, Mapping[int, float]]) -> bool:

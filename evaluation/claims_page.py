@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
 from evaluation.paper_claims import paper_rows
 from evaluation.paper_tables import datasets
-from evaluation.tables import Row, format_table, write_table
+from evaluation.tables import Row, counted, format_table, write_table
 from evaluation.verdicts import ALL, GIVEN, HELD, LOOKS, SHOWN, judged
 
 COLUMNS = (
@@ -151,7 +152,7 @@ def _section(look: str, rows: Sequence[Row]) -> list[str]:
 
 def _judged_table(rows: Sequence[Row]) -> list[str]:
     columns = ["claim", "says", "figure", "estimate", "95% interval", "p", "p, Holm", "replicates"]
-    lines = _head([*columns, "verdict"])
+    lines = [_counts(rows), "", *_head([*columns, "verdict"])]
     for row in rows:
         figure = ", ".join(filter(None, [row["figure"], row["way"]]))
         cells = [row["claim"], row["text"], figure, f"{row['estimate']:.3f}", _interval(row)]
@@ -175,6 +176,13 @@ def _side_by_side(rows: Sequence[Row]) -> list[str]:
 
 def _interval(row: Row) -> str:
     return f"{row['low']:.3f} to {row['high']:.3f}"
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    """How many claims have which verdict."""
+    verdicts = {row["claim"]: row["verdict"] for row in rows}
+    counts = [f"{count} {own}" for own, count in Counter(verdicts.values()).most_common()]
+    return f"{counted(len(verdicts), 'claim')}: {'; '.join(counts)}."
 
 
 def _papers_table(rows: Sequence[Row]) -> list[str]:

@@ -204,7 +204,7 @@ def learning_figure(curves: LearningCurves) -> Figure:
     """Validation top-1 of each epoch: a panel for each view of the student, and there a line for
     each number of teachers, the mean over its runs, in a band that holds all of them."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    letters = list(dict.fromkeys(letter for _, letter in curves))
+    letters = [own for own in VIEW_LETTERS if any(letter == own for _, letter in curves)]
     panels = figure.subplots(1, len(letters), squeeze=False, sharey=True)[0]
     for axes, letter in zip(panels, letters, strict=True):
         for count in LOOKS:
@@ -212,7 +212,7 @@ def learning_figure(curves: LearningCurves) -> Figure:
                 _band(axes, runs, count)
         name_axes(axes, "epoch", "top-1, %" if axes is panels[0] else "")
         axes.set_title(f"{VIEW_LETTERS[letter]} students", fontsize=SMALL)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend(figure, max(panels, key=lambda own: len(own.lines)), 4, "line: mean; band: all runs")
     return figure
 
@@ -305,11 +305,11 @@ def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
     """Of a claim's row, as a title; empty where it was not judged."""
     for row in rows:
         if row["claim"] == claim:
-            text = f"rho = {sign * row['estimate']:.2f}"
+            text = f"rho = {sign * row['estimate']:z.2f}"
             if row["replicates"] == 1:
                 return f"{text} (one replicate)"
             low, high = sorted((sign * row["low"], sign * row["high"]))
-            return f"{text} ({low:.2f} to {high:.2f}), n = {row['replicates']}"
+            return f"{text} ({low:z.2f} to {high:z.2f}), n = {row['replicates']}"
     return ""
 
 

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from common.files import read_text, write_text
-from evaluation.claims_page import CONTROLS_TITLE, FIGURES_TITLE, PAPERS_TITLE
+from evaluation.claims_page import CONTROLS_TITLE, FIGURES_TITLE, PAPERS_TITLE, TITLES
 from evaluation.inline_svg import inline_svg
 from evaluation.markdown_html import Drawing, Part, as_html, inline, parts_of
+from evaluation.verdicts import SHOWN
 
 STYLE, SCRIPT = (Path(__file__).with_name(f"page.{ending}") for ending in ("css", "js"))
 NAMES = (
@@ -42,14 +43,15 @@ def _sections(folder: Path, making: str) -> dict[str, list[Part]]:
     claims, cells, paper, causes = (
         _parts(folder / f"{name}.md") for name in ("claims", "cells", "paper", "causes")
     )
-    elsewhere = (FIGURES_TITLE, CONTROLS_TITLE, PAPERS_TITLE)
+    elsewhere = (FIGURES_TITLE, CONTROLS_TITLE, PAPERS_TITLE, TITLES[SHOWN])
     return {
-        "Verdicts": [own for own in claims if own.title not in elsewhere],
+        "Verdicts": [own for own in claims if not own.title.startswith(elsewhere)],
         "Figures": _of(claims, FIGURES_TITLE),
         "Cells": cells,
         "The paper's tables": [*paper, *_of(claims, PAPERS_TITLE)],
         "Causes": causes,
         "Controls": _of(claims, CONTROLS_TITLE),
+        TITLES[SHOWN]: _of(claims, TITLES[SHOWN]),
         "How it was made": parts_of(making),
     }
 
@@ -59,8 +61,8 @@ def _parts(path: Path) -> list[Part]:
 
 
 def _of(parts: Sequence[Part], title: str) -> list[Part]:
-    """The part of that title."""
-    return [own for own in parts if own.title == title]
+    """The part whose title begins so."""
+    return [own for own in parts if own.title.startswith(title)]
 
 
 def _section(title: str, parts: Sequence[Part], draw: Drawing) -> str:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 FIGURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
-NUMBER = re.compile(
-    r"(< )?[-+]?\.?\d[^a-zA-Z]*(to|n = |[^a-zA-Z])*"
-)  # "0.1 to 0.3", "4.0 ± .1 (.2)"
+# "0.1 to 0.3", "4.0 ± 0.1 (0.2, n = 2)", "< .001"
+NUMBER = re.compile(r"(?:< )?[-+]?\.?\d(?:to|n = |[^a-zA-Z])*")
 MISSING = "-"
 
 Drawing = Callable[[str], str]  # a figure's file, as a page names it -> HTML

@@ -134,14 +134,15 @@ def _overlap(among: str, heading: str) -> tuple[Column, ...]:
     name = f"iou_{among}"
     return (
         Column("iou", heading, name=name),
-        *map(Column, ("iou_low", "iou_high")),
+        Column("iou_low", name=f"{name}_low"),
+        Column("iou_high", name=f"{name}_high"),
         Column("iou_chance", "chance", name=f"{name}_chance"),
         Column("iou_pooled"),
-        Column("iou_in_image"),  # where models see halves
+        *map(Column, ("iou_in_image", "iou_in_image_low", "iou_in_image_high")),  # of halves
         Column("constant_maps", name=f"{name}_constant_maps"),
-        *(Column(f"iou_T{k}_S") for k in range(1, 10)),
+        *(Column(f"iou_T{k}_S{end}") for k in range(1, 10) for end in ("", "_low", "_high")),
         *(Column(f"iou_T{a}_T{b}_S") for a, b in itertools.combinations(range(1, 10), 2)),
-        *map(Column, ("object_iou", "pointing_game")),
+        *map(Column, ("object_iou", "object_iou_low", "object_iou_high", "pointing_game")),
     )
 
 

@@ -30,6 +30,7 @@ from metrics.half_images import masks_of_half
 from metrics.overlap import (
     PackedMasks,
     RecentMasks,
+    SetOverlap,
     binarize,
     intersection_over_union_per_image,
     masks_overlap,
@@ -199,7 +200,7 @@ class Measure:
             self.masks.of(own, size) if part == WHOLE else self._of_half(own, size, part)
             for own, part in zip(maps, parts, strict=True)
         ]
-        return {"iou_in_image": masks_overlap(masks).per_image.mean().item()}
+        return means_with_intervals({"iou_in_image": masks_overlap(masks).per_image})
 
     def _of_half(self, maps: torch.Tensor, size: int, part: str) -> PackedMasks:
         threshold = self.options.threshold
@@ -244,11 +245,19 @@ def overlap_measures(name: str, masks: Sequence[PackedMasks]) -> Row:
     """The overlap of several models' masks of the same images, under columns that begin so."""
     found = masks_overlap(masks)
     corrected = found.corrected
-    return means_with_intervals({name: found.per_image}) | {
+    row: Row = means_with_intervals({name: found.per_image}) | {
         f"{name}_chance": found.chance,
         f"{name}_pooled": found.pooled,
         f"{name}_corrected": None if corrected is None else corrected.mean().item(),
     }
+    return row if corrected is None else row | _ends_above_chance(name, row, found)
+
+
+def _ends_above_chance(name: str, row: Row, found: SetOverlap) -> Row:
+    """Of the interval of a row's IoU, at the chance that was found."""
+    ends = torch.tensor([row[f"{name}_low"], row[f"{name}_high"]], dtype=torch.float64)
+    low, high = found.above_chance(ends).tolist()
+    return {f"{name}_corrected_low": low, f"{name}_corrected_high": high}
 
 
 def constant_maps(masks: Sequence[PackedMasks]) -> Row:

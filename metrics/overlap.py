@@ -294,9 +294,12 @@ class SetOverlap:
     def corrected(self) -> Tensor | None:
         """(n,) (IoU - chance) / (1 - chance): 0 is chance, 1 is full overlap, whatever the size
         of the masks and the place that all photographs have in common. None without a chance."""
-        if self.chance is None:
-            return None
-        return (self.per_image - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
+        return None if self.chance is None else self.above_chance(self.per_image)
+
+    def above_chance(self, overlap: Tensor) -> Tensor:
+        """The same of other values of IoU, such as the ends of an interval, at this chance."""
+        assert self.chance is not None
+        return (overlap - self.chance) / max(1 - self.chance, torch.finfo(torch.float64).eps)
 
 
 @takes_arrays

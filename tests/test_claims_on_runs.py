@@ -10,7 +10,7 @@ import torch
 from conftest import DATASET, Bench
 
 from engine.cells import parse_student
-from evaluation import calculate_claims, calculate_ece, calculate_iou
+from evaluation import calculate_claims, calculate_ece, calculate_iou, report
 from evaluation.claims import claims
 from evaluation.claims_page import heading
 from evaluation.grid import open_grid
@@ -69,6 +69,10 @@ def test_claims_of_two_replicates(bench, capsys) -> None:
     page = (bench.folder / DATASET / "report" / "claims.md").read_text()
     assert "\n## Over all cells, given these teachers\n" in page
     assert "| 6.2 gap | rank correlation of fidelity and gap | 0.976 | 0.994 | - | 0.952 |" in page
+    report.main(flags(bench)[:4])
+    html = (bench.folder / DATASET / "report" / "index.html").read_text()
+    assert "<h3>Over all cells, given these teachers</h3>" in html and "is not there" not in html
+    assert 0 < html.index('aria-label="strong views"') < html.index('aria-label="attention weak"')
 
 
 def test_numbers_of_a_student_are_those_of_its_tables(bench) -> None:

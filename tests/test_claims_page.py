@@ -5,21 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 from made_up_grids import made_up
+from PIL import Image
 
 from engine.cells import parse_student
 from evaluation.claims import claims
 from evaluation.claims_figures import Drawn
 from evaluation.claims_page import markdown
-from evaluation.figures import rendered
+from evaluation.figures import AttentionRow, Figure, attention_figure, rendered
 from evaluation.grid_figures import (
+    _trend,
+    agreement_figure,
     grid_figure,
+    learning_figure,
     reliability_lines_figure,
     strength_figure,
     strong_views_figure,
 )
 from evaluation.grid_values import TOP1, students_of
 from evaluation.paper_claims import paper_rows
-from evaluation.verdicts import SHOWN, judged
+from evaluation.verdicts import ALL, SHOWN, judged
 from metrics.calibration import equal_width_sums, reliability, sample_columns
 
 
@@ -40,6 +44,49 @@ def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
     panels = drawn.figure.axes
     assert len(panels) == 4
     assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
+    judged_claims = {row["claim"] for row in rows if row["look"] == ALL}
+    assert f"## Over all cells\n\n{len(judged_claims)} claims: " in page
+
+
+def test_a_trend_is_the_least_squares_line_of_its_points() -> None:
+    """Through (0, 0), (1, 3), (2, 3): slope 1.5, from .5 to 3.5; two points have no line."""
+    axes = Figure().add_subplot()
+    _trend(axes, [(0, 0), (1, 3), (2, 3)], "k")
+    (line,) = axes.lines
+    assert line.get_xydata() == pytest.approx(torch.tensor([[0, 0.5], [2, 3.5]]).numpy())
+    _trend(axes, [(0, 0), (1, 3)], "k")
+    _trend(axes, [(1, 0), (1, 3), (1, 4)], "k")
+    assert len(axes.lines) == 1
+
+
+def test_a_band_holds_all_runs_and_its_line_is_their_mean() -> None:
+    runs = {(0, "w"): [[0.1, 0.2], [0.3, 0.6]], (2, "s"): [[0.5, 0.5, 0.9]]}
+    weak, strong = learning_figure(runs).axes
+    assert (weak.get_title(), strong.get_title()) == ("weak students", "strong students")
+    assert weak.lines[0].get_ydata() == pytest.approx([20, 40])
+    band = weak.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == pytest.approx((10, 60))
+    assert len(strong.lines[0].get_xdata()) == 3
+
+
+def test_the_matrix_stands_in_groups() -> None:
+    predictions = [torch.tensor(own) for own in ([0, 0], [0, 1], [1, 1])]
+    figure = agreement_figure(["T1w", "T2w", "Sw"], ["teachers", "teachers", "alone"], predictions)
+    axes = figure.axes[0]
+    assert [own.get_text() for own in axes.get_xticklabels()] == ["teachers", "alone"]
+    assert axes.get_xticks().tolist() == [0.5, 2] and len(axes.lines) == 2
+    assert axes.images[0].get_array()[0, 1:].tolist() == [50, 0]
+
+
+def test_outlines_stand_together_with_their_overlap() -> None:
+    """Masks of 4 and 4 of 16 pixels, 2 in common: IoU 2 / 6."""
+    left, right = torch.zeros(4, 4), torch.zeros(4, 4)
+    left[:2, :2] = right[:2, 1:3] = 1
+    image = Image.new("RGB", (4, 4), "grey")
+    row = AttentionRow(image, [left, right], [left.bool(), right.bool()])
+    *_, together = attention_figure([row], ["T1w", "student"]).axes
+    assert together.get_title() == "together" and len(together.collections) == 2
+    assert together.texts[0].get_text() == "IoU 0.33"
 
 
 def test_the_correlation_above_a_panel_has_the_sign_of_its_points() -> None:
@@ -52,7 +99,7 @@ def test_the_correlation_above_a_panel_has_the_sign_of_its_points() -> None:
         "replicates": 3,
     }
     titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [row]).axes]
-    assert titles == ["", "", "rho = -0.25 (-0.75 to 0.12)", ""]
+    assert titles == ["", "", "rho = -0.25 (-0.75 to 0.12), n = 3", ""]
     unknown = row | {"replicates": 1}
     titles = [axes.get_title() for axes in grid_figure(made_up((1,), 0.05), [unknown]).axes]
     assert titles[2] == "rho = -0.25 (one replicate)"

@@ -91,6 +91,7 @@ def test_overlap_of_teachers_is_that_of_their_maps(taught, flags, results, pixel
     pooled = intersection_over_union(masks, pooled=True)
     assert row["iou_pooled"] == pytest.approx(pooled, abs=2e-3)
     assert row["iou_chance"] < row["iou"]
+    assert row["iou_corrected_low"] < row["iou_corrected"] < row["iou_corrected_high"]
     objects = torch.from_numpy(data.masks)[:, ::2, ::2]  # at IMAGE_SIZE
     with_object = [intersection_over_union(torch.stack([own, objects])) for own in masks]
     assert row["object_iou"] == pytest.approx(sum(with_object) / 2, abs=2e-3)
@@ -223,6 +224,7 @@ def test_everything_in_one_go_is_all_that_is_finished(taught, tmp_path, capsys):
     assert row["entropy_ensemble_nats"] == pytest.approx(plain["entropy_p_nats"])
     page = (folder / "report" / "cells.md").read_text()
     assert "## Agreement with the teachers" in page and "training images, %" in page
+    assert "<h3>Agreement with the teachers</h3>" in (folder / "report" / "index.html").read_text()
     assert "the claims were not judged" in err  # there are no strong students
 
 

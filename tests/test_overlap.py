@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import zoom
 from scipy.spatial.distance import jaccard
 
+from metrics.bootstrap import bootstrap_intervals
 from metrics.overlap import (
+    SetOverlap,
     binarize,
     equal_area_masks,
     intersection_over_union,
@@ -271,3 +273,12 @@ def test_other_bad_input_is_refused():
         pointing_hits(torch.rand(2, 4, 4), ones & torch.tensor([True, False])[:, None, None])
     with pytest.raises(ValueError, match="object_masks"):
         pointing_hits(torch.rand(3, 4, 4), ones)
+
+
+def test_an_interval_above_chance_is_that_of_the_values_above_chance():
+    overlap = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = SetOverlap(overlap, pooled=0.5, chance=0.25)
+    known = bootstrap_intervals({"iou": overlap, "above": found.corrected})
+    ends = found.above_chance(torch.tensor(known["iou"], dtype=torch.float64)).tolist()
+    assert ends == pytest.approx(known["above"])
+    assert found.above_chance(torch.tensor([0.25, 1.0])).tolist() == [0, 1]

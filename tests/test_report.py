@@ -85,3 +85,10 @@ def test_an_interval_is_over_the_seeds_that_were_measured():
     """Of three seeds two were: t(1) = 12.706, not t(2) = 4.303 over sqrt(3)."""
     row = {"cell": "Sw", "seeds": 3, "ece": 0.2, "ece_std": 0.01 * 2**0.5, "ece_n": 2}
     assert "| Sw | 3 | 0.200 ± 0.127 (0.014, n = 2) |" in cells_page([row], {}, "somewhere")
+
+
+def test_one_seed_of_iou_has_its_interval_over_images():
+    row = {"cell": "T1w_T2w_Sw", "seeds": 1, "iou_teachers": 0.43}
+    row |= {"iou_teachers_low": 0.41, "iou_teachers_high": 0.45}
+    page = cells_page([row], {}, "somewhere")
+    assert "| T1w_T2w_Sw | 1 | 0.430 [0.410 to 0.450] |" in page
