@@ -102,8 +102,8 @@ class ClaimsFigures:
         if not trained:
             return
         caption = (
-            f"Top-1 on the {trained[0].selected_on} images after each epoch, mean over cells and "
-            f"seeds; {counted(self._seeds, 'seed')}."
+            f"Top-1 on the {trained[0].selected_on} images after each epoch: mean over cells and "
+            f"seeds, and the range of all of them; {counted(self._seeds, 'seed')}."
         )
         yield Drawn("learning", caption, learning_figure(learning_curves(trained)))
 
