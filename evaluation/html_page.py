@@ -78,12 +78,12 @@ def _section(title: str, parts: Sequence[Part], draw: Drawing) -> str:
 def _drawn(folder: Path, file: str) -> str:
     """A figure as its SVG, else as the picture of that name, in the page itself."""
     picture = folder / Path(file).name
-    drawing, label = picture.with_suffix(".svg"), picture.stem.replace("_", " ")
-    if drawing.is_file():
-        return inline_svg(read_text(drawing), picture.stem, label)
+    drawing, label = picture.with_suffix(".svg"), html.escape(picture.stem.replace("_", " "))
+    if drawing.is_file() and (drawn := inline_svg(read_text(drawing), picture.stem, label)):
+        return drawn
     if picture.is_file():
         content = base64.b64encode(picture.read_bytes()).decode()
-        return f'<img alt="{html.escape(label)}" src="data:image/png;base64,{content}">'
+        return f'<img alt="{label}" src="data:image/png;base64,{content}">'
     return f"<p>{html.escape(picture.name)} is not there.</p>"
 
 

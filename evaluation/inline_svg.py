@@ -12,7 +12,7 @@ OF_THE_PAGE = {
     "#ffffff": "var(--paper)",
     **{own.lower(): f"var(--figure-{k}, {own})" for k, own in enumerate(COLOURS)},
 }
-ROOT = re.compile(r"<svg[^>]*viewBox=(\"[^\"]*\")[^>]*>")
+WHOLE = re.compile(r"<svg[^>]*viewBox=(\"[^\"]*\")[^>]*>(.*</svg>)", re.DOTALL)
 NOT_OF_A_PAGE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", re.DOTALL)
 POINT = re.compile(r'<g id="point\d+-([^"]+)">')  # what evaluation/grid_figures.py calls them
 FONT = re.compile(r"font: ([\d.]+px) [^;\"]+")
@@ -20,17 +20,18 @@ ID = re.compile(r' id="([^"]+)"')
 COLOUR = re.compile("|".join(OF_THE_PAGE))
 
 
-def inline_svg(svg: str, name: str, label: str) -> str:
-    """The element of a file that matplotlib wrote; name: begins each of its ids; label: says what
-    it shows. A point that stands for a cell says its name under the mouse."""
-    drawing = NOT_OF_A_PAGE.sub("", svg[svg.index("<svg") :])
+def inline_svg(svg: str, name: str, label: str) -> str | None:
+    """The element of a file that matplotlib wrote, None where it is not whole. name: begins each of
+    its ids; label: says what it shows. A point that stands for a cell says its name under the
+    mouse."""
+    found = WHOLE.search(svg)
+    if found is None:
+        return None
+    drawing = NOT_OF_A_PAGE.sub("", found[2]).replace("xlink:href", "href")
     drawing = POINT.sub(r'<g class="point"><title>\1</title>', drawing)
     drawing = FONT.sub(r"font-size: \1", COLOUR.sub(lambda own: OF_THE_PAGE[own[0]], drawing))
-    drawing = _with_own_ids(drawing.replace("xlink:href", "href"), name)
-    size = ROOT.search(drawing)
-    assert size is not None, "matplotlib gives every figure a viewBox"
-    root = f'<svg viewBox={size[1]} role="img" aria-label="{label}">'
-    return root + drawing[size.end() :].strip()
+    root = f'<svg viewBox={found[1]} role="img" aria-label="{label}">'
+    return root + _with_own_ids(drawing.strip(), name)
 
 
 def _with_own_ids(drawing: str, name: str) -> str:

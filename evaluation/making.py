@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from common.errors import one_line
 from engine.environment import commit
 from engine.run import RunDirectory
 from evaluation.grid import named, of_each
@@ -36,18 +36,22 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = [NOTE, "", f"Measured and judged at {commit()}.", ""]
     lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
-        texts = [*(row[name] for name in HOW), str(row["runs"]), f"{row['hours']:.2f}"]
+        texts = [
+            *(row[name].replace("|", "/") for name in HOW),
+            str(row["runs"]),
+            f"{row['hours']:.2f}",
+        ]
         lines.append(f"| {' | '.join(texts)} |")
     return "\n".join([*lines, ""])
 
 
 def _made(run: RunDirectory) -> tuple[tuple[str, ...], set[tuple[int, float]]]:
     """How a run was made; number and seconds of each of its epochs."""
-    sessions: list[dict[str, Any]] = run.read_environment()["sessions"]
-    last = sessions[-1] if sessions else {}
-    records = run.read_epochs(until=run.read_metrics()["last"].get("epoch", 0))
+    sessions, last = run.read_environment()["sessions"], run.read_metrics()["last"].get("epoch")
+    session = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
+    records = run.read_epochs(until=last if type(last) is int else 0)
     epochs = {(record["epoch"], record["seconds"]) for record in records}
-    return tuple(str(last.get(name, UNKNOWN)) for name in HOW), epochs
+    return tuple(one_line(str(session.get(name, UNKNOWN))) for name in HOW), epochs
 
 
 def _hours(epochs: Sequence[set[tuple[int, float]]]) -> float:

@@ -80,7 +80,7 @@ def _cells(line: str) -> list[str]:
 
 def _table(lines: Sequence[Sequence[str]], about: str) -> str:
     """In a box of its own, which scrolls where it is too wide."""
-    heads, _, *rows = lines
+    heads, rows = lines[0], lines[2:]
     head = "".join(f'<th scope="col">{inline(own)}</th>' for own in heads)
     body = "\n".join(f"<tr>{_row(heads, row)}</tr>" for row in rows)
     label = html.escape(about)
@@ -93,7 +93,7 @@ def _table(lines: Sequence[Sequence[str]], about: str) -> str:
 def _row(heads: Sequence[str], row: Sequence[str]) -> str:
     first, *rest = row
     cells = [f'<th scope="row">{inline(first)}</th>']
-    for head, text in zip(heads[1:], rest, strict=True):
+    for head, text in zip(heads[1:], rest, strict=False):
         cells.append(f'<td class="{_class(head, text)}">{inline(text)}</td>')
     return "".join(cells)
 
@@ -101,6 +101,6 @@ def _row(heads: Sequence[str], row: Sequence[str]) -> str:
 def _class(head: str, text: str) -> str:
     """Of a cell, by which it is aligned, sorted and marked."""
     if head == "verdict":
-        return f"verdict {text.split()[0].rstrip(':')}"
+        return f"verdict {text.partition(' ')[0].rstrip(':')}"
     bare = text.replace("*", "")
     return "number" if bare == MISSING or NUMBER.fullmatch(bare) else "words"

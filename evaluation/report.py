@@ -108,9 +108,9 @@ def publish(options: ReportOptions) -> None:
     if options.latex == "yes":
         columns = [Column(name) for name in _columns(rows)[2:]]
         paths.append(write_latex(runs.folder / "results", rows, ("cell", "seeds"), columns))
-    paths.append(_one_page(runs, done))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend(selected_on))
+    paths.append(_one_page(runs, done))
     print("results:", ", ".join(map(str, paths)))
 
 

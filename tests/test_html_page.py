@@ -200,6 +200,7 @@ def test_a_drawing_by_hand():
 
 def test_a_figure_that_is_gone_is_named(tmp_path):
     (tmp_path / "causes.md").write_text("# Causes\n\n![a](../a.png)\n\nCaption.\n")
+    (tmp_path / "a.svg").write_text('<svg viewBox="0 0 1 1"><g>')  # cut short
     page = write_page(tmp_path, "set", MADE).read_text()
     assert "<p>a.png is not there.</p>" in page
     assert [text for tag, text in Read(page).headings if tag == "h2"] == [
@@ -227,6 +228,10 @@ def test_the_page_of_real_runs_says_how_they_were_made(taught, tmp_path):
     ]
     twice = [runs[0], *runs]
     assert sum(own["hours"] for own in making.making_rows(twice)) == pytest.approx(row["hours"])
+    session = json.loads(runs[0].environment.read_text())
+    runs[0].environment.write_text(json.dumps(session | {"sessions": [1]}))
+    found = making.making_rows(runs)
+    assert [(own["runs"], own["commit"]) for own in found] == [(1, "unknown"), (7, row["commit"])]
 
 
 PROBE = """
