@@ -178,9 +178,10 @@ def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     out = capsys.readouterr().out
     passes = [int(line.split()[2]) for line in out.splitlines() if line.startswith("forward")]
     made = [path for path in taught.folder.glob("*/*/*/outputs/*.npz") if "maps" not in path.name]
-    # A teacher is asked about both splits under four views, a taught student about the test images
-    # under three and the training images, Sw about the test images.
-    assert sum(passes) == 2 * 8 + 2 * 4 + 1
+    # A teacher is asked about both splits under four views, and about the training images under the
+    # students' view (at most 10,000 of them); a taught student about the test images under four and
+    # the training images under two, Sw about the test images under four.
+    assert sum(passes) == 2 * 9 + 2 * 6 + 4
     assert len(made) == sum(passes) + 2  # the claims compare the strong teachers too
     assert "(a model over a split under a view; 0 repeated)" in out
     table = out[out.index("cell   ", out.index("diversity")) :]
@@ -204,11 +205,15 @@ def test_everything_in_one_go_is_all_that_is_finished(taught, tmp_path, capsys):
         "T1w", "T2w", "T2s", "Sw", "T1w_Sw", "T1w_T2w_Sw"
     }  # fmt: skip
     asked = {row["asked"] for row in json.loads((folder / "agreement.json").read_text())}
-    assert len(asked) == 4
+    assert len(asked) == 5  # training images under the weak view too, that of all students
     row, last = rows["T1w_T2w_Sw"], run("T1w_T2w_Sw").read_metrics()["last"]["test"]
     assert row["fidelity_ensemble_test"] == pytest.approx(100 * last["fidelity_ensemble"], abs=0.4)
     agreement = json.loads((folder / "agreement.json").read_text())
-    for name, words in (("weak", "view=weak"), ("strong", "view=strong"), ("train", "split=train")):
+    for name, words in (
+        ("weak", "split=test view=weak"),
+        ("strong", "split=test view=strong"),
+        ("train", "split=train view=test"),
+    ):
         for pair, short in (("ensemble-S", "ensemble"), ("T2w-S", "T2")):
             (measured,) = [
                 own["fidelity"] for own in agreement
