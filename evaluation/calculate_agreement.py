@@ -35,7 +35,7 @@ def asked_of(question: str, cells: Sequence[StudentCell]) -> list[StudentCell]:
     that were trained on it."""
     if question not in AS_TRAINED.values():
         return list(cells)
-    return [cell for cell in cells if AS_TRAINED[cell.view] == question]
+    return [cell for cell in cells if AS_TRAINED.get(cell.view) == question]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -270,6 +270,8 @@ def _fidelity(tables: dict[str, list[Row]], cell: Cell, question: str) -> Row:
 
 def _under_own_view(tables: dict[str, list[Row]], cell: Cell) -> Row:
     """Fidelity and mutual information of a student and its ensemble as it was trained."""
+    if cell.view not in AS_TRAINED:
+        return {}
     questions = {"training": AS_TRAINED[cell.view], "test": cell.view}
     return _together(
         _mean(
