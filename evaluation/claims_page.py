@@ -123,7 +123,7 @@ def markdown(
     for look in LOOKS:
         lines += _section(look, [row for row in rows if row["look"] == look])
     lines += ["", f"## {PAPERS_TITLE}", "", PAPERS_NOTE, "", *_papers_table(papers)]
-    lines += ["", f"## {FIGURES_TITLE}"]
+    lines += ["", f"## {FIGURES_TITLE}"] if figures else []
     for own in figures:
         lines += ["", f"![{own.name}]({own.name}.png)", "", own.caption]
     note = "Mean and standard deviation over n cells, pairs or models."
