@@ -53,7 +53,7 @@ Intervals:
     means_with_intervals                 values (N,) by name -> means and ends by name
     bootstrap_ratio                      two (N,) -> (low, high) of the ratio of their means
     bootstrap_calibration_error          (N, C), (N,) -> (low, high) of the ECE
-    over_seeds_and_images                (S,) seeds, (R, S) resamples -> mean with its interval
+    over_replicates                      (R,) values, variance that they share -> mean, interval, p
 
 Names are found in their modules when they are first asked for: to import the package loads nothing.
 """
@@ -85,7 +85,7 @@ _NAMES = {
         "mutual_information", "mutual_information_chance_floor", "mutual_information_interval",
         "predictive_entropy", "predictive_entropy_per_sample",
     ),
-    "intervals": ("over_seeds_and_images",),
+    "intervals": ("over_replicates",),
     "representations": ("linear_cka",),
     "overlap": (
         "binarize", "equal_area_masks", "intersection_over_union",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class ReplicateInterval:
     standard_error: float
 
 
-def over_replicates(values: Sequence[float], shared_variance: float) -> ReplicateInterval:
+def over_replicates(values: Iterable[float], shared_variance: float) -> ReplicateInterval:
     """The interval of the mean of R replicates, all measured on the same images.
 
     shared_variance: c, the variance of each value that all replicates share (`shared_variance`),
@@ -54,9 +54,14 @@ def over_replicates(values: Sequence[float], shared_variance: float) -> Replicat
 
     Raises:
         ValueError: no values, NaN or infinity, or a variance below 0.
+
+    >>> found = over_replicates([0.2, 0.4, 0.6], shared_variance=0.0)
+    >>> round(found.low, 2), round(found.estimate, 2), round(found.high, 2), round(found.p, 2)
+    (-0.1, 0.4, 0.9, 0.07)
     """
+    values = list(map(float, values))
     if not values or not all(map(math.isfinite, (*values, shared_variance))):
-        raise ValueError(f"values: expected finite numbers, one at least, got {list(values)}")
+        raise ValueError(f"values: expected finite numbers, one at least, got {values}")
     if shared_variance < 0:
         raise ValueError(f"shared_variance: expected at least 0, got {shared_variance}")
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
