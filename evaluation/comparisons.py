@@ -7,6 +7,7 @@ values (B, R) in R of them over B resamples of the images.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -147,7 +148,7 @@ class TeachersDifference:
 
 
 @dataclass(frozen=True)
-class Association:
+class Association(ABC):
     """How two measures of a student go together over the cells of each stratum, times `sign`.
 
     halves: each from its own half of the images, the mean of both ways round, since measures that
@@ -192,8 +193,9 @@ class Association:
     def _sizes(self) -> list[int]:
         return list(map(len, self.strata))
 
+    @abstractmethod
     def _of(self, x: Tensor, y: Tensor, *besides: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(B, R); each (B, R, S) of S students."""
 
 
 @dataclass(frozen=True)
