@@ -2,7 +2,7 @@
 # The whole experiment in three minutes on a laptop: six teachers and eight students on the
 # embedded data set, every measurement, figures and a table. Run it again and it reuses all.
 # DATASET is synthetic, GPUS "cpu cpu" and CELLS the students that are weak or strong throughout.
-# In float32, whatever the processor is faster in, so that the table is the README's on most of them.
+# In float32, whatever the processor is faster in.
 #
 #   bash script/quickstart.sh [FLAGS]     --help lists the variables and the flags
 set -euo pipefail
