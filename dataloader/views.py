@@ -83,6 +83,41 @@ CIFAR_SUB_POLICIES = (
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, None)),
 )
 
+# AutoAugment's policy for ImageNet (Cubuk et al. 2019), in the same units and levels.
+IMAGENET_AUTO_OPERATIONS = (
+    Operation("shear_x", 0, 0, 0.3 / 9, either_sign=True, interpolations=NEAREST),
+    Operation("rotate", 0, 0, 30 / 9, either_sign=True, interpolations=NEAREST),
+    *(one for one in CIFAR_OPERATIONS if not one.interpolations and one.name != "brightness"),
+)
+
+IMAGENET_SUB_POLICIES = (
+    (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
+    (("solarize", 0.6, 5), ("autocontrast", 0.6, None)),
+    (("equalize", 0.8, None), ("equalize", 0.6, None)),
+    (("posterize", 0.6, 7), ("posterize", 0.6, 6)),
+    (("equalize", 0.4, None), ("solarize", 0.2, 4)),
+    (("equalize", 0.4, None), ("rotate", 0.8, 8)),
+    (("solarize", 0.6, 3), ("equalize", 0.6, None)),
+    (("posterize", 0.8, 5), ("equalize", 1.0, None)),
+    (("rotate", 0.2, 3), ("solarize", 0.6, 8)),
+    (("equalize", 0.6, None), ("posterize", 0.4, 6)),
+    (("rotate", 0.8, 8), ("color", 0.4, 0)),
+    (("rotate", 0.4, 9), ("equalize", 0.6, None)),
+    (("equalize", 0.0, None), ("equalize", 0.8, None)),
+    (("invert", 0.6, None), ("equalize", 1.0, None)),
+    (("color", 0.6, 4), ("contrast", 1.0, 8)),
+    (("rotate", 0.8, 8), ("color", 1.0, 2)),
+    (("color", 0.8, 8), ("solarize", 0.8, 7)),
+    (("sharpness", 0.4, 7), ("invert", 0.6, None)),
+    (("shear_x", 0.6, 5), ("equalize", 1.0, None)),
+    (("color", 0.4, 0), ("equalize", 0.6, None)),
+    (("equalize", 0.4, None), ("solarize", 0.2, 4)),
+    (("solarize", 0.6, 5), ("autocontrast", 0.6, None)),
+    (("invert", 0.6, None), ("equalize", 1.0, None)),
+    (("color", 0.6, 4), ("contrast", 1.0, 8)),
+    (("equalize", 0.8, None), ("equalize", 0.6, None)),
+)
+
 # Levels up to 10, where posterize and solarize do least, and a factor is .1 at level 0.
 IMAGENET_OPERATIONS = (
     Operation("autocontrast"),
@@ -103,6 +138,9 @@ IMAGENET_OPERATIONS = (
 )
 
 CIFAR_AUTO_AUGMENT = AutoAugment(CIFAR_SUB_POLICIES, CIFAR_OPERATIONS, fill=(128, 128, 128))
+IMAGENET_AUTO_AUGMENT = AutoAugment(
+    IMAGENET_SUB_POLICIES, IMAGENET_AUTO_OPERATIONS, fill=(128, 128, 128)
+)
 IMAGENET_RAND_AUGMENT = RandAugment(
     IMAGENET_OPERATIONS,
     count=2,
@@ -129,6 +167,7 @@ class ViewDefinition:
 
 
 _CIFAR_CROP = RandomResizedCrop(scale=(0.2, 1.0), interpolation="bicubic")
+_CIFAR_STRONG = (_CIFAR_CROP, HorizontalFlip(), CIFAR_AUTO_AUGMENT, Cutout(side=16))
 _IMAGENET_CROP = RandomResizedCrop(scale=(0.08, 1.0), interpolation="bilinear")
 _IMAGENET_WEAK = (
     _IMAGENET_CROP,
@@ -146,8 +185,14 @@ VIEWS = (
     ViewDefinition(
         "strong",
         "s",
-        cifar=(_CIFAR_CROP, HorizontalFlip(), CIFAR_AUTO_AUGMENT, Cutout(side=16)),
+        cifar=_CIFAR_STRONG,
         imagenet=(*_IMAGENET_WEAK, IMAGENET_RAND_AUGMENT),
+    ),
+    ViewDefinition(  # what "strong" stands for where --strong-view says so
+        "autoaugment",
+        None,
+        cifar=_CIFAR_STRONG,  # which is AutoAugment's as it is
+        imagenet=(*_IMAGENET_WEAK, IMAGENET_AUTO_AUGMENT),
     ),
     ViewDefinition("base", None, cifar=(_CIFAR_CROP,), imagenet=(_IMAGENET_CROP,)),
     ViewDefinition(
@@ -165,6 +210,7 @@ VIEWS = (
     ),
 )
 
+STRONG_VIEWS = ("strong", "autoaugment")
 VIEW_NAMES = tuple(view.name for view in VIEWS)
 VIEW_LETTERS = {view.letter: view.name for view in VIEWS if view.letter}
 GRID_LETTERS = {view.letter: view.name for view in VIEWS if view.letter and view.in_grid}
@@ -213,7 +259,7 @@ class View:
 def cifar_view(name: str, size: int, *, strength: float = 1.0) -> View:
     """The CIFAR view `name` (of VIEW_NAMES) at `size` x `size` pixels.
 
-    strength in [0, 1] is for the strong view alone: 0 makes it the weak one (`steps.between`).
+    strength in [0, 1] is for the strong views alone: 0 makes it the weak one (`steps.between`).
     Raises UserError for an unknown name or a strength out of range.
     """
     return _view({view.name: view.cifar for view in VIEWS}, name, size, strength)
@@ -232,8 +278,8 @@ def _view(steps: dict[str, tuple[Step, ...]], name: str, size: int, strength: fl
         raise UserError(f"unknown view {name!r}: use {', '.join(steps)}")
     if not 0 <= strength <= 1:
         raise UserError(f"a strength of {strength} is not between 0 (weak) and 1 (strong)")
-    if name == "strong":
-        return View(size, between(steps["weak"], steps["strong"], strength))
+    if name in STRONG_VIEWS:
+        return View(size, between(steps["weak"], steps[name], strength))
     return View(size, steps[name])
 
 

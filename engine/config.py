@@ -22,7 +22,7 @@ from common.settings import (
     option,
 )
 from common.workers import default_workers
-from dataloader.views import VIEW_FAMILIES
+from dataloader.views import STRONG_VIEWS, VIEW_FAMILIES
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
@@ -103,6 +103,11 @@ class TrainConfig(Settings):
     image_size: int = option(224, "height and width of the views, pixels", at_least=8, at_most=4096)
     strength: float = option(
         1.0, "of the strong view: 0 makes it the weak one", at_least=0, at_most=1
+    )
+    strong_view: str = option(
+        "strong",
+        "what the strong view is: the scripts', or with AutoAugment on ImageNet too",
+        choices=STRONG_VIEWS,
     )
 
     arch: str = option("resnet18", "architecture, a name of models/registry.py")

@@ -24,7 +24,7 @@ from engine.processes import ALONE, Ranks
 from engine.run import Runs
 from metrics.shots import shot_group_of_class
 
-HOW_SEEN = ("mean", "std", "image_size", "strength")
+HOW_SEEN = ("mean", "std", "image_size", "strength", "strong_view")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Source:
     holdout_fraction: float
     image_size: int
     strength: float
+    strong_view: str
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Source:
@@ -67,8 +68,9 @@ class Source:
         return known
 
     def view(self, name: str) -> View:
-        """The view called `name`, at this size and strength."""
-        return self._data_set.view(name, self.image_size, strength=self.strength)
+        """The view called `name`, at this size and strength; "strong" is the one chosen."""
+        chosen = self.strong_view if name == "strong" else name
+        return self._data_set.view(chosen, self.image_size, strength=self.strength)
 
     @property
     def _data_set(self) -> DataSet:
@@ -139,55 +141,78 @@ class RunData:
     augmented: ViewLoader | None = None
 
 
+@dataclass(frozen=True)
+class _Loaders:
+    """Makes loaders of this process's part of each batch."""
+
+    config: Config
+    source: Source
+    ranks: Ranks
+
+    def training(self, images: Images) -> ViewLoader:
+        """Shuffled, under the training view."""
+        config = self.config
+        return self._loader(
+            images,
+            config.parsed_cell.view,
+            seed=config.stream,
+            shuffle=True,
+            drop_last=config.drop_last == "yes",
+            no_single=True,
+        )
+
+    def testing(self, images: Images, view: str = "test") -> ViewLoader:
+        """All images in their order, the same draws each time."""
+        check_enough(images, "test", at_least=1, skips=self.config.on_bad_image == "skip")
+        return self._loader(images, view, seed=TEST_VIEW_SEED)
+
+    def _loader(self, images: Images, view: str, **order: Any) -> ViewLoader:
+        return ViewLoader(
+            images,
+            self.source.view(view),
+            batch_size=self.config.batch_size,
+            part=(self.ranks.rank, self.ranks.size),
+            workers=self.config.workers,
+            pin_memory=pick_device(self.config.device).type == "cuda",
+            on_bad_image=self.config.on_bad_image,
+            **order,
+        )
+
+
 def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -> RunData:
     """Read the data set of `config` and make its loaders, of this process's part of each batch;
     that of the `partners` where they are asked for."""
     source = Source.of(vars(config))
     whole = source.load("train")
     train, held_out = source.divided(whole)
-    validation_split = source.validation()
-    skips = config.on_bad_image == "skip"
+    listed = source.validation()
     if config.epochs:
         _check_batch(config, ranks)
-        check_enough(train, "train", at_least=2, skips=skips)
-
-    def loader(images: Images, view: str, *, training: bool) -> ViewLoader:
-        if not training:
-            check_enough(images, "test", at_least=1, skips=skips)
-        return ViewLoader(
-            images,
-            source.view(view),
-            seed=config.stream if training else TEST_VIEW_SEED,
-            batch_size=config.batch_size,
-            shuffle=training,
-            drop_last=training and config.drop_last == "yes",
-            no_single=training,
-            part=(ranks.rank, ranks.size),
-            workers=config.workers,
-            pin_memory=pick_device(config.device).type == "cuda",
-            on_bad_image=config.on_bad_image,
-        )
-
-    test = validation = loader(source.images("test"), "test", training=False)
-    selected_on = "test"
-    if held_out is not None:
-        validation, selected_on = loader(held_out, "test", training=False), "holdout"
-    elif validation_split is not None:
-        validation, selected_on = loader(validation_split, "test", training=False), "validation"
-    view = config.parsed_cell.view
-    others = loader(_partners(train, config), view, training=True) if partners else None
+        check_enough(train, "train", at_least=2, skips=config.on_bad_image == "skip")
+    loaders = _Loaders(config, source, ranks)
+    test = loaders.testing(source.images("test"))
+    selected_on, images = _selecting(held_out, listed)
+    validation = test if images is None else loaders.testing(images)
     augments = config.validate_views == "yes"
+    view = config.parsed_cell.view
     return RunData(
-        train=loader(train, view, training=True),
-        partners=others,
+        train=loaders.training(train),
+        partners=loaders.training(_partners(train, config)) if partners else None,
         validation=validation,
         test=test,
         selected_on=selected_on,
         num_classes=train.num_classes,
         statistics=source.statistics,
         shot_groups=shot_groups_of(whole),
-        augmented=loader(validation.images, view, training=False) if augments else None,
+        augmented=loaders.testing(validation.images, view) if augments else None,
     )
+
+
+def _selecting(held_out: Images | None, listed: Images | None) -> tuple[str, Images | None]:
+    """What the best epoch is selected on, and its images; None where they are the test split."""
+    if held_out is not None:
+        return "holdout", held_out
+    return ("test", None) if listed is None else ("validation", listed)
 
 
 def _partners(train: Images, config: Config) -> Images:

@@ -31,13 +31,15 @@ PRINTED = {
 ONE = 1  # the replicate
 
 
-def paper_rows() -> list[Row]:
-    """A row for each figure: its value in each of the paper's data sets that has it."""
+def paper_rows(*, with_undirected: bool = True) -> list[Row]:
+    """A row for each figure: its value in each of the paper's data sets that has it. Without the
+    undirected, only of claims whose sign the paper says."""
     found: dict[tuple[str, str], Row] = {}
     for dataset in datasets():
         grid = printed_grid(dataset)
         numbers = Resampled(grid, torch.ones(1, 1, dtype=torch.float64))
-        for claim in (*_about_overlap(grid), *about_students(grid)):
+        claims = (*_about_overlap(grid), *about_students(grid))
+        for claim in (own for own in claims if own.directed or with_undirected):
             for own in claim.comparisons if claim.seeds(grid) else ():
                 about: Row = {"claim": claim.name, "text": claim.text, "figure": own.words}
                 row = found.setdefault((claim.name, own.words), about)

@@ -13,6 +13,7 @@ from common.files import write_text
 from evaluation.cells_page import figure_text
 from evaluation.figures import saved
 from evaluation.measures import OWN_VIEW
+from evaluation.paper_claims import paper_rows
 from evaluation.paper_statements import statement_rows
 from evaluation.paper_tables import COMPARISON, HALVES, WHOLE, column, datasets, published
 from evaluation.section_figures import Section, drawn_sections
@@ -34,8 +35,8 @@ DIFFERENT = (
 OWN_NUMBERS = (
     "Above 0 is what the paper's text says (of the gap of halves: near 0). n = 8 cells, of one run "
     "each (table G.5: one run minus another): by our rules there is no verdict without seeds, so "
-    "only the direction is told. What the claims' figures give of the same tables stands in "
-    "claims.md."
+    "only the direction is told. First the claims' figures (claims.md judges these runs by them), "
+    "then statements that are no claim there."
 )
 HALVED = "halves"  # the variant of students whose teachers are asked about halves
 DEFAULT = "CIFAR100"  # the paper's numbers that stand beside those of another set
@@ -165,7 +166,7 @@ def _statements() -> list[str]:
     sets = datasets()
     lines = [f"| section | the paper says | figure | {' | '.join(sets)} | direction |"]
     lines.append("|---" * (len(sets) + 4) + "|")
-    for row in statement_rows():
+    for row in (*paper_rows(with_undirected=False), *statement_rows()):
         values = [row[name] for name in sets if name in row]
         texts = [f"{row[name]:+.3f}" if name in row else "-" for name in sets]
         told = f"{sum(value > 0 for value in values)} of {len(values)} above 0"

@@ -49,7 +49,7 @@ def test_shape_and_type(few_images, view, size, name):
 
 
 def test_names_and_letters():
-    assert VIEW_NAMES == ("weak", "strong", "base", "test", "literature")
+    assert VIEW_NAMES == ("weak", "strong", "autoaugment", "base", "test", "literature")
     assert VIEW_LETTERS == {"w": "weak", "s": "strong", "l": "literature"}
     assert GRID_LETTERS == {"w": "weak", "s": "strong"}
 

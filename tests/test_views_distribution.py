@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode, v2
+from torchvision.transforms.autoaugment import _apply_op
 
 from common.random_streams import generator, seeded_draws
 from dataloader import pipeline
@@ -17,13 +18,20 @@ from dataloader.views import (
     CIFAR_AUTO_AUGMENT,
     CIFAR_OPERATIONS,
     CIFAR_SUB_POLICIES,
+    IMAGENET_AUTO_AUGMENT,
+    IMAGENET_AUTO_OPERATIONS,
     IMAGENET_OPERATIONS,
     IMAGENET_RAND_AUGMENT,
+    IMAGENET_SUB_POLICIES,
     View,
+    cifar_view,
+    imagenet_view,
 )
 
 IMAGE = Image.new("RGB", (8, 8), (10, 20, 30))
 DRAWS = 6000
+NEAREST = InterpolationMode.NEAREST
+TORCHVISIONS = tuple(AutoAugment()._augmentation_space(10, (8, 8)))
 CIFAR = {one.name: one for one in CIFAR_OPERATIONS}
 IMAGENET = {one.name: one for one in IMAGENET_OPERATIONS}
 
@@ -39,6 +47,11 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(pipeline, "operate", note)
     return noted
+
+
+def snake(name):
+    """Our name of torchvision's operation: ShearX is shear_x."""
+    return f"{name[:-1]}_{name[-1]}".lower() if name[-1] in "XY" else name.lower()
 
 
 def draw(step, calls, count=DRAWS):
@@ -66,21 +79,18 @@ class TestAutoAugment:
         named = {name for pair in CIFAR_SUB_POLICIES for name, _, _ in pair}
         assert named == set(CIFAR)
 
-    def test_has_torchvisions_sub_policies(self):
-        """An independent copy of the published table."""
-        theirs = AutoAugment(AutoAugmentPolicy.CIFAR10).policies
-
-        def snake(name):
-            split = {"ShearY": "shear_y", "TranslateX": "translate_x", "TranslateY": "translate_y"}
-            return split.get(name, name.lower())
-
-        assert (
-            tuple(
-                tuple((snake(name), probability, level) for name, probability, level in pair)
-                for pair in theirs
-            )
-            == CIFAR_SUB_POLICIES
-        )
+    @pytest.mark.parametrize(
+        ("policy", "ours"),
+        [
+            (AutoAugmentPolicy.CIFAR10, CIFAR_SUB_POLICIES),
+            (AutoAugmentPolicy.IMAGENET, IMAGENET_SUB_POLICIES),
+        ],
+    )
+    def test_has_torchvisions_sub_policies(self, policy, ours):
+        """An independent copy of the published tables."""
+        renamed = {snake(one): one for one in TORCHVISIONS}
+        for theirs, own in zip(AutoAugment(policy).policies, ours, strict=True):
+            assert theirs == tuple((renamed[name], *rest) for name, *rest in own)
 
     def test_how_often_each_operation_is_applied(self, calls):
         counts = Counter(name for name, *_ in draw(CIFAR_AUTO_AUGMENT, calls))
@@ -116,6 +126,45 @@ class TestAutoAugment:
         drawn = draw(CIFAR_AUTO_AUGMENT, calls)
         up = [magnitude > 0 for name, magnitude, *_ in drawn if name == "translate_y"]
         assert within(sum(up), len(up) / 2, len(up))
+
+
+class TestImageNetsAutoAugment:
+    def test_25_sub_policies_of_its_operations(self):
+        assert len(IMAGENET_SUB_POLICIES) == 25
+        named = {name for pair in IMAGENET_SUB_POLICIES for name, _, _ in pair}
+        assert named == {one.name for one in IMAGENET_AUTO_OPERATIONS}
+
+    @pytest.mark.parametrize("operation", IMAGENET_AUTO_OPERATIONS, ids=lambda one: one.name)
+    def test_pixels_are_torchvisions_at_every_level_and_sign(self, operation, few_images):
+        """Its own table of magnitudes, of both signs where it draws one; grey fill."""
+        image, fill = few_images.image(7).resize((40, 40)), (128, 128, 128)
+        name = next(one for one in TORCHVISIONS if snake(one) == operation.name)
+        magnitudes, signed = AutoAugment()._augmentation_space(10, (40, 40))[name]
+        plain = magnitudes.ndim == 0
+        for level in [None] if plain else range(10):
+            magnitude = 0.0 if plain else magnitudes[level].item()
+            theirs = {
+                _apply_op(image, name, sign * magnitude, NEAREST, list(fill)).tobytes()
+                for sign in ((1, -1) if signed else (1,))
+            }
+            draws = (generator("signs", k) for k in range(12))
+            ours = {at_level(operation, level, image, fill, one).tobytes() for one in draws}
+            assert ours == theirs, level
+
+    def test_how_often_each_operation_is_applied_and_its_fill(self, calls):
+        drawn = draw(IMAGENET_AUTO_AUGMENT, calls)
+        counts = Counter(name for name, *_ in drawn)
+        for name in counts:
+            chances = [p for pair in IMAGENET_SUB_POLICIES for one, p, _ in pair if one == name]
+            assert within(counts[name], DRAWS * sum(chances) / 25), name
+        assert {fill for *_, way, fill in drawn if way} == {(128, 128, 128)}
+
+    def test_only_imagenets_strong_view_changes(self):
+        assert cifar_view("autoaugment", 32) == cifar_view("strong", 32)
+        scripts, text = imagenet_view("strong", 32).steps, imagenet_view("autoaugment", 32).steps
+        assert scripts[:-1] == text[:-1] == imagenet_view("weak", 32).steps
+        assert (scripts[-1], text[-1]) == (IMAGENET_RAND_AUGMENT, IMAGENET_AUTO_AUGMENT)
+        assert imagenet_view("autoaugment", 32, strength=0) == imagenet_view("weak", 32)
 
 
 class TestRandAugment:
