@@ -1,6 +1,6 @@
 """What the paper's own numbers say of its statements that are no claim of ours, on halves,
-affinity, calibration and the number of teachers (`paper_claims` has the claims): each a figure that is above 0 if they say what its text does (the gap of halves:
-near 0)."""
+affinity, calibration and the number of teachers (`paper_claims` has the claims): each a figure that
+is above 0 if they say what its text does (the gap of halves: near 0)."""
 
 from __future__ import annotations
 
