@@ -77,7 +77,7 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
 def _class_names(
     path: Path, names: np.ndarray | None, labels: Mapping[str, np.ndarray]
 ) -> tuple[str, ...]:
-    classes = 1 + max(int(own.max(initial=-1)) for own in labels.values())
+    classes = 1 + max(int(label.max(initial=-1)) for label in labels.values())
     if names is None:
         empty = classes - len(np.unique(labels["train"]))
         if classes < 2 or empty:

@@ -75,7 +75,7 @@ class Pairs:
 
         answers = {str(teacher.cell): answers_of(teacher) for teacher in self.teachers}
         self.models: dict[str, Model] = {name: (own,) for name, own in answers.items()}
-        if all(own.logits is not None for own in answers.values()) or len(answers) == 1:
+        if all(answer.logits is not None for answer in answers.values()) or len(answers) == 1:
             self.models[ENSEMBLE] = tuple(answers.values())
         self.models[STUDENT] = (answers_of(run),)
 
@@ -155,7 +155,11 @@ def _values(p: Model, q: Model, rows: slice) -> dict[str, torch.Tensor]:
     return {
         "predictions_p": logits_p.argmax(1),
         "predictions_q": logits_q.argmax(1),
-        **{own.key: own.per_image(logits_p, logits_q) for own in columns if own.per_image},
+        **{
+            column.key: column.per_image(logits_p, logits_q)
+            for column in columns
+            if column.per_image
+        },
     }
 
 

@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def can_be_asked(students: Sequence[StudentCell]) -> bool:
     """Whether there may be a figure: all pairs of teachers, or variants of two teachers' cells."""
     every = set(student_cells(2, letters=PAPER_LETTERS)) <= set(students)
-    return every or any(len(own.teachers) == 2 and own != own.plain for own in students)
+    return every or any(
+        len(student.teachers) == 2 and student != student.plain for student in students
+    )
 
 
 def measure(options: MeasureOptions) -> None:

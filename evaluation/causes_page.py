@@ -46,7 +46,7 @@ def publish_causes(options: MeasureOptions) -> None:
     if not rows:
         raise UserError(f"{options.folder} lacks the cells of each figure: bash script/causes.sh")
     tables = of_each(replicates, lambda own: _described(own, students), _named, needed=False)
-    shared = len({own.teacher_seed for own in replicates}) < len(replicates)
+    shared = len({replicate.teacher_seed for replicate in replicates}) < len(replicates)
     folder = options.folder / "report"
     write_text(folder / "causes.md", _page(options.dataset, shared, rows, tables,
                                            ratio_sentence(measured)))  # fmt: skip

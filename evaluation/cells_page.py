@@ -66,7 +66,7 @@ def cells_page(
     chose the best epoch."""
     lines = [f"# The cells of {dataset}", "", NOTE.format(selected_on=selected_on)]
     for title, (note, columns) in PARTS.items():
-        shown = [own for own in columns if own.heading and _of_some(rows, own.reported)]
+        shown = [column for column in columns if column.heading and _of_some(rows, column.reported)]
         if shown:
             lines += ["", f"## {title}", "", note, "", *_table(rows, shown, top1)]
     return "\n".join([*lines, ""])
@@ -76,12 +76,12 @@ def _table(
     rows: Sequence[Row], columns: Sequence[Column], top1: Mapping[str, Mapping[int, float]]
 ) -> list[str]:
     """The rows that have one of the columns."""
-    titles = " | ".join(own.title for own in columns)
+    titles = " | ".join(column.title for column in columns)
     lines = [f"| cell | n | {titles} |", "|---" * (len(columns) + 2) + "|"]
     for row in rows:
-        if all(row.get(own.reported) is None for own in columns):
+        if all(row.get(column.reported) is None for column in columns):
             continue
-        texts = [figure_text(row, own) for own in columns]
+        texts = [figure_text(row, column) for column in columns]
         if columns[0] is RUN_ACCURACY[0] and _differs(row["cell"], top1):
             texts[0] = f"**{texts[0]}**"
         lines.append(f"| {row['cell']} | {row['seeds']} | " + " | ".join(texts) + " |")

@@ -103,7 +103,7 @@ def _about_teachers(grid: GridValues) -> Iterator[Claim]:
     both, every = (USUAL, EQUAL_AREA), (*RULES, plain(USUAL), plain(EQUAL_AREA))
 
     def minus(what: str, more: Sets, less: Sets, rules: Sequence[str]) -> tuple[Comparison, ...]:
-        return tuple(TeachersDifference(f"IoU: {what}", own, more, less) for own in rules)
+        return tuple(TeachersDifference(f"IoU: {what}", rule, more, less) for rule in rules)
 
     cases = (
         ("6.1 overlap", "a strong view lowers the overlap of the teachers' attention",
@@ -113,8 +113,8 @@ def _about_teachers(grid: GridValues) -> Iterator[Claim]:
           ("two strong minus two mixed teachers", strong, mixed))),
     )  # fmt: skip
     for name, text, figures in cases:
-        yield Claim(name, text, ALL, tuple(minus(*own, both) for own in figures))
-        masks = tuple(minus(*own, every) for own in figures)
+        yield Claim(name, text, ALL, tuple(minus(*figure, both) for figure in figures))
+        masks = tuple(minus(*figure, every) for figure in figures)
         yield Claim(f"{name}, masks", text, SHOWN, masks)
 
 
@@ -148,7 +148,7 @@ def _strong_students(grid: GridValues) -> Iterator[Claim]:
 
     yield Claim("6.1 strong students", text, ALL, ((difference(twins, "the same"),),))
     by_mixture = {
-        name: difference([own for own in twins if mixture(own) == name], name)
+        name: difference([twin for twin in twins if mixture(twin) == name], name)
         for name in (NO_TEACHERS, *PURE, MIXED)
     }
     for name, own in by_mixture.items():

@@ -86,7 +86,7 @@ class ClaimsFigures:
 
     def _strength(self) -> Iterator[Drawn]:
         if curves := strength_curves(self.grid.runs.all()):
-            most = max(len(v["top1"]) for own in curves.values() for v in own.values())
+            most = max(len(v["top1"]) for curve in curves.values() for v in curve.values())
             caption = (
                 "Against the strength of the strong view (0: the weak one); bars: standard "
                 f"deviation over seeds; at most {counted(most, 'seed')} a point."
@@ -248,6 +248,8 @@ def followed(run: RunDirectory) -> Followed:
 def learning_curves(students: Sequence[Followed]) -> LearningCurves:
     """The curves of the runs of each number of teachers and view."""
     curves: dict[tuple[int, str], list[list[float]]] = {}
-    for own in sorted(students, key=lambda own: (len(own.cell.teachers), own.cell.letter)):
-        curves.setdefault((len(own.cell.teachers), own.cell.letter), []).append(own.top1)
+    for student in sorted(students, key=lambda own: (len(own.cell.teachers), own.cell.letter)):
+        curves.setdefault((len(student.cell.teachers), student.cell.letter), []).append(
+            student.top1
+        )
     return curves

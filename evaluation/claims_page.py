@@ -124,8 +124,8 @@ def markdown(
         lines += _section(look, [row for row in rows if row["look"] == look])
     lines += ["", f"## {PAPERS_TITLE}", "", PAPERS_NOTE, "", *_papers_table(papers)]
     lines += ["", f"## {FIGURES_TITLE}"] if figures else []
-    for own in figures:
-        lines += ["", f"![{own.name}]({own.name}.png)", "", own.caption]
+    for figure in figures:
+        lines += ["", f"![{figure.name}]({figure.name}.png)", "", figure.caption]
     note = "Mean and standard deviation over n cells, pairs or models."
     lines += ["", f"## {CONTROLS_TITLE}", "", note, "", *_controls_table(control_rows)]
     return "\n".join([*lines, ""])

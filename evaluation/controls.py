@@ -122,7 +122,7 @@ class Controls:
         for view, letter in _letters():
             values = [self._own_overlap(run) for run in self._teachers(letter)[0]]
             yield from _spread("a teacher, and it with a shifted classifier", view,
-                               [own for own in values if own])  # fmt: skip
+                               [value for value in values if value])  # fmt: skip
 
     def _teachers(self, letter: str) -> list[list[RunDirectory]]:
         """Those of the view of `letter`, of each replicate that teaches one of the students."""
@@ -151,13 +151,13 @@ class Controls:
         if kept is None:
             return {}
         maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
-        masks = [packed_masks(own, int(kept[0].image_size)) for own in maps]
+        masks = [packed_masks(heatmap, int(kept[0].image_size)) for heatmap in maps]
         found = masks_overlap(masks)
         return {
             "IoU": found.per_image.mean().item(),
             "IoU above chance": _mean_of(found.corrected),
             "rank correlation of the maps": rank_correlation_per_image(*maps).mean().item(),
-            "mask area": torch.stack([own.area for own in masks]).mean().item(),
+            "mask area": torch.stack([mask.area for mask in masks]).mean().item(),
         }
 
     def _by_target(self, a: RunDirectory, b: RunDirectory) -> Values:
@@ -185,7 +185,7 @@ class Controls:
         values = {}
         for name, target in ((CLASS_SUM, CLASS_SUM), (PREDICTED, logits.argmax(1))):
             maps = [maps_from_features(features, rows, target) for rows in (weight, shifted)]
-            masks = [packed_masks(own, images.shape[-1]) for own in maps]
+            masks = [packed_masks(heatmap, images.shape[-1]) for heatmap in maps]
             values[f"IoU with itself, target {name}"] = masks_overlap(masks).per_image.mean().item()
         return values
 
@@ -217,9 +217,9 @@ def _mean_of(corrected: Tensor | None) -> float:
 def _known(values: Sequence[Values]) -> dict[str, list[float]]:
     """Each figure's values, those that are known: not a kappa of models that always say the same,
     not an overlap without a chance."""
-    names = dict.fromkeys(name for own in values for name in own)
+    names = dict.fromkeys(name for value in values for name in value)
     columns = {
-        name: [own[name] for own in values if not math.isnan(own.get(name, math.nan))]
+        name: [value[name] for value in values if not math.isnan(value.get(name, math.nan))]
         for name in names
     }
     return {name: column for name, column in columns.items() if column}

@@ -39,7 +39,7 @@ OF_HALVES = (
 def described(replicate: Replicate, students: Sequence[StudentCell]) -> list[Row]:
     """Rows of figure, cell and value: of the students and their teachers, and of every two
     teachers that teach together."""
-    teachers = dict.fromkeys(own for cell in students for own in cell.teachers)
+    teachers = dict.fromkeys(teacher for cell in students for teacher in cell.teachers)
     pairs = {cell.teachers: cell for cell in students
              if len(cell.teachers) == 2 and cell.variant is None}  # fmt: skip
     cells: list[Cell] = [*teachers, *students]
@@ -96,7 +96,7 @@ def _table(replicates: Sequence[Sequence[Row]], figures: Sequence[str]) -> list[
         values.setdefault(row["cell"], {}).setdefault(row["figure"], []).append(row["value"])
     lines = [f"| cell | {' | '.join(figures)} |", "|---" * (len(figures) + 1) + "|"]
     for cell, by_figure in values.items():
-        texts = [_spread(by_figure.get(own, [])) for own in figures]
+        texts = [_spread(by_figure.get(figure, [])) for figure in figures]
         lines.append(f"| {cell} | {' | '.join(texts)} |")
     return lines
 

@@ -254,4 +254,6 @@ def by_view(kinds: Sequence[Kind]) -> dict[str, Kind]:
     """One of `kinds` for each view that trains models, the paper's first, then in the order of the
     table of views; anew from the first where there are more views."""
     letters = dict.fromkeys([*PAPER_LETTERS, *VIEW_LETTERS])
-    return dict(zip((VIEW_LETTERS[own] for own in letters), itertools.cycle(kinds), strict=False))
+    return dict(
+        zip((VIEW_LETTERS[letter] for letter in letters), itertools.cycle(kinds), strict=False)
+    )

@@ -276,10 +276,10 @@ def _line(
     places = sorted(by_strong)
     seeds = {x: min(map(len, by_strong[x])) for x in places}
     means = [np.mean([own[: seeds[x]] for own in by_strong[x]], axis=0) for x in places]
-    spread = [own.std(ddof=1) if len(own) > 1 else 0.0 for own in means]
+    spread = [mean.std(ddof=1) if len(mean) > 1 else 0.0 for mean in means]
     offset = 0.04 * (count - 1.5) + {WEAK: -0.02, STRONG: 0.02}.get(letter, 0)
     axes.errorbar(
-        [x + offset for x in places], [own.mean() for own in means], spread,
+        [x + offset for x in places], [mean.mean() for mean in means], spread,
         capsize=2, linewidth=1.2, markersize=5, **_look(count, letter),
     )  # fmt: skip
 

@@ -95,7 +95,7 @@ class _Reader:
         if not teachers or not all(map(self.grid.is_there, teachers)):
             return
         answers = self.store.answers(run)
-        predicted = _predictions([self.store.answers(own, like=run) for own in teachers])
+        predicted = _predictions([self.store.answers(teacher, like=run) for teacher in teachers])
         if predicted is not None:
             yield FIDELITY, Mean.of_all(answers.predictions == predicted)
             yield ENSEMBLE, Mean.of_all(predicted == answers.labels)

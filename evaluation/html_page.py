@@ -45,7 +45,7 @@ def _sections(folder: Path, making: str) -> dict[str, list[Part]]:
     )
     elsewhere = (FIGURES_TITLE, CONTROLS_TITLE, PAPERS_TITLE, TITLES[SHOWN])
     return {
-        "Verdicts": [own for own in claims if not own.title.startswith(elsewhere)],
+        "Verdicts": [claim for claim in claims if not claim.title.startswith(elsewhere)],
         "Figures": _of(claims, FIGURES_TITLE),
         "Cells": cells,
         "The paper's tables": [*paper, *_of(claims, PAPERS_TITLE)],
@@ -62,7 +62,7 @@ def _parts(path: Path) -> list[Part]:
 
 def _of(parts: Sequence[Part], title: str) -> list[Part]:
     """The part whose title begins so."""
-    return [own for own in parts if own.title.startswith(title)]
+    return [part for part in parts if part.title.startswith(title)]
 
 
 def _section(title: str, parts: Sequence[Part], draw: Drawing) -> str:
@@ -99,7 +99,9 @@ def _page(title: str, sections: Sequence[str], body: Sequence[str]) -> str:
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
         f"script-src 'sha256-{digest}'"
     )
-    links = "\n".join(f'<a href="#{_slug(own)}">{html.escape(own)}</a>' for own in sections)
+    links = "\n".join(
+        f'<a href="#{_slug(section)}">{html.escape(section)}</a>' for section in sections
+    )
     return "\n".join(
         [
             "<!DOCTYPE html>",

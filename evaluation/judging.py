@@ -34,15 +34,15 @@ class Measured:
 def judged_rows(measured: Judged, figures: Sequence[Figure] = FIGURES) -> list[Row]:
     """A row for each of the figures that some replicate has. Of primary ones p_holm is corrected
     for the number of endpoints and so is their verdict; of others the interval says it."""
-    rows = [_row(own, measured[own.name]) for own in figures if measured.get(own.name)]
+    rows = [_row(figure, measured[figure.name]) for figure in figures if measured.get(figure.name)]
     for row, corrected in zip(*_corrected(rows), strict=True):
         row["p_holm"] = corrected
     return [row | {"verdict": _verdict(row)} for row in rows]
 
 
 def _row(figure: Figure, replicates: Sequence[Measured]) -> Row:
-    values = [own.value for own in replicates]
-    contributions = torch.stack([own.contributions for own in replicates])
+    values = [replicate.value for replicate in replicates]
+    contributions = torch.stack([replicate.contributions for replicate in replicates])
     found = over_replicates(values, image_variance(contributions))
     return {
         "figure": figure.name,
@@ -65,7 +65,9 @@ def _corrected(rows: Sequence[Row]) -> tuple[list[Row], list[float]]:
     """The primary rows, and Holm's p of the endpoint of each."""
     primary = [row for row in rows if row["rank"] == PRIMARY]
     numbers = list(dict.fromkeys(row["endpoint"] for row in primary))
-    together = [_together([row for row in primary if row["endpoint"] == own]) for own in numbers]
+    together = [
+        _together([row for row in primary if row["endpoint"] == number]) for number in numbers
+    ]
     corrected = dict(zip(numbers, holm(together), strict=True))
     return primary, [corrected[row["endpoint"]] for row in primary]
 
@@ -138,5 +140,8 @@ def slope_by_overlap(measured: Judged) -> Ratio | None:
 def _centred_on_values(replicates: Sequence[Measured]) -> Tensor:
     """(R, n) whose means are the values: kept contributions are rounded."""
     return torch.stack(
-        [own.contributions - own.contributions.mean() + own.value for own in replicates]
+        [
+            replicate.contributions - replicate.contributions.mean() + replicate.value
+            for replicate in replicates
+        ]
     )

@@ -36,13 +36,13 @@ def write_latex(
 
 def latex_table(rows: Sequence[Row], names: Sequence[str], columns: Sequence[Column]) -> str:
     """The text of the table; see `write_latex`."""
-    numbers = [own for own in columns if _stands(own.key, rows)]
-    best = {own.key: _best(own, rows) for own in numbers}
+    numbers = [column for column in columns if _stands(column.key, rows)]
+    best = {number.key: _best(number, rows) for number in numbers}
     lines = [
-        [*map(_escaped, names), *(_escaped(own.key) for own in numbers)],
+        [*map(_escaped, names), *(_escaped(number.key) for number in numbers)],
         *(
             [*(_escaped(str(row[name])) for name in names),
-             *(_number(row, own.key, best[own.key]) for own in numbers)]
+             *(_number(row, number.key, best[number.key]) for number in numbers)]
             for row in rows
         ),
     ]  # fmt: skip

@@ -47,7 +47,7 @@ def measure(options: ModelOptions) -> None:
 
         models += ask_nets(options)
     models, notes = same_images(models, labels, allow_subset=options.allow_subset == "yes")
-    publish_models(models, options, *filter(None, [own.said for own in models]), *notes)
+    publish_models(models, options, *filter(None, [model.said for model in models]), *notes)
 
 
 if __name__ == "__main__":

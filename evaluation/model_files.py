@@ -85,7 +85,7 @@ def named_files(given: tuple[str, ...]) -> dict[str, Path]:
 def _names_apart(paths: Sequence[Path]) -> list[str]:
     parts = [Path(f"{path}".removesuffix(path.suffix)).parts for path in paths]
     for depth in range(1, max(map(len, parts), default=0) + 1):
-        names = ["/".join(own[-depth:]) for own in parts]
+        names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{path}" for path in paths]

@@ -70,7 +70,7 @@ class Models:
     @classmethod
     def of(cls, files: Sequence[ModelFile], student: str | None) -> Models:
         """UserError where no file is called `student`, or a name is taken."""
-        names = [own.name for own in files]
+        names = [file.name for file in files]
         if student is not None and student not in names:
             raise UserError(f"--student {student} is none of {', '.join(names)}")
         if len(set(names)) < len(names):
@@ -78,8 +78,8 @@ class Models:
         if ENSEMBLE in names:
             raise UserError(f"{ENSEMBLE} is what the mean is called: name the file otherwise")
         return cls(
-            {own.name: _answers(own) for own in files},
-            {own.name: own.maps for own in files if own.maps is not None},
+            {file.name: _answers(file) for file in files},
+            {file.name: file.maps for file in files if file.maps is not None},
             {n.name: as_tensors(n.features) for n in files if n.features is not None},
             student,
             files[0].labels is not None,
@@ -100,7 +100,9 @@ class Models:
         first = self.members[0]
         collected = Collected(len(first.labels))
         for rows in by_rows(len(first.labels)):
-            logits = [own.logits[rows].double() for own in self.members if own.logits is not None]
+            logits = [
+                member.logits[rows].double() for member in self.members if member.logits is not None
+            ]
             mean = ensemble_logits(torch.stack(logits))
             collected.add(answers_of(first.index[rows], first.labels[rows], mean, False))
         return collected.so_far()
@@ -216,14 +218,14 @@ def _alignment(features: dict[str, torch.Tensor], p: str, q: str) -> float:
 
 def _size(models: Models) -> int:
     """Pixels of a side, as the maps' files have it."""
-    sizes = {own.image_size for own in models.maps.values()} - {None}
+    sizes = {heatmap.image_size for heatmap in models.maps.values()} - {None}
     if len(sizes) > 1:
         raise UserError("the models saw images of different sizes: give --image-size for the maps")
     return next(iter(sizes), None) or USUAL_SIZE
 
 
 def _present(rows: Sequence[Row], first: list[str], columns: Sequence[Column]) -> list[str]:
-    return first + [own.key for own in columns if any(own.key in row for row in rows)]
+    return first + [column.key for column in columns if any(column.key in row for row in rows)]
 
 
 def _note(models: Models, options: ModelOptions, size: int | None) -> str:

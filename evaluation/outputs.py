@@ -343,7 +343,7 @@ class OutputStore:
 def _all_finite(answers: Answers, maps: AttentionMaps | None) -> bool:
     looked = [] if maps is None else [maps.of_class, maps.class_sum]
     figures = [answers.nll_nats, answers.entropy_nats, *looked]
-    return all(bool(torch.isfinite(own).all()) for own in figures)
+    return all(bool(torch.isfinite(figure).all()) for figure in figures)
 
 
 def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:

@@ -108,16 +108,18 @@ class Measure:
         size = int(kept[0].image_size)
         drawn = drawn_images(len(kept[0].index))
         maps = [own[drawn] for own in self._selected(kept, kept[: len(run.cell.teachers)])]
-        masks = [binarize(own, size, threshold=self.options.threshold) for own in maps]
+        masks = [binarize(heatmap, size, threshold=self.options.threshold) for heatmap in maps]
         rows = [
-            AttentionRow(self._picture(run, k), [own[i] for own in maps], [own[i] for own in masks])
+            AttentionRow(
+                self._picture(run, k), [heatmap[i] for heatmap in maps], [mask[i] for mask in masks]
+            )
             for i, k in enumerate(kept[0].index[drawn].tolist())
         ]
         return attention_figure(rows, [*map(str, run.cell.teachers), "student"][: len(kept)])
 
     def _says_that_all_have_maps(self, run: RunDirectory) -> bool:
         models = self._models(run)
-        without = [str(own.cell) for own in models if self._maps_of(own, models[-1]) is None]
+        without = [str(model.cell) for model in models if self._maps_of(model, models[-1]) is None]
         if without:
             print(
                 f"left out: {run.cell}: no attention maps are known of the net of "
@@ -179,10 +181,10 @@ class Measure:
         return [own.select(target_of(self.options.target, own, teachers)) for own in kept]
 
     def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
-        return overlap_measures(name, [self.masks.of(own, size) for own in maps])
+        return overlap_measures(name, [self.masks.of(heatmap, size) for heatmap in maps])
 
     def _constant(self, maps: Sequence[torch.Tensor], size: int) -> Row:
-        return constant_maps([self.masks.of(own, size) for own in maps])
+        return constant_maps([self.masks.of(heatmap, size) for heatmap in maps])
 
     def _parts(self, runs: Sequence[RunDirectory]) -> list[str]:
         """The part of the images that each model looks at, asked as the last one asks."""
@@ -217,9 +219,10 @@ class Measure:
             return {}
         packed = PackedMasks.pack(objects)
         overlaps = [
-            intersection_over_union_per_image([self.masks.of(own, size), packed]) for own in maps
+            intersection_over_union_per_image([self.masks.of(heatmap, size), packed])
+            for heatmap in maps
         ]
-        hits = [pointing_hits(own, objects).double() for own in maps]
+        hits = [pointing_hits(heatmap, objects).double() for heatmap in maps]
         return means_with_intervals(
             {
                 "object_iou": torch.stack(overlaps).mean(0),
@@ -262,7 +265,7 @@ def _ends_above_chance(name: str, row: Row, found: SetOverlap) -> Row:
 
 def constant_maps(masks: Sequence[PackedMasks]) -> Row:
     """The share of all maps that prefer no place, whose masks are empty."""
-    empty = [own.area == 0 for own in masks]
+    empty = [mask.area == 0 for mask in masks]
     return {"constant_maps": torch.stack(empty).double().mean().item()}
 
 

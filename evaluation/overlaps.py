@@ -95,7 +95,7 @@ def _by_rule(
     split of all that were answered."""
     size = int(kept[0].image_size)
     maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
-    found = masks_overlap([packed_masks(own, size, rule=RULES[rule]) for own in maps])
+    found = masks_overlap([packed_masks(heatmap, size, rule=RULES[rule]) for heatmap in maps])
     places = torch.searchsorted(images, kept[0].index)
     if found.corrected is not None:
         yield rule, Mean.of_some(found.corrected, places, len(images))

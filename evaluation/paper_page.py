@@ -79,8 +79,8 @@ def publish_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[Path]
     page = folder / "paper.md"
     write_text(page, paper_page(rows, sections, dataset))
     files = [
-        saved(own.figure, folder / f"{own.name}.{kind}", dpi=150)
-        for own in sections
+        saved(section.figure, folder / f"{section.name}.{kind}", dpi=150)
+        for section in sections
         for kind in ("png", "pdf")
     ]
     return [page, *files]

@@ -55,12 +55,12 @@ class Ensemble:
     @classmethod
     def of(cls, teachers: Sequence[Answers]) -> Ensemble:
         """UserError where logits were too many to be kept."""
-        logits = [own.logits for own in teachers if own.logits is not None]
+        logits = [teacher.logits for teacher in teachers if teacher.logits is not None]
         if len(logits) < len(teachers):
             raise UserError("the teachers' logits take too much room: use fewer with --max-images")
         mean = ensemble_logits(torch.stack(logits))
         first, second = mean.topk(2, dim=1).values.unbind(dim=1)
-        votes = torch.stack([own.predictions for own in teachers])
+        votes = torch.stack([teacher.predictions for teacher in teachers])
         predictions = mean.argmax(dim=1)
         right = predictions == teachers[0].labels
         return cls(predictions, right, first - second, (votes == votes[0]).all(dim=0))
@@ -103,7 +103,7 @@ class Replicate:
         masks = self._masks.setdefault(looking, looking.masks())
         size = int(kept[0].image_size)
         maps = [own.select(target_of(looking.target, own, kept)) for own in kept]
-        return masks_overlap([masks.of(own, size) for own in maps])
+        return masks_overlap([masks.of(heatmap, size) for heatmap in maps])
 
     def above_chance(self, cell: StudentCell, looking: Looking) -> Tensor:
         """(n,) what each image adds to the mean IoU above chance of its teachers."""

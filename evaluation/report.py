@@ -293,7 +293,7 @@ def _together(parts: Iterable[Row]) -> Row:
 
 def _means(rows: Sequence[Row], cell: str, columns: Sequence[Column]) -> Row:
     """Those of the columns that the report has, of a cell's rows over seeds."""
-    shown = [own for own in columns if own.reported]
+    shown = [column for column in columns if column.reported]
     return _together(_mean(rows, cell, own.key, own.reported, own.factor) for own in shown)
 
 

@@ -45,7 +45,7 @@ def publish(
         paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
     if latex:
         paths.append(write_latex(stem, rows, [by[0], "seed", *by[1:]], columns))
-    keys = [own.key for own in columns if any(own.key in row for row in rows)]
+    keys = [column.key for column in columns if any(column.key in row for row in rows)]
     print(screen(rows, [by[0], "seed", *by[1:], *keys]))
     gathered = over_seeds(rows, by)
     if any(row["seeds"] > 1 for row in gathered):

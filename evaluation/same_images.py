@@ -101,7 +101,7 @@ def _columns(models: Sequence[ModelFile]) -> list[np.ndarray]:
                 f"{model.name} and {models[0].name} are of different classes: "
                 f"{shown(others[0].item())} is one of them alone"
             )
-    return [own.argsort()[names[0].argsort().argsort()] for own in names]
+    return [name.argsort()[names[0].argsort().argsort()] for name in names]
 
 
 def _of_images(labels: Labels, images: np.ndarray | None, model: ModelFile) -> np.ndarray:

@@ -170,4 +170,4 @@ def _half(row: Row, column: Column) -> float:
 
 
 def _known(row: Row, *columns: Column) -> bool:
-    return all(row.get(own.reported) is not None for own in columns)
+    return all(row.get(column.reported) is not None for column in columns)

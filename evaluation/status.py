@@ -116,7 +116,7 @@ def state_of(run: RunDirectory) -> str:
 def compared(runs: Runs, first: Cell, second: Cell) -> Iterator[str]:
     """Lines on what differs between two cells: settings, then top-1 over their seeds."""
     pairs = [_finished(runs, cell) for cell in (first, second)]
-    a, b = (own[0].saved_settings() for own in pairs)
+    a, b = (pair[0].saved_settings() for pair in pairs)
     fields = {f.name: f for f in dataclasses.fields(StudentConfig)}
     for name in sorted({*a, *b} - {*NAMING}):
         known = fields.get(name)

@@ -76,8 +76,8 @@ def standardised(replicate: Replicate, a: Teachers, b: Teachers) -> Standardised
     """Fidelity to `a` minus that to `b`, points, where both ensembles are right or both wrong and
     their margins in one quintile of all."""
     ensembles = [replicate.ensemble(StudentCell(teachers, WEAK)) for teachers in (a, b)]
-    margins = quantile_bins(torch.stack([own.margin for own in ensembles]))
-    rights = torch.stack([own.right for own in ensembles]).long()
+    margins = quantile_bins(torch.stack([ensemble.margin for ensemble in ensembles]))
+    rights = torch.stack([ensemble.right for ensemble in ensembles]).long()
     strata = QUINTILES * rights + margins
     return standardised_difference(
         of_both(fidelity, replicate, a),
@@ -105,9 +105,9 @@ def per_image_slope(
 def _covariates(replicate: Replicate, cells: Sequence[StudentCell]) -> Tensor:
     """(n, C, 6): ensemble right; unanimous; dummies of the margin's quintiles but the first."""
     ensembles = [replicate.ensemble(cell) for cell in cells]
-    bins = quantile_bins(torch.stack([own.margin for own in ensembles], dim=1))
+    bins = quantile_bins(torch.stack([ensemble.margin for ensemble in ensembles], dim=1))
     two = [
-        torch.stack([getattr(own, name) for own in ensembles], dim=1)
+        torch.stack([getattr(ensemble, name) for ensemble in ensembles], dim=1)
         for name in ("right", "unanimous")
     ]
     return torch.cat([torch.stack(two, dim=2), F.one_hot(bins, QUINTILES)[..., 1:]], dim=2).double()
@@ -132,7 +132,9 @@ def _strong_students(replicate: Replicate) -> Tensor:
 
 def _mimicry(replicate: Replicate, letters: Sequence[str] = PAPER_LETTERS) -> Tensor:
     kl, shuffled = (
-        torch.stack([top1(replicate, StudentCell(WW, own, variant)) for own in letters]).mean(0)
+        torch.stack([top1(replicate, StudentCell(WW, letter, variant)) for letter in letters]).mean(
+            0
+        )
         for variant in (KL, SHUFFLED)
     )
     return kl - shuffled

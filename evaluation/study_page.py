@@ -127,8 +127,8 @@ def _facts(store: OutputStore, replicate: Replicate) -> dict[str, str]:
 
 def _settings(run: RunDirectory) -> tuple[str, dict[str, object]]:
     """Those that make the run what it is, in every replicate the same."""
-    left_out = {own.name for own in dataclasses.fields(StudentConfig)
-                if own.metadata["operational"]} | set(OF_A_REPLICATE)  # fmt: skip
+    left_out = {field.name for field in dataclasses.fields(StudentConfig)
+                if field.metadata["operational"]} | set(OF_A_REPLICATE)  # fmt: skip
     saved = run.saved_settings()
     return str(run.cell), {name: saved[name] for name in sorted(saved.keys() - left_out)}
 

@@ -44,7 +44,7 @@ class Claim:
     @property
     def comparisons(self) -> list[Comparison]:
         """All, in order."""
-        return [own for ways in self.figures for own in ways]
+        return [way for ways in self.figures for way in ways]
 
     def seeds(self, grid: GridValues) -> list[int]:
         """The replicates that have all that it needs."""
@@ -98,18 +98,18 @@ class Judged:
 
 def agreeing(ways: Sequence[Estimated]) -> Decision:
     """Of one figure measured in several ways: the larger p, where all signs are one."""
-    signs = {own.sign for own in ways}
+    signs = {way.sign for way in ways}
     if len(signs) > 1:
         return Decision(1.0, 0)
-    return Decision(max(own.interval.p for own in ways), signs.pop())
+    return Decision(max(way.interval.p for way in ways), signs.pop())
 
 
 def jointly(figures: Sequence[Decision]) -> Decision:
     """Of several figures that a claim needs all of: for it, by the largest p, where all are above
     0; against it, by the least p of those below times their number, where one is."""
-    if all(own.sign > 0 for own in figures):
-        return Decision(max(own.p for own in figures), 1)
-    against = [own.p for own in figures if own.sign < 0]
+    if all(figure.sign > 0 for figure in figures):
+        return Decision(max(figure.p for figure in figures), 1)
+    against = [figure.p for figure in figures if figure.sign < 0]
     if not against:
         return Decision(1.0, 0)
     return Decision(min(1.0, len(figures) * min(against)), -1)
@@ -151,12 +151,12 @@ def verdict(own: Judged, corrected: float | None) -> str:
 def _judged(claim: Claim, seeds: Sequence[int], evenly: Resampled, resampled: Resampled) -> Judged:
     figures = tuple(
         tuple(
-            _estimated(own, own.values(evenly, seeds)[0], own.values(resampled, seeds))
-            for own in ways
+            _estimated(way, way.values(evenly, seeds)[0], way.values(resampled, seeds))
+            for way in ways
         )
         for ways in claim.figures
     )
-    students = [cell for own in claim.comparisons for cell in own.students]
+    students = [cell for comparison in claim.comparisons for cell in comparison.students]
     shared = evenly.grid.share_teachers(students, seeds)
     return Judged(claim, figures, len(seeds), shared)
 

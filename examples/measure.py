@@ -34,7 +34,7 @@ train, test = load_synthetic("train"), load_synthetic("test")
 x, x_test = (spectrum(own.images) - spectrum(train.images).mean(0) for own in (train, test))
 classes = np.eye(train.num_classes)[train.labels]
 nets = {f"teacher{k}": trained(x[k::2], classes[k::2]) for k in range(2)}  # half of the images each
-nets["student"] = trained(x, np.mean([softmax(x @ own, axis=1) for own in nets.values()], axis=0))
+nets["student"] = trained(x, np.mean([softmax(x @ net, axis=1) for net in nets.values()], axis=0))
 logits = {name: x_test @ weights for name, weights in nets.items()}
 
 low, high = metrics.interval(metrics.top1_agreement, logits["teacher0"], logits["student"])

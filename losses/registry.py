@@ -52,7 +52,7 @@ def map_correlation_of(config: Any) -> Loss:
 
 
 def _made(kind: type[Loss], config: Any) -> Loss:
-    return kind(**{own.name: getattr(config, own.name) for own in dataclasses.fields(kind)})
+    return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})
 
 
 def settings_class(losses: Mapping[str, type[Loss]]) -> type:
@@ -86,5 +86,5 @@ def _of_task(setting: dataclasses.Field) -> Any:
 
 LossSettings = settings_class(LOSSES)
 MapSettings = _settings(
-    "MapSettings", {own.name: (own.type, own) for own in dataclasses.fields(MapCorrelation)}
+    "MapSettings", {field.name: (field.type, field) for field in dataclasses.fields(MapCorrelation)}
 )

@@ -276,12 +276,12 @@ def _on_resamples(
     """(R,) float64, the measure of the rows that each resample draws."""
     generator, count = torch.Generator().manual_seed(seed), len(arrays[0])
     drawn = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    values = [float(measure(*(own[rows] for own in arrays))) for rows in drawn]
+    values = [float(measure(*(array[rows] for array in arrays))) for rows in drawn]
     check_finite(torch.tensor(values), name="the measure on resamples")
     return torch.tensor(values, dtype=torch.float64)
 
 
 def _check_rows(arrays: tuple[Tensor, ...]) -> None:
-    lengths = sorted({len(own) for own in arrays})
+    lengths = sorted({len(array) for array in arrays})
     if len(lengths) != 1 or lengths[0] == 0:
         raise ValueError(f"arrays: expected rows of the same n >= 1 samples, got {lengths}")
