@@ -87,7 +87,12 @@ CIFAR_SUB_POLICIES = (
 IMAGENET_AUTO_OPERATIONS = (
     Operation("shear_x", 0, 0, 0.3 / 9, either_sign=True, interpolations=NEAREST),
     Operation("rotate", 0, 0, 30 / 9, either_sign=True, interpolations=NEAREST),
-    *(one for one in CIFAR_OPERATIONS if not one.interpolations and one.name != "brightness"),
+    Operation("solarize", 256, 255, -255 / 9),
+    *(
+        one
+        for one in CIFAR_OPERATIONS
+        if not one.interpolations and one.name not in ("brightness", "solarize")
+    ),
 )
 
 IMAGENET_SUB_POLICIES = (

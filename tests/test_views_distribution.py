@@ -134,11 +134,7 @@ class TestImageNetsAutoAugment:
         named = {name for pair in IMAGENET_SUB_POLICIES for name, _, _ in pair}
         assert named == {one.name for one in IMAGENET_AUTO_OPERATIONS}
 
-    @pytest.mark.parametrize(
-        "operation",
-        [one for one in IMAGENET_AUTO_OPERATIONS if one.name != "solarize"],  # from 256, not 255
-        ids=lambda one: one.name,
-    )
+    @pytest.mark.parametrize("operation", IMAGENET_AUTO_OPERATIONS, ids=lambda one: one.name)
     def test_pixels_are_torchvisions_at_every_level_and_sign(self, operation, few_images):
         """Its own table of magnitudes, of both signs where it draws one; grey fill. Its magnitudes
         are of 32 bits, which may round a pixel to its neighbour."""
