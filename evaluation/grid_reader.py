@@ -54,6 +54,12 @@ def last_figures(run: RunDirectory) -> Record:
         return {}
 
 
+def training_store(store: OutputStore) -> OutputStore:
+    """The same, asked about no more training images than the report asks about."""
+    most = store.options.max_images or MOST_TRAINING_IMAGES
+    return OutputStore(replace(store.options, max_images=most))
+
+
 @dataclass(frozen=True)
 class _Reader:
     grid: Grid
@@ -77,9 +83,7 @@ class _Reader:
 
     @cached_property
     def _training(self) -> OutputStore:
-        """Asked about no more training images than the report asks about."""
-        most = self.store.options.max_images or MOST_TRAINING_IMAGES
-        return OutputStore(replace(self.store.options, max_images=most))
+        return training_store(self.store)
 
     def _alone(self, run: RunDirectory) -> Iterator[tuple[str, PerImage]]:
         """What is known of a student without its teachers."""
@@ -95,7 +99,9 @@ class _Reader:
         if not teachers or not all(map(self.grid.is_there, teachers)):
             return
         answers = self.store.answers(run)
-        predicted = _predictions([self.store.answers(teacher, like=run) for teacher in teachers])
+        predicted = ensemble_predictions(
+            [self.store.answers(teacher, like=run) for teacher in teachers]
+        )
         if predicted is not None:
             yield FIDELITY, Mean.of_all(answers.predictions == predicted)
             yield ENSEMBLE, Mean.of_all(predicted == answers.labels)
@@ -118,8 +124,9 @@ class _Reader:
         yield AFFINITY, Ratio(Mean.of_all(viewed), right)
 
 
-def _predictions(kept: Sequence[Answers]) -> torch.Tensor | None:
-    """(n,) classes that the mean logits predict; None where logits are not kept."""
+def ensemble_predictions(kept: Sequence[Answers]) -> torch.Tensor | None:
+    """(n,) classes that the mean of several models' logits predicts, or one model; None where the
+    logits are not kept."""
     if len(kept) == 1:
         return kept[0].predictions
     logits = [answers.logits for answers in kept if answers.logits is not None]

@@ -1,8 +1,9 @@
-"""Students of the same teachers by different objectives: a row each, and whether those that follow
-their teachers more are more often right."""
+"""Students of the same teachers by different objectives: a row each, means over replicates, and
+whether those that follow their teachers more are more often right."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,55 +11,51 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from common.errors import UserError, one_line
+from engine.cells import Cell
 from engine.run import RunDirectory
 from evaluation.grid import Grid, named, of_each, open_grid
-from evaluation.grid_reader import last_figures
+from evaluation.grid_reader import ensemble_predictions, last_figures, training_store
+from evaluation.objectives_page import COLUMNS, CONTRASTS, REFERENCE, publish_page
 from evaluation.options import ObjectiveOptions
 from evaluation.outputs import OutputStore
 from evaluation.results import publish
-from evaluation.tables import Column, Row, beside, read_rows
-from metrics.agreement import ensemble_logits
+from evaluation.tables import Row, beside, read_rows
 from metrics.calibration import calibration_gap, equal_width_sums, sample_columns
 from metrics.conventions import BINS
-from metrics.intervals import over_replicates, spearman
+from metrics.intervals import ReplicateInterval, over_replicates, spearman
+from metrics.ratio import image_variance
 
-OBJECTIVES = tuple(
-    map(
-        Column,
-        ("top1", "gap_points", "fidelity_taught", "fidelity_ensemble", "ece", "iou_T_S"),
-    )
-)
 FEWEST = 4  # objectives that can be ranked
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A student's objective among those of the same teachers, view and replicate."""
+class Student:
+    """A student's test images, each (N,): is it right, does it agree with the mean of its teachers'
+    logits?"""
 
-    among: tuple[str, int]  # the cell without variant, and the seed
-    fidelity: float  # on every second test image, from the first
-    top1: float  # on the others
+    cell: Cell
+    seed: int
+    top1: Tensor
+    fidelity_ensemble: Tensor
+
+    @property
+    def objective(self) -> str:
+        """Its name in the file of variants."""
+        return self.cell.variant or "plain"
 
 
 def publish_objectives(options: ObjectiveOptions) -> None:
-    """Print and write a row for each student, and the rank correlations."""
+    """Print and write a row for each student, means over replicates, and the rank correlations."""
     grid, store, runs = open_grid(options)
     overlaps = {
         (row["cell"], row["seed"]): row.get("iou")
         for row in read_rows(beside(options.folder / "iou_T_S", ".json"))
     }
     measured = of_each(grid.with_teachers(runs), partial(_measured, grid, store, overlaps), named)
-    publish(
-        options.folder / options.name,
-        [row for row, _ in measured],
-        OBJECTIVES,
-        {},
-        "last epoch, test images; gap: training top-1 under the student's view minus test top-1; "
-        "fidelity:\nto what was taught, and to the mean of the teachers' logits; iou_T_S: of "
-        "script/IoU_TS.sh, if it was measured",
-        *correlation_lines(own for _, own in measured),
-        store.summary(),
-    )
+    rows, students = [row for row, _ in measured], [student for _, student in measured]
+    publish(options.folder / options.name, rows, COLUMNS, {}, store.summary())
+    publish_page(options, means(rows, students), ranks(students))
 
 
 def _measured(
@@ -66,67 +63,110 @@ def _measured(
     store: OutputStore,
     overlaps: Mapping[tuple[str, int], float | None],
     run: RunDirectory,
-) -> tuple[Row, Followed]:
-    answers, teachers = store.answers(run), grid.teachers(run)
-    taught = [store.answers(teacher, like=run) for teacher in teachers]
-    agrees = answers.predictions == _together(
-        [own.logits for own in taught if own.logits is not None]
-    )
+) -> tuple[Row, Student]:
+    answers = store.answers(run)
+    teachers = grid.teachers(run)
+    together = ensemble_predictions([store.answers(teacher, like=run) for teacher in teachers])
+    if together is None:
+        raise UserError("the teachers' logits take too much room: use fewer with --max-images")
+    agrees = answers.predictions == together
+    student = Student(run.cell, run.seed, answers.correct.double(), agrees.double())
     last = last_figures(run)
     sums = equal_width_sums(sample_columns(answers.correct, answers.confidence), BINS)
     row = {
         "cell": str(run.cell),
         "seed": run.seed,
-        "top1": _mean(answers.correct),
+        "top1": _mean(student.top1),
         "gap_points": last.get("gap_points"),
+        "clean_gap_points": _clean_gap(store, run, student),
         "fidelity_taught": last.get("test", {}).get("fidelity_taught"),
-        "fidelity_ensemble": _mean(agrees),
+        "fidelity_ensemble": _mean(student.fidelity_ensemble),
         "ece": calibration_gap(sums).item(),
         "iou_T_S": overlaps.get((str(run.cell), run.seed)),
         **store.stamp(run, *teachers),
     }
-    among = str(replace(run.cell, variant=None)), run.seed
-    return row, Followed(among, _mean(agrees[::2]), _mean(answers.correct[1::2]))
+    return row, student
 
 
-def _together(logits: Sequence[Tensor]) -> Tensor:
-    """(N,) classes that the mean of the teachers' logits predicts."""
-    return ensemble_logits(torch.stack([*logits])).argmax(1)
+def _clean_gap(store: OutputStore, run: RunDirectory, student: Student) -> float | None:
+    """Top-1 on training minus test images, both under the test view, points; None, with a word on
+    stderr, where the training images cannot be had."""
+    try:
+        trained = training_store(store).answers(run, split="train").correct
+    except (UserError, OSError) as error:
+        print(f"without its clean gap: {named(run)}: {one_line(error)}", file=sys.stderr)
+        return None
+    return 100 * (_mean(trained) - _mean(student.top1))
 
 
 def _mean(values: Tensor) -> float:
     return values.double().mean().item()
 
 
-def correlation_lines(followed: Iterable[Followed]) -> list[str]:
-    """What is said of the rank correlations, a line for each cell without its variant."""
-    return [
-        f"rank correlation of fidelity and top-1 over the objectives of {cell}: {_told(values)};\n"
-        "fidelity from one half of these test images, top-1 from the other"
-        for cell, values in rank_correlations(followed).items()
-    ]
+def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
+    """A row for each cell: the mean over replicates of each of COLUMNS, and the difference of each
+    of CONTRASTS from the cell of REFERENCE in the same replicates; with <name>_low and _high, the
+    95% interval, where there are several replicates.
+
+    Of a difference it knows the choice of test images as well, which replicates share.
+    """
+    found = []
+    for cell in dict.fromkeys(student.cell for student in students):
+        of_cell = [row for row in rows if row["cell"] == str(cell)]
+        row = {"cell": str(cell), "replicates": len(of_cell)}
+        for column in COLUMNS:
+            values = [r[column.key] for r in of_cell if r[column.key] is not None]
+            row |= _interval(column.key, over_replicates(values, 0.0) if values else None, values)
+        for name in CONTRASTS:
+            row |= _contrast(name, cell, students)
+        found.append(row)
+    return found
 
 
-def _told(values: Sequence[float]) -> str:
-    """The mean over replicates, with Student's interval if there are several."""
-    own = over_replicates(values, 0.0)
-    if len(values) == 1:
-        return f"{own.estimate:+.2f} in one replicate"
-    low, high = max(own.low, -1.0), min(own.high, 1.0)
-    return (
-        f"{own.estimate:+.2f}, 95% interval over {len(values)} replicates {low:+.2f} to {high:+.2f}"
+def _contrast(name: str, cell: Cell, students: Sequence[Student]) -> Row:
+    """The difference of a cell from that of REFERENCE; nothing of REFERENCE itself."""
+    reference = {s.seed: s for s in students if s.cell == replace(cell, variant=REFERENCE)}
+    pairs = [(s, reference[s.seed]) for s in students if s.cell == cell and s.seed in reference]
+    if not pairs or cell.variant == REFERENCE:
+        return {}
+    per_image = torch.stack([getattr(a, name) - getattr(b, name) for a, b in pairs])
+    values = per_image.mean(dim=1).tolist()
+    return _interval(
+        f"{name}_minus_{REFERENCE}", over_replicates(values, image_variance(per_image)), values
     )
 
 
-def rank_correlations(followed: Iterable[Followed]) -> dict[str, list[float]]:
-    """Spearman's over the objectives of each replicate, of each cell where there are FEWEST of them
-    or more."""
-    groups: dict[tuple[str, int], list[Followed]] = {}
-    for own in followed:
-        groups.setdefault(own.among, []).append(own)
+def _interval(name: str, found: ReplicateInterval | None, values: Sequence[float]) -> Row:
+    if found is None or len(values) < 2:
+        return {name: found.estimate if found else None, f"{name}_low": None, f"{name}_high": None}
+    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def ranks(students: Iterable[Student]) -> list[Row]:
+    """Spearman's rank correlation of fidelity and top-1 over the objectives of the same teachers,
+    view and replicate, where there are FEWEST or more: a row for each cell without its variant, the
+    mean over replicates and its 95% interval, cut at -1 and 1.
+
+    Fidelity is taken from every second test image, from the first, and top-1 from the others: they
+    would share an image's noise.
+    """
+    groups: dict[tuple[str, int], list[Student]] = {}
+    for student in students:
+        groups.setdefault((str(replace(student.cell, variant=None)), student.seed), []).append(
+            student
+        )
     of_cells: dict[str, list[float]] = {}
     for (cell, _), members in groups.items():
         if len(members) >= FEWEST:
-            fidelity, top1 = torch.tensor([(m.fidelity, m.top1) for m in members]).T
+            fidelity = torch.stack([m.fidelity_ensemble[::2].mean() for m in members])
+            top1 = torch.stack([m.top1[1::2].mean() for m in members])
             of_cells.setdefault(cell, []).append(spearman(fidelity, top1).item())
-    return of_cells
+    return [_correlation(cell, values) for cell, values in of_cells.items()]
+
+
+def _correlation(cell: str, values: Sequence[float]) -> Row:
+    row = _interval("rank_correlation", over_replicates(values, 0.0), values)
+    if len(values) > 1:
+        row["rank_correlation_low"] = max(row["rank_correlation_low"], -1.0)
+        row["rank_correlation_high"] = min(row["rank_correlation_high"], 1.0)
+    return {"cell": cell, "replicates": len(values)} | row

@@ -7,43 +7,85 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import DATASET
 from test_objectives import FEW
 
 from common.errors import UserError
+from engine.cells import parse_student
 from engine.config import StudentConfig
 from engine.flags import RECIPE_FOLDER, resolve
 from engine.scheduling import side_by_side, train_each, train_together
 from evaluation import compare_objectives
-from evaluation.objectives_table import Followed, correlation_lines, rank_correlations
+from evaluation.objectives_page import COLUMNS
+from evaluation.objectives_table import Student, means, ranks
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = ROOT / "script/objectives.yaml"
 
 
-def followed(cell, seed, *pairs):
-    return [Followed((cell, seed), fidelity, top1) for fidelity, top1 in pairs]
+def student(name, seed, right, agrees):
+    """Right and in agreement on so many of ten even and ten odd test images; the others' ten tell
+    something else, and are not to be looked at."""
+    top1, fidelity = (torch.zeros(20, dtype=torch.float64) for _ in range(2))
+    top1[1 : 2 * right : 2], fidelity[0 : 2 * agrees : 2] = 1, 1
+    top1[::4], fidelity[1::4] = 1, 1
+    return Student(parse_student(name), seed, top1, fidelity)
+
+
+def students(cell, seed, *pairs):
+    return [student(f"{cell}+v{k}", seed, right, agrees) for k, (agrees, right) in enumerate(pairs)]
 
 
 class TestCorrelations:
-    UP = ((0.1, 0.5), (0.2, 0.6), (0.3, 0.7), (0.4, 0.8))
-    DOWN = ((0.1, 0.8), (0.2, 0.7), (0.3, 0.6), (0.4, 0.5))
-    MIXED = ((0.1, 0.5), (0.2, 0.7), (0.3, 0.6), (0.4, 0.8))  # 1 - 6 * 2 / (4 * 15)
+    UP = ((1, 5), (2, 6), (3, 7), (4, 8))
+    DOWN = ((1, 8), (2, 7), (3, 6), (4, 5))
+    MIXED = ((1, 5), (2, 7), (3, 6), (4, 8))  # 1 - 6 * 2 / (4 * 15)
 
     def test_within_a_view_and_a_replicate(self):
-        pairs = [*followed("T1w_Sw", 1, *self.UP), *followed("T1w_Ss", 1, *self.DOWN)]
-        found = rank_correlations(pairs)
-        assert found == {"T1w_Sw": [pytest.approx(1)], "T1w_Ss": [pytest.approx(-1)]}
-        assert "of T1w_Ss: -1.00 in one replicate;" in correlation_lines(pairs)[1]
+        found = ranks([*students("T1w_Sw", 1, *self.UP), *students("T1w_Ss", 1, *self.DOWN)])
+        assert [(row["cell"], row["rank_correlation"], row["replicates"]) for row in found] == [
+            ("T1w_Sw", pytest.approx(1), 1),
+            ("T1w_Ss", pytest.approx(-1), 1),
+        ]
+        assert found[0]["rank_correlation_low"] is None  # of one replicate
 
     def test_the_interval_is_over_replicates(self):
         """Student's t of one degree of freedom is 12.706, the standard error .1; it ends at 1."""
-        pairs = [*followed("T1w_Sw", 1, *self.UP), *followed("T1w_Sw", 2, *self.MIXED)]
-        (line,) = correlation_lines(pairs)
-        assert "T1w_Sw: +0.90, 95% interval over 2 replicates -0.37 to +1.00;" in line
+        (row,) = ranks([*students("T1w_Sw", 1, *self.UP), *students("T1w_Sw", 2, *self.MIXED)])
+        assert row["rank_correlation"] == pytest.approx(0.9)
+        assert row["rank_correlation_low"] == pytest.approx(0.9 - 12.7062 * 0.1, abs=1e-4)
+        assert row["rank_correlation_high"] == 1
 
     def test_three_objectives_are_too_few(self):
-        assert rank_correlations(followed("T1w_Sw", 1, *self.UP[:3])) == {}
+        assert ranks(students("T1w_Sw", 1, *self.UP[:3])) == []
+
+
+class TestMeans:
+    def rows(self, *students):
+        return [
+            dict.fromkeys((column.key for column in COLUMNS), float(s.seed))
+            | {"cell": str(s.cell), "seed": s.seed}
+            for s in students
+        ]
+
+    def test_the_difference_is_within_a_replicate(self):
+        """kl is right on 8 and 6 images, dist on 7 and 5 more of the same: 1 and 1 of 20 less."""
+        of = [
+            student("T1w_Sw+kl", 1, 8, 3), student("T1w_Sw+kl", 2, 6, 3),
+            student("T1w_Sw+dist", 1, 7, 3), student("T1w_Sw+dist", 2, 5, 5),
+        ]  # fmt: skip
+        kl, dist = means(self.rows(*of), of)
+        assert (kl["gap_points"], kl["replicates"]) == (1.5, 2)
+        assert "top1_minus_kl" not in kl
+        assert dist["top1_minus_kl"] == pytest.approx(-1 / 20)
+        assert dist["fidelity_ensemble_minus_kl"] == pytest.approx((0 + 2 / 20) / 2)
+        half = 12.7062 * 0.5  # values 1 and 2: standard error .5, one degree of freedom
+        assert dist["ece_low"] == pytest.approx(1.5 - half, abs=1e-3)
+
+    def test_a_replicate_without_kl_gives_no_difference(self):
+        of = [student("T1w_Sw+kl", 1, 8, 3), student("T1w_Sw+dist", 2, 7, 3)]
+        assert "top1_minus_kl" not in means(self.rows(*of), of)[1]
 
 
 def test_the_variants_are_the_published_settings():
@@ -73,8 +115,9 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
     cells = [config.cell for config in configs]
     compare_objectives.main([*asked, "--cells", *cells])
     printed = capsys.readouterr().out
-    assert "over the objectives of T1w_T2w_Sw: " in printed
-    rows = json.loads((two_teachers.folder / DATASET / "objectives.json").read_text())
+    assert "with teachers, view and seed held" in printed
+    folder = two_teachers.folder / DATASET
+    rows = json.loads((folder / "objectives.json").read_text())
     assert [row["cell"] for row in rows] == sorted(cells)
     for row in rows:
         record = two_teachers.run(row["cell"], 1).read_metrics()["last"]
@@ -82,7 +125,13 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
         assert row["fidelity_ensemble"] == pytest.approx(record["test"]["fidelity_ensemble"])
         assert row["fidelity_taught"] == record["test"]["fidelity_taught"]
         assert row["gap_points"] == record["gap_points"]
+        assert -100 <= row["clean_gap_points"] <= 100
         assert 0 <= row["ece"] <= 1
+    page = (folder / "report/objectives.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("| dist |"))
+    (dist,) = (row for row in rows if row["cell"].endswith("+dist"))
+    assert f"| {100 * dist['top1']:.1f} |" in line
+    assert (folder / "report/objectives.png").stat().st_size > 10_000
     with pytest.raises(UserError, match="none of the cells asked for is finished"):
         compare_objectives.main([*asked, "--cells", "T1s_T2s_Ss+kl"])
 

@@ -1,0 +1,49 @@
+"""The scripts of whole sections as a user types them: a few embedded images, one epoch."""
+
+import json
+
+import pytest
+from test_end_to_end import bash
+
+FEW = ("--epochs", 1, "--max-train-images", 40, "--max-test-images", 20, "--image-size", 16)
+ON_CPU = ("--batch-size", 20, "--device", "cpu", "--amp", "none")
+
+
+@pytest.fixture
+def rows_of(tmp_path):
+    """Runs a script below a folder; the report's rows by cell."""
+
+    def run(script, **environment):
+        flags = ("--output-dir", tmp_path, *FEW, *ON_CPU)
+        done = bash(script, *flags, DATASET="synthetic", GPUS="cpu", **environment)
+        assert done.returncode == 0, done.stdout
+        rows = json.loads((tmp_path / "synthetic" / "results.json").read_text())
+        return {row["cell"]: row for row in rows}
+
+    return run
+
+
+def test_zscore_has_gap_and_fidelity_with_and_without(rows_of, tmp_path):
+    rows = rows_of("zscore.sh", CELLS="T1w_T2w_Sw", TEACHERS="T1w T2w")
+    for cell in ("T1w_T2w_Sw", "T1w_T2w_Sw+standardised"):
+        assert {"gap_points", "fidelity_ensemble"} <= rows[cell].keys()
+    assert "section_6_3" in (tmp_path / "synthetic" / "report" / "paper.md").read_text()
+
+
+def test_vit_measures_the_overlap_of_transformers(rows_of):
+    rows = rows_of("ViT.sh", CELLS="Sw T1w_T2w_Sw")
+    assert {"Sw", "T1w", "T2s"} <= rows.keys()
+    assert 0 <= rows["T1w_T2w_Sw"]["iou_teachers"] <= 1
+
+
+def test_objectives_stand_side_by_side(rows_of, tmp_path):
+    rows = rows_of("objectives.sh", LOSSES="kl dist")
+    students = {f"T1w_T2w_{view}+{loss}" for view in ("Sw", "Ss") for loss in ("kl", "dist")}
+    assert set(rows) == {"T1w", "T2w", "Sw", "Ss"} | students
+    folder = tmp_path / "synthetic" / "report"
+    means = {row["cell"]: row for row in json.loads((folder / "objectives.json").read_text())}
+    assert set(means) == students
+    for cell in students:
+        assert 100 * means[cell]["top1"] == pytest.approx(rows[cell]["top1_last"])
+        assert means[cell]["iou_T_S"] == pytest.approx(rows[cell]["iou_student"])
+    assert "## T1w_T2w_Ss, n = 1" in (folder / "objectives.md").read_text()
