@@ -56,9 +56,9 @@ def resolve(config_class: type[Config], argv: Sequence[str] | None) -> list[Conf
         {**shared, **variants(cell, config_class), **flags, "cell": str(cell)} for cell in cells
     ]
     configs = [
-        _of_one_replicate(config_class, {**own, **seed, "recipe": str(recipe)})
+        _of_one_replicate(config_class, {**of_cell, **seed, "recipe": str(recipe)})
         for seed in seeds
-        for own in of_cells
+        for of_cell in of_cells
     ]
     for config in configs:
         _ = config.parsed_cell  # a group may name cells of the other role

@@ -50,10 +50,12 @@ def is_fused(model: nn.Module) -> bool | None:
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The parameters that decay, and those that do not."""
     named = list(model.named_parameters())
-    decayed = [own for name, own in named if _decays(name, own)]
-    others = [own for name, own in named if not _decays(name, own)]
+    decayed = [parameter for name, parameter in named if _decays(name, parameter)]
+    others = [parameter for name, parameter in named if not _decays(name, parameter)]
     groups = ((decayed, weight_decay), (others, 0.0))
-    return [{"params": own, "weight_decay": decay} for own, decay in groups if own]
+    return [
+        {"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters
+    ]
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
@@ -100,32 +102,36 @@ def _check_adamw(state: dict[str, Any], where: str) -> None:
 
 def _is_of(optimizer: torch.optim.Optimizer, saved: Any) -> bool:
     """Whether `saved` has this optimiser's groups of parameters, settings and form of state."""
-    own = optimizer.state_dict()["param_groups"]
+    present = optimizer.state_dict()["param_groups"]
     return (
         isinstance(saved, dict)
         and isinstance(saved.get("state"), dict)
         and all(isinstance(state, dict) for state in saved["state"].values())
         and isinstance(groups := saved.get("param_groups"), list)
-        and len(groups) == len(own)
-        and all(map(_is_group, groups, own))
+        and len(groups) == len(present)
+        and all(map(_is_group, groups, present))
     )
 
 
-def _is_group(saved: Any, own: dict[str, Any]) -> bool:
+def _is_group(saved: Any, present: dict[str, Any]) -> bool:
     """The settings that both have are equal: another version of torch may have others."""
     return (
         isinstance(saved, dict)
         and "params" in saved
         and all(
             _equal(saved[name], value)
-            for name, value in own.items()
+            for name, value in present.items()
             if name in saved and name not in MAY_DIFFER
         )
     )
 
 
-def _equal(saved: Any, own: Any) -> bool:
+def _equal(saved: Any, present: Any) -> bool:
     """Of the same type, so that no tensor is compared."""
-    if isinstance(own, list | tuple):
-        return type(saved) is type(own) and len(saved) == len(own) and all(map(_equal, saved, own))
-    return type(saved) is type(own) and saved == own
+    if isinstance(present, list | tuple):
+        return (
+            type(saved) is type(present)
+            and len(saved) == len(present)
+            and all(map(_equal, saved, present))
+        )
+    return type(saved) is type(present) and saved == present

@@ -118,8 +118,8 @@ def _differs(name: str, top1: Mapping[str, Mapping[int, float]]) -> bool:
     cell = parse_cell(name)
     if not (isinstance(cell, StudentCell) and cell.teachers):
         return False
-    own, alone = top1.get(name, {}), top1.get(f"S{cell.letter}", {})
-    differences = [own[seed] - alone[seed] for seed in sorted(own.keys() & alone.keys())]
+    values, alone = top1.get(name, {}), top1.get(f"S{cell.letter}", {})
+    differences = [values[seed] - alone[seed] for seed in sorted(values.keys() & alone.keys())]
     if len(differences) < 2:
         return False
     width = half_width(statistics.stdev(differences), len(differences))

@@ -175,7 +175,9 @@ class ClaimsFigures:
                 columns = sample_columns(answers.correct, answers.confidence)
                 sums[key] = equal_width_sums(columns, BINS) + sums.get(key, 0)
         return {
-            view: {count: reliability(own) for (of, count), own in sums.items() if of == view}
+            view: {
+                count: reliability(of_count) for (of, count), of_count in sums.items() if of == view
+            }
             for view in VIEW_LETTERS.values()
             if any(of == view for of, _ in sums)
         }
@@ -248,7 +250,9 @@ def followed(run: RunDirectory) -> Followed:
 def learning_curves(students: Sequence[Followed]) -> LearningCurves:
     """The curves of the runs of each number of teachers and view."""
     curves: dict[tuple[int, str], list[list[float]]] = {}
-    for student in sorted(students, key=lambda own: (len(own.cell.teachers), own.cell.letter)):
+    for student in sorted(
+        students, key=lambda student: (len(student.cell.teachers), student.cell.letter)
+    ):
         curves.setdefault((len(student.cell.teachers), student.cell.letter), []).append(
             student.top1
         )

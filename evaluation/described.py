@@ -57,8 +57,8 @@ def _of_cell(replicate: Replicate, cell: Cell) -> Iterator[Row]:
 
 def _of_pair(replicate: Replicate, cell: StudentCell) -> Iterator[Row]:
     ensemble, name = replicate.ensemble(cell), _joined(cell.teachers)
-    own = torch.stack([replicate.right(teacher) for teacher in cell.teachers])
-    shares = (own.mean(), ensemble.unanimous.double().mean(), ensemble.right.double().mean())
+    rights = torch.stack([replicate.right(teacher) for teacher in cell.teachers])
+    shares = (rights.mean(), ensemble.unanimous.double().mean(), ensemble.right.double().mean())
     for figure, share in zip(OF_PAIRS, shares, strict=False):
         yield _row(figure, name, 100 * share)
     yield _row(OF_PAIRS[3], name, ensemble.margin.mean())

@@ -182,8 +182,8 @@ def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figu
         image = np.asarray(row.image.resize((side, side), Image.Resampling.BILINEAR))
         line[0].imshow(image)
         line[-1].imshow((FAINT * image).astype(np.uint8))
-        for k, (own, mask) in enumerate(zip(row.maps, row.masks, strict=True)):
-            _overlay(line[k + 1], image, own)
+        for k, (heatmap, mask) in enumerate(zip(row.maps, row.masks, strict=True)):
+            _overlay(line[k + 1], image, heatmap)
             for axis in (line[k + 1], line[-1]):
                 _outline(axis, mask, k)
         if len(row.masks) > 1:
@@ -224,9 +224,9 @@ def _bars(axes: Axes, rows: Sequence[Row], name: str) -> None:
     axes.set_xticks(range(len(rows)), labels, rotation=60, ha="right", fontsize=8)
 
 
-def _overlay(axis: Axes, image: np.ndarray, own: Tensor) -> None:
+def _overlay(axis: Axes, image: np.ndarray, heatmap: Tensor) -> None:
     side = image.shape[0]
-    smooth = F.interpolate(own[None, None].float(), (side, side), mode="bilinear")[0, 0]
+    smooth = F.interpolate(heatmap[None, None].float(), (side, side), mode="bilinear")[0, 0]
     scaled = (smooth - smooth.min()) / (smooth.max() - smooth.min()).clamp_min(1e-12)
     light = DIMMEST + (1 - DIMMEST) * scaled.numpy()[..., None]
     axis.imshow((image * light).astype(np.uint8))

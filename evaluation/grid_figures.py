@@ -72,7 +72,7 @@ class CellFigures:
     def overlap(self, cell: StudentCell) -> list[float]:
         """IoU above chance of its teachers, of each of their replicates."""
         known = sorted(self.values.overlaps.get(USUAL, {}).items(), key=lambda item: item[0][1])
-        return [self._mean(own) for (teachers, _), own in known if teachers == cell.teachers]
+        return [self._mean(values) for (teachers, _), values in known if teachers == cell.teachers]
 
     def _each(self, cell: StudentCell, measure: str) -> list[float]:
         if cell not in self.values.known(measure):
@@ -80,8 +80,8 @@ class CellFigures:
         seeds = self.values.seeds_of([cell])
         return [100 * self._mean(self.values.of(measure)[cell, seed]) for seed in seeds]
 
-    def _mean(self, own: PerImage) -> float:
-        return own.over(torch.ones(1, self.values.images, dtype=torch.float64)).item()
+    def _mean(self, values: PerImage) -> float:
+        return values.over(torch.ones(1, self.values.images, dtype=torch.float64)).item()
 
 
 @own_style()
@@ -106,7 +106,7 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         for cell, place in points.items():
             _point(axes, cell, *place, panel=panels.index(axes))
         for count, (_, colour) in LOOKS.items():
-            _trend(axes, [own for cell, own in points.items() if len(cell.teachers) == count],
+            _trend(axes, [point for cell, point in points.items() if len(cell.teachers) == count],
                    colour)  # fmt: skip
         name_axes(axes, x_name, y_name)
         axes.set_title(_correlation(rows, claim, sign), fontsize=SMALL)
@@ -114,9 +114,9 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         marker, colour = LOOKS[count]
         panels[1].scatter([], [], marker=marker, c=colour, label=counted(count, "teacher"))
     for letter in {cell.letter: None for cell in values.cells if cell.letter not in PAPER_LETTERS}:
-        own = face("#000000", letter)
+        fill = face("#000000", letter)
         name = f"{VIEW_LETTERS[letter]} student"
-        panels[1].scatter([], [], marker="D", edgecolors="k", facecolors=own, label=name)
+        panels[1].scatter([], [], marker="D", edgecolors="k", facecolors=fill, label=name)
     legend(figure, panels[1], 4, "filled: strong student")
     return figure
 
@@ -137,7 +137,10 @@ def strong_views_figure(values: GridValues) -> Figure:
     ):
         cells = [c for c in values.cells if {t.letter for t in c.teachers} <= set(PAPER_LETTERS)]
         if value == of.overlap:  # of teachers, whoever learns from them
-            cells = [StudentCell(own, STRONG) for own in dict.fromkeys(c.teachers for c in cells)]
+            cells = [
+                StudentCell(teachers, STRONG)
+                for teachers in dict.fromkeys(c.teachers for c in cells)
+            ]
         for count in LOOKS:
             for letter in VIEW_LETTERS:
                 chosen = [c for c in cells if len(c.teachers) == count and c.letter == letter]
@@ -155,7 +158,7 @@ def agreement_figure(
     """Agreement of every two models, in percent of the test images; rows and columns alike. groups:
     what each model is of; those of a group stand together, between lines."""
     stacked = torch.stack(list(predictions))
-    shares = torch.stack([100 * (stacked == own).double().mean(1) for own in stacked])
+    shares = torch.stack([100 * (stacked == row).double().mean(1) for row in stacked])
     shares.fill_diagonal_(torch.nan)  # 100: it would take half of the colours
     side = min(PAGE - 1.6, max(2.4, 0.1 * len(names)))
     figure = Figure(figsize=(side + 1.6, side + 0.7), layout="compressed")
@@ -204,7 +207,7 @@ def learning_figure(curves: LearningCurves) -> Figure:
     """Validation top-1 of each epoch: a panel for each view of the student, and there a line for
     each number of teachers, the mean over its runs, in a band that holds all of them."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    letters = [own for own in VIEW_LETTERS if any(letter == own for _, letter in curves)]
+    letters = [known for known in VIEW_LETTERS if any(letter == known for _, letter in curves)]
     panels = figure.subplots(1, len(letters), squeeze=False, sharey=True)[0]
     for axes, letter in zip(panels, letters, strict=True):
         for count in LOOKS:
@@ -213,7 +216,7 @@ def learning_figure(curves: LearningCurves) -> Figure:
         name_axes(axes, "epoch", "top-1, %" if axes is panels[0] else "")
         axes.set_title(f"{VIEW_LETTERS[letter]} students", fontsize=SMALL)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    legend(figure, max(panels, key=lambda own: len(own.lines)), 4, "line: mean; band: all runs")
+    legend(figure, max(panels, key=lambda axes: len(axes.lines)), 4, "line: mean; band: all runs")
     return figure
 
 
@@ -275,7 +278,7 @@ def _line(
         return
     places = sorted(by_strong)
     seeds = {x: min(map(len, by_strong[x])) for x in places}
-    means = [np.mean([own[: seeds[x]] for own in by_strong[x]], axis=0) for x in places]
+    means = [np.mean([curve[: seeds[x]] for curve in by_strong[x]], axis=0) for x in places]
     spread = [mean.std(ddof=1) if len(mean) > 1 else 0.0 for mean in means]
     offset = 0.04 * (count - 1.5) + {WEAK: -0.02, STRONG: 0.02}.get(letter, 0)
     axes.errorbar(
@@ -316,8 +319,8 @@ def _correlation(rows: Sequence[Row], claim: str, sign: int) -> str:
 def _point(axes: Axes, cell: StudentCell, x: float, y: float, panel: int) -> None:
     """A cell's, which an SVG knows by its name."""
     marker, colour = LOOKS[len(cell.teachers)]
-    own = face(colour, cell.letter)
-    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=own, s=26,
+    fill = face(colour, cell.letter)
+    axes.scatter(x, y, marker=marker, edgecolors=colour, facecolors=fill, s=26,
                  gid=f"point{panel}-{cell}")  # fmt: skip
 
 

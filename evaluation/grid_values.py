@@ -74,7 +74,7 @@ class GridValues:
         """The replicates that have the overlap of every one of the sets of teachers."""
         asked, known = list(sets), self.overlaps.get(rule, {})
         every = sorted({seed for _, seed in known})
-        return [seed for seed in every if all((own, seed) in known for own in asked)]
+        return [seed for seed in every if all((key, seed) in known for key in asked)]
 
     def share_teachers(self, cells: Iterable[StudentCell], seeds: Sequence[int]) -> bool:
         """Whether students of two of the seeds have the same teachers."""
@@ -85,7 +85,7 @@ class GridValues:
     def of_views(self, letters: Collection[str]) -> GridValues:
         """Of the students whose models were all trained on these views."""
         kept = {
-            measure: {key: own for key, own in values.items() if key[0].letters <= set(letters)}
+            measure: {key: value for key, value in values.items() if key[0].letters <= set(letters)}
             for measure, values in self.students.items()
         }
         return replace(self, students=kept)

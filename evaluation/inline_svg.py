@@ -10,7 +10,7 @@ from evaluation.figures import COLOURS
 OF_THE_PAGE = {
     "#000000": "currentColor",
     "#ffffff": "var(--paper)",
-    **{own.lower(): f"var(--figure-{k}, {own})" for k, own in enumerate(COLOURS)},
+    **{colour.lower(): f"var(--figure-{k}, {colour})" for k, colour in enumerate(COLOURS)},
 }
 WHOLE = re.compile(r"<svg[^>]*viewBox=(\"[^\"]*\")[^>]*>(.*</svg>)", re.DOTALL)
 NOT_OF_A_PAGE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", re.DOTALL)
@@ -29,7 +29,7 @@ def inline_svg(svg: str, name: str, label: str) -> str | None:
         return None
     drawing = NOT_OF_A_PAGE.sub("", found[2]).replace("xlink:href", "href")
     drawing = POINT.sub(r'<g class="point"><title>\1</title>', drawing)
-    drawing = FONT.sub(r"font-size: \1", COLOUR.sub(lambda own: OF_THE_PAGE[own[0]], drawing))
+    drawing = FONT.sub(r"font-size: \1", COLOUR.sub(lambda match: OF_THE_PAGE[match[0]], drawing))
     root = f'<svg viewBox={found[1]} role="img" aria-label="{label}">'
     return root + _with_own_ids(drawing.strip(), name)
 
@@ -37,5 +37,5 @@ def inline_svg(svg: str, name: str, label: str) -> str | None:
 def _with_own_ids(drawing: str, name: str) -> str:
     """Those that nothing refers to are left out."""
     used = set(re.findall(r"#([\w.-]+)[\")]", drawing))
-    kept = ID.sub(lambda own: f' id="{name}-{own[1]}"' if own[1] in used else "", drawing)
+    kept = ID.sub(lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", drawing)
     return re.sub(r"(href=\"|url\()#", rf"\g<1>#{name}-", kept)

@@ -25,8 +25,8 @@ def making_rows(runs: Sequence[RunDirectory]) -> list[Row]:
     for how, epochs in found:
         groups.setdefault(how, []).append(epochs)
     return [
-        dict(zip(HOW, how, strict=True)) | {"runs": len(own), "hours": _hours(own)}
-        for how, own in groups.items()
+        dict(zip(HOW, how, strict=True)) | {"runs": len(epochs), "hours": _hours(epochs)}
+        for how, epochs in groups.items()
     ]
 
 

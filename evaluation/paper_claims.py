@@ -39,11 +39,11 @@ def paper_rows(*, with_undirected: bool = True) -> list[Row]:
         grid = printed_grid(dataset)
         numbers = Resampled(grid, torch.ones(1, 1, dtype=torch.float64))
         claims = (*_about_overlap(grid), *about_students(grid))
-        for claim in (own for own in claims if own.directed or with_undirected):
-            for own in claim.comparisons if claim.seeds(grid) else ():
-                about: Row = {"claim": claim.name, "text": claim.text, "figure": own.words}
-                row = found.setdefault((claim.name, own.words), about)
-                row[dataset] = own.values(numbers, [ONE]).item()
+        for claim in (each for each in claims if each.directed or with_undirected):
+            for comparison in claim.comparisons if claim.seeds(grid) else ():
+                about: Row = {"claim": claim.name, "text": claim.text, "figure": comparison.words}
+                row = found.setdefault((claim.name, comparison.words), about)
+                row[dataset] = comparison.values(numbers, [ONE]).item()
     return list(found.values())
 
 

@@ -37,7 +37,7 @@ def _halves(measure: str, sign: int, unit: int = 1) -> Callable[[str], float | N
 
     def value(dataset: str) -> float | None:
         whole, halves = column(dataset, measure), column(dataset, measure, HALVES)
-        differences = [whole[cell] - own for cell, own in halves.items()]
+        differences = [whole[cell] - value for cell, value in halves.items()]
         return unit * sign * statistics.fmean(differences) if differences else None
 
     return value
@@ -62,8 +62,8 @@ def _weak_minus_strong(measure: str) -> Callable[[str], float | None]:
     def value(dataset: str) -> float | None:
         numbers = column(dataset, measure)
         cells = {cell: parse_student(cell) for cell in numbers}
-        strong = [own for own in cells.values() if own.letter == STRONG]
-        return statistics.fmean(_step(numbers, own) for own in strong) if strong else None
+        strong = [cell for cell in cells.values() if cell.letter == STRONG]
+        return statistics.fmean(_step(numbers, cell) for cell in strong) if strong else None
 
     return value
 
@@ -78,9 +78,9 @@ def _more_teachers(more: str, less: str) -> Callable[[str], float | None]:
 
     def value(dataset: str) -> float | None:
         top1 = {
-            own.cell: own.value
-            for own in published()
-            if (own.table, own.dataset) == (COMPARISON, dataset)
+            number.cell: number.value
+            for number in published()
+            if (number.table, number.dataset) == (COMPARISON, dataset)
         }
         return POINTS * (top1[more] - top1[less]) if {more, less} <= top1.keys() else None
 
@@ -109,7 +109,7 @@ STATEMENTS = (
 
 def statement_rows() -> Iterator[Row]:
     """A row a statement: its figure in each of the paper's data sets that has it."""
-    for own in STATEMENTS:
-        row: Row = {"claim": own.section, "text": own.text, "figure": own.figure}
-        values = {dataset: own.value(dataset) for dataset in datasets()}
+    for statement in STATEMENTS:
+        row: Row = {"claim": statement.section, "text": statement.text, "figure": statement.figure}
+        values = {dataset: statement.value(dataset) for dataset in datasets()}
         yield row | {dataset: value for dataset, value in values.items() if value is not None}

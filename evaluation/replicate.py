@@ -89,8 +89,8 @@ class Replicate:
 
     def agrees(self, cell: StudentCell) -> Tensor:
         """1 where the student names the class of its teachers' mean logits, else 0."""
-        own = self._answers(self._run(cell)).predictions
-        return (own == self.ensemble(cell).predictions).double()
+        predictions = self._answers(self._run(cell)).predictions
+        return (predictions == self.ensemble(cell).predictions).double()
 
     def ensemble(self, cell: StudentCell) -> Ensemble:
         """Its teachers together."""
@@ -102,7 +102,7 @@ class Replicate:
         kept = self._maps(cell)
         masks = self._masks.setdefault(looking, looking.masks())
         size = int(kept[0].image_size)
-        maps = [own.select(target_of(looking.target, own, kept)) for own in kept]
+        maps = [answers.select(target_of(looking.target, answers, kept)) for answers in kept]
         return masks_overlap([masks.of(heatmap, size) for heatmap in maps])
 
     def above_chance(self, cell: StudentCell, looking: Looking) -> Tensor:
@@ -130,14 +130,14 @@ class Replicate:
         return self.store.answers(self.like)
 
     def _answers(self, run: RunDirectory, student: RunDirectory | None = None) -> Answers:
-        own = self.store.answers(run, like=student or self.like)
-        same = [torch.equal(getattr(own, name), getattr(self._reference, name))
+        answers = self.store.answers(run, like=student or self.like)
+        same = [torch.equal(getattr(answers, name), getattr(self._reference, name))
                 for name in ("index", "labels")]  # fmt: skip
         if not all(same):
             raise UserError(
                 f"{named(student or run)} is tested on other images than {self.like.path}"
             )
-        return own
+        return answers
 
     def _maps(self, cell: StudentCell) -> list[AttentionMaps]:
         teachers = self._teachers(cell)

@@ -31,13 +31,13 @@ def same_images(
         reordered(model, _rows(model, images), columns)
         for model, columns in zip(models, orders, strict=True)
     ]
-    known = [(own.name, own.labels) for own in joined if own.labels is not None]
+    known = [(model.name, model.labels) for model in joined if model.labels is not None]
     if labels is not None:
         known.append((labels.name, _of_images(labels, images, joined[0])))
-    for name, own in known[1:]:
-        _check_same(own, known[0][1], f"{name} and {known[0][0]}", images)
+    for name, found in known[1:]:
+        _check_same(found, known[0][1], f"{name} and {known[0][0]}", images)
     agreed = known[0][1] if known else None
-    return [dataclasses.replace(own, labels=agreed) for own in joined], notes
+    return [dataclasses.replace(model, labels=agreed) for model in joined], notes
 
 
 def _common_index(
@@ -54,11 +54,11 @@ def _common_index(
             )
         return None, []
     sets = [model.index for model in models if model.index is not None]
-    if len({own.dtype.kind for own in sets}) > 1:
+    if len({names.dtype.kind for names in sets}) > 1:
         raise UserError("index is text in some files and numbers in others: use one of both")
     common, everything = sets[0], sets[0]
-    for own in sets[1:]:
-        common, everything = np.intersect1d(common, own), np.union1d(everything, own)
+    for names in sets[1:]:
+        common, everything = np.intersect1d(common, names), np.union1d(everything, names)
     if len(common) == 0:
         raise UserError("the files have no image in common: their index names others")
     if len(common) < len(everything) and not allow_subset:
@@ -94,8 +94,8 @@ def _columns(models: Sequence[ModelFile]) -> list[np.ndarray]:
     if not _all_or_none(models, "classes"):
         return [np.arange(model.logits.shape[1]) for model in models]
     names = [model.classes for model in models if model.classes is not None]
-    for model, own in zip(models, names, strict=True):
-        others = np.setxor1d(own, names[0]) if own.dtype.kind == names[0].dtype.kind else own
+    for model, index in zip(models, names, strict=True):
+        others = np.setxor1d(index, names[0]) if index.dtype.kind == names[0].dtype.kind else index
         if len(others):
             raise UserError(
                 f"{model.name} and {models[0].name} are of different classes: "

@@ -59,7 +59,7 @@ SCATTERS = (
         "Fidelity and mutual information (MI) under the student's own view, of at most 10,000 "
         "training images and of test images, and top-1 (figures 3 and B.5); two teachers, whose "
         "logits are averaged.",
-        (2,), tuple((own, TOP1) for own in OWN_VIEW.values()),
+        (2,), tuple((column, TOP1) for column in OWN_VIEW.values()),
     ),
     Scatter(
         "section_F", "F: three teachers",
@@ -85,9 +85,11 @@ def drawn_sections(rows: Sequence[Row]) -> list[Section]:
         if isinstance(cell, StudentCell) and len(cell.teachers) in LOOKS
     }
     plain = {cell: row for cell, row in students.items() if cell == cell.plain}
-    drawn = [_scattered(own, plain) for own in SCATTERS]
+    drawn = [_scattered(section, plain) for section in SCATTERS]
     drawn.append(_standardised(students))
-    return sorted((own for own in drawn if own is not None), key=lambda own: own.title)
+    return sorted(
+        (section for section in drawn if section is not None), key=lambda section: section.title
+    )
 
 
 def _scattered(section: Scatter, students: Mapping[StudentCell, Row]) -> Section | None:
@@ -141,14 +143,14 @@ def side_by_side_figure(
 ) -> Figure:
     """A panel a column, two bars a cell: plain, then hatched the variant."""
     figure = Figure(figsize=(WIDTH, 2 * HEIGHT + 0.6), layout="constrained")
-    for axes, own in zip(figure.subplots(len(columns), 1), columns, strict=True):
+    for axes, column in zip(figure.subplots(len(columns), 1), columns, strict=True):
         for place, rows in enumerate(pairs.values()):
             for row, offset, hatch in zip(rows, (-0.2, 0.2), ("", "///"), strict=True):
-                if _known(row, own):
-                    value, width = row[own.reported], _half(row, own)
+                if _known(row, column):
+                    value, width = row[column.reported], _half(row, column)
                     axes.bar(place + offset, value, 0.38, yerr=width, hatch=hatch, color="0.75",
                              edgecolor="k", capsize=2)  # fmt: skip
-        name_axes(axes, "", own.title)
+        name_axes(axes, "", column.title)
         axes.set_xticks(range(len(pairs)), list(map(str, pairs)), rotation=30, ha="right")
     return figure
 

@@ -45,10 +45,10 @@ def write_replicate(folder: Path, kept: ReplicateFile) -> list[Path]:
     content = _packed(kept.measured)
     with staged(arrays) as partial, partial.open("wb") as file:
         np.savez(file, **content)
-    rows: list[Row] = [{"figure": own, "cell": "", "value": kept.facts[own]} for own in FACTS]
+    rows: list[Row] = [{"figure": fact, "cell": "", "value": kept.facts[fact]} for fact in FACTS]
     rows.append({"figure": CHECKSUM, "cell": "", "value": sha256(arrays)})
-    rows += [{"figure": name, "cell": "", "value": repr(own.value)}
-             for name, own in kept.measured.items()]  # fmt: skip
+    rows += [{"figure": name, "cell": "", "value": repr(measured.value)}
+             for name, measured in kept.measured.items()]  # fmt: skip
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -69,14 +69,14 @@ def read_replicate(table: Path) -> ReplicateFile:
     added = _unpacked(arrays)
     if unknown := added.keys() - texts.keys():
         raise DamagedError(f"{table} is damaged: it has no {min(unknown)}")
-    if {f"{len(own)}" for own in added.values()} != {texts["images"]}:
+    if {f"{len(values)}" for values in added.values()} != {texts["images"]}:
         raise DamagedError(
             f"{arrays} is not of the {shown(texts['images'])} images of {table.name}"
         )
     values = {name: _number(table, name, texts[name]) for name in added}
     return ReplicateFile(
         {name: texts[name] for name in FACTS},
-        {name: Measured(values[name], own) for name, own in added.items()},
+        {name: Measured(values[name], deviations) for name, deviations in added.items()},
         [row | {"value": _number(table, row["figure"], row["value"])}
          for row in rows if row["cell"]],
     )  # fmt: skip
@@ -87,8 +87,8 @@ def one_study(files: Mapping[Path, ReplicateFile], alike: Sequence[str]) -> None
     same settings and data, and hold the same figures."""
     for name in OF_ONE_STUDY:
         by_value: dict[str, Path] = {}
-        for path, own in files.items():
-            by_value.setdefault(_without(own.facts[name], alike), path)
+        for path, file in files.items():
+            by_value.setdefault(_without(file.facts[name], alike), path)
         if len(by_value) > 1:
             (value, one), (other, another) = list(by_value.items())[:2]
             raise UserError(
@@ -97,8 +97,8 @@ def one_study(files: Mapping[Path, ReplicateFile], alike: Sequence[str]) -> None
                 f"bit are listed in {one.parent / ALIKE}, one a line"
             )
     first = next(iter(files))
-    for path, own in files.items():
-        if lacking := files[first].measured.keys() ^ own.measured.keys():
+    for path, file in files.items():
+        if lacking := files[first].measured.keys() ^ file.measured.keys():
             raise UserError(f"{first} and {path} do not both have {min(lacking)}: write them anew")
 
 
@@ -114,12 +114,12 @@ def codes_alike(folder: Path) -> list[str]:
 
 def _without(value: str, alike: Sequence[str]) -> str:
     """Codes, those that are alike under one name."""
-    names = {"one of those alike" if own in alike else own for own in value.split()}
+    names = {"one of those alike" if code in alike else code for code in value.split()}
     return " ".join(sorted(names))
 
 
 def _packed(measured: Mapping[str, Measured]) -> dict[str, Any]:
-    added = torch.stack([own.contributions for own in measured.values()])
+    added = torch.stack([figure.contributions for figure in measured.values()])
     deviations = added - added.mean(dim=1, keepdim=True)
     steps = deviations.abs().amax(dim=1, keepdim=True) / STEPS
     rounded = (deviations / steps.clamp_min(torch.finfo(torch.float64).tiny)).round()

@@ -45,7 +45,7 @@ from evaluation.tables import Row, format_table, write_table
 SINGLES = [(parse_teacher(name),) for name in ("T1w", "T2w", "T1s", "T2s")]
 TEACHERS = ((), *SINGLES, *PAIRS, *WEAK_PAIRS[1:], HALVES, SAME_HALF)
 STUDENTS: tuple[StudentCell, ...] = (
-    *(cell for own in TEACHERS for cell in students(own)),
+    *(cell for teachers in TEACHERS for cell in students(teachers)),
     *students(WW, KL),
     *students(WW, SHUFFLED),
 )
@@ -78,7 +78,7 @@ def write_replicates(options: MeasureOptions, folder: Path) -> None:
         like = grid.runs.of(STUDENTS[0], seed)
         replicate = Replicate(grid, store, seed, seed, like)
         rows = described.described(replicate, STUDENTS)
-        measured = {own.name: Measured.of(measured_by(own, replicate)) for own in FIGURES}
+        measured = {figure.name: Measured.of(measured_by(figure, replicate)) for figure in FIGURES}
         facts = _facts(store, replicate)
         paths = write_replicate(folder, ReplicateFile(facts, measured, rows))
         print(f"replicate {seed}:", ", ".join(map(str, paths)))
@@ -91,8 +91,10 @@ def publish_endpoints(folder: Path) -> None:
         raise UserError(f"no replicate in {folder}: python -m evaluation.study --write --seeds 1")
     one_study(files, codes_alike(folder))
     kept = list(files.values())
-    measured = {own.name: [file.measured[own.name] for file in kept if own.name in file.measured]
-                for own in FIGURES}  # fmt: skip
+    measured = {
+        name: [file.measured[name] for file in kept if name in file.measured]
+        for name in (figure.name for figure in FIGURES)
+    }
     rows = judged_rows(measured)
     page = folder / "endpoints.md"
     write_text(page, _page(kept, rows, ratio_sentence(measured)))
@@ -118,7 +120,7 @@ def _facts(store: OutputStore, replicate: Replicate) -> dict[str, str]:
         "images": str(replicate.images),
         "trained at": " ".join(sorted(commits)),
         "measured at": now,
-        "training code": " ".join(sorted({code_at(own, TRAINING) for own in commits})),
+        "training code": " ".join(sorted({code_at(made_at, TRAINING) for made_at in commits})),
         "measuring code": code_at(now, MEASURING),
         "settings": _digest([asked, *map(_settings, runs)]),
         "data": _digest([_data(store, replicate.like, split) for split in ("train", "test")]),
@@ -148,22 +150,22 @@ def _digest(content: object) -> str:
 
 def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str:
     facts = kept[0].facts
-    numbers = ", ".join(own.facts["replicate"] for own in kept)
+    numbers = ", ".join(file.facts["replicate"] for file in kept)
     lines = ["# The study: endpoints", "", RULE, "",
              f"Replicates {numbers}: n = {len(kept)}; {facts['images']} test images. "
              f"Trained at {_commits(kept, 'trained at')}, "
              f"measured at {_commits(kept, 'measured at')}."]  # fmt: skip
     lines += _missing(kept)
     for rank in RANKS:
-        own = [row for row in rows if row["rank"] == rank]
-        lines += ["", f"## {HEADINGS[rank]}", "", *judging.markdown(own)]
-    lines += ["", ratio, *described.sections([own.cells for own in kept])]
+        of_rank = [row for row in rows if row["rank"] == rank]
+        lines += ["", f"## {HEADINGS[rank]}", "", *judging.markdown(of_rank)]
+    lines += ["", ratio, *described.sections([file.cells for file in kept])]
     return "\n".join([*lines, ""])
 
 
 def _missing(kept: Sequence[ReplicateFile]) -> list[str]:
     """A paragraph on those that were planned and are not there."""
-    there = {own.facts["replicate"] for own in kept}
+    there = {file.facts["replicate"] for file in kept}
     missing = [str(number) for number in PLANNED if str(number) not in there]
     if not missing:
         return []
@@ -172,5 +174,5 @@ def _missing(kept: Sequence[ReplicateFile]) -> list[str]:
 
 
 def _commits(kept: Sequence[ReplicateFile], fact: str) -> str:
-    commits = {commit for own in kept for commit in own.facts[fact].split()}
+    commits = {commit for file in kept for commit in file.facts[fact].split()}
     return " ".join(sorted(commits))

@@ -60,5 +60,5 @@ class AttentionTransfer(PerImage):
         """Of all stages."""
         import torch
 
-        own = seen.maps.features
-        return torch.stack([_per_image(own, maps.features) for maps in seen.teacher_maps])
+        features = seen.maps.features
+        return torch.stack([_per_image(features, maps.features) for maps in seen.teacher_maps])

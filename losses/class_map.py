@@ -56,12 +56,12 @@ class ClassMap(PerImage):
         import torch
 
         classes = seen.labels if self.map_class == OF_LABEL else seen.taught.mean(0).argmax(-1)
-        own = label_map(seen.maps, classes)
-        if own[0].numel() == 1:
+        heatmap = label_map(seen.maps, classes)
+        if heatmap[0].numel() == 1:
             raise UserError(
                 "--loss class_map compares places, and the student's maps have a single one: take "
                 "another --arch or a larger --image-size"
             )
         return torch.stack(
-            [_per_image(own, label_map(maps, classes)) for maps in seen.teacher_maps]
+            [_per_image(heatmap, label_map(maps, classes)) for maps in seen.teacher_maps]
         )

@@ -53,8 +53,8 @@ def confidence(teachers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     two teachers or more, labels (B,). The published code divides the weighted sum by K once more;
     here it is not.
     """
-    own = labels.expand(len(teachers), -1)[..., None]
-    cross_entropy = -teachers.float().log_softmax(-1).gather(-1, own).squeeze(-1)
+    classes = labels.expand(len(teachers), -1)[..., None]
+    cross_entropy = -teachers.float().log_softmax(-1).gather(-1, classes).squeeze(-1)
     return (1 - cross_entropy.softmax(0)) / (len(teachers) - 1)
 
 

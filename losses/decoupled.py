@@ -72,10 +72,10 @@ def _parts(
     """
     import torch
 
-    own = labels.view(-1, 1).expand(*logits.shape[:-1], 1)
-    others = logits.scatter(-1, own, -math.inf)
+    classes = labels.view(-1, 1).expand(*logits.shape[:-1], 1)
+    others = logits.scatter(-1, classes, -math.inf)
     log_others = others.logsumexp(-1, keepdim=True)
-    margin = logits.gather(-1, own) - log_others  # p_y is its sigmoid
+    margin = logits.gather(-1, classes) - log_others  # p_y is its sigmoid
     log_b = torch.nn.functional.logsigmoid(torch.cat([margin, -margin], -1))
     return log_b, logits - log_others, others.softmax(-1)
 

@@ -36,14 +36,14 @@ class MapCorrelation(Loss):
     def __call__(self, seen: Seen) -> torch.Tensor:
         """UserError where the two nets' maps differ in size."""
         (reference,) = seen.teacher_maps
-        own, other = label_map(seen.maps, seen.labels), label_map(reference, seen.labels)
-        if own.shape != other.shape:
-            sizes = " and ".join("x".join(map(str, maps.shape[1:])) for maps in (own, other))
+        heatmap, other = label_map(seen.maps, seen.labels), label_map(reference, seen.labels)
+        if heatmap.shape != other.shape:
+            sizes = " and ".join("x".join(map(str, maps.shape[1:])) for maps in (heatmap, other))
             raise UserError(
                 f"--beside: attention maps of {sizes} positions cannot be correlated: take nets "
                 "whose last feature maps have the same size"
             )
-        return (correlation(own, other) - self.map_correlation).square().mean()
+        return (correlation(heatmap, other) - self.map_correlation).square().mean()
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def label_map(maps: Maps, labels: torch.Tensor) -> torch.Tensor:
     """The label's class map minus the mean over classes, (B, h, w) float32; labels (B,)."""
     assert maps.classes is not None  # they are in `needs`
-    own = labels[:, None, None, None].expand(-1, 1, *maps.classes.shape[2:])
-    return maps.classes.gather(1, own).squeeze(1) - maps.classes.mean(1)
+    classes = labels[:, None, None, None].expand(-1, 1, *maps.classes.shape[2:])
+    return maps.classes.gather(1, classes).squeeze(1) - maps.classes.mean(1)
 
 
 def to_common_size(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

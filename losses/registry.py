@@ -72,7 +72,7 @@ def settings_class(losses: Mapping[str, type[Loss]]) -> type:
 def _settings(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type:
     return dataclasses.make_dataclass(
         name,
-        [(own, kind, _of_task(setting)) for own, (kind, setting) in fields.items()],
+        [(name, kind, _of_task(setting)) for name, (kind, setting) in fields.items()],
         frozen=True,
         kw_only=True,
     )

@@ -235,7 +235,7 @@ def disagreement(p: Tensor, q: Tensor, labels: Tensor) -> dict[str, float]:
         "only_q_right": right_q & ~right_p,
         "wrong_apart": ~right_p & ~right_q & (p != q),
     }
-    return {name: _mean(own) for name, own in parts.items()}
+    return {name: _mean(part) for name, part in parts.items()}
 
 
 def _above_chance(observed: Tensor, chance: Tensor) -> float:

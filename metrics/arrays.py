@@ -44,7 +44,7 @@ def as_tensors(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(as_tensors, value))
     if type(value) is dict:
-        return {name: as_tensors(own) for name, own in value.items()}
+        return {name: as_tensors(each) for name, each in value.items()}
     return value
 
 

@@ -51,7 +51,7 @@ def standardised_difference(
     """
     for other in (b, strata_a, strata_b):
         check_same_shape(a, other, names="values and strata")
-    in_a, in_b = (F.one_hot(own, count).double() for own in (strata_a, strata_b))
+    in_a, in_b = (F.one_hot(strata, count).double() for strata in (strata_a, strata_b))
     share_a, share_b = in_a.mean(0), in_b.mean(0)
     common = (share_a > 0) & (share_b > 0)
     if not bool(common.any()):
@@ -65,8 +65,8 @@ def standardised_difference(
     counted = (in_a + in_b) / 2  # (n, k), its mean is the weight
     weight = counted.mean(0)
     mean_a, mean_b = (
-        (values.double() @ own) / len(values) / share
-        for values, own, share in ((a, in_a, share_a), (b, in_b, share_b))
+        (values.double() @ members) / len(values) / share
+        for values, members, share in ((a, in_a, share_a), (b, in_b, share_b))
     )
     gaps = mean_a - mean_b
     difference = (weight @ gaps) / weight.sum()

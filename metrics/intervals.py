@@ -75,9 +75,9 @@ def over_replicates(values: Iterable[float], shared_variance: float) -> Replicat
 def standard_error(spread: float, shared_variance: float, replicates: int) -> tuple[float, float]:
     """Of a mean over replicates, and its degrees of freedom: (R - 1) (SE^2 / (s^2 / R))^2, which is
     R - 1 where replicates share nothing and infinite where all is shared."""
-    own = spread**2 / replicates
-    total = own + shared_variance
-    freedom = (replicates - 1) * (total / own) ** 2 if own > 0 else math.inf
+    of_spread = spread**2 / replicates
+    total = of_spread + shared_variance
+    freedom = (replicates - 1) * (total / of_spread) ** 2 if of_spread > 0 else math.inf
     return math.sqrt(total), freedom
 
 

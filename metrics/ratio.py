@@ -71,10 +71,10 @@ def _fieller(top: float, bottom: float, scaled: list[list[float]]) -> Ratio:
 
 def _shared(rows: Tensor) -> Tensor:
     """(2, 2) image covariance of the means of two figures; rows (2, R, n)."""
-    own = [image_variance(figure) for figure in rows]
-    bound = math.sqrt(own[0] * own[1])  # a covariance
+    variances = [image_variance(figure) for figure in rows]
+    bound = math.sqrt(variances[0] * variances[1])  # a covariance
     cross = min(bound, max(-bound, _cross(rows)))
-    return torch.tensor([[own[0], cross], [cross, own[1]]], dtype=torch.float64)
+    return torch.tensor([[variances[0], cross], [cross, variances[1]]], dtype=torch.float64)
 
 
 def _cross(rows: Tensor) -> float:

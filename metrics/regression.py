@@ -24,15 +24,18 @@ def slope_within(
     shapes = {tuple(v.shape) for v in (x, y, given) if v is not None}
     if len(shapes) > 1 or sum(groups) != x.shape[-1]:
         raise ValueError(f"x, y, given: expected one shape (..., {sum(groups)}), got {shapes}")
-    own, response = _centred(x, groups), _centred(y, groups)
-    scale = own.square().sum(-1)
+    regressor, response = _centred(x, groups), _centred(y, groups)
+    scale = regressor.square().sum(-1)
     if given is not None:
         known = _centred(given, groups)
-        own = own - _ratio((own * known).sum(-1), known.square().sum(-1))[..., None] * known
-    rest = own.square().sum(-1)
+        regressor = (
+            regressor
+            - _ratio((regressor * known).sum(-1), known.square().sum(-1))[..., None] * known
+        )
+    rest = regressor.square().sum(-1)
     # What is left of a variable that another one gives in full is rounding.
     varies = rest > torch.finfo(rest.dtype).eps * scale
-    return torch.where(varies, _ratio((own * response).sum(-1), rest), 0.0)
+    return torch.where(varies, _ratio((regressor * response).sum(-1), rest), 0.0)
 
 
 def _centred(values: Tensor, groups: Sequence[int]) -> Tensor:

@@ -32,10 +32,10 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     x, y = _centred(x, name="x"), _centred(y, name="y")
     if len(x) != len(y) or len(x) < FEWEST:
         raise ValueError(f"x and y: expected N >= {FEWEST} samples each, got {len(x)} and {len(y)}")
-    own = [_independence(each, each) for each in (x, y)]
-    if min(own) <= 0:
+    norms = [_independence(each, each) for each in (x, y)]
+    if min(norms) <= 0:
         raise ValueError("x or y: the features tell no samples apart")
-    return _independence(x, y) / math.sqrt(own[0] * own[1])
+    return _independence(x, y) / math.sqrt(norms[0] * norms[1])
 
 
 def _centred(features: Tensor, *, name: str) -> Tensor:
