@@ -18,6 +18,7 @@ from engine.compute import Compute
 from engine.config import StudentConfig
 from engine.learner import Learner
 from engine.run import Runs
+from models.frozen_teachers import FrozenTeachers
 
 ON_CPU = Compute(torch.device("cpu"), "none", CIFAR_STATISTICS)
 DATASET = "synthetic_imb10"
@@ -95,6 +96,20 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def teachers_asked(monkeypatch) -> list[int]:
+    """How many teachers each question went to, of all that are asked during the test."""
+    asked: list[int] = []
+    genuine = FrozenTeachers.forward
+
+    def count(self, images, **how):
+        asked.append(len(self))
+        return genuine(self, images, **how)
+
+    monkeypatch.setattr(FrozenTeachers, "forward", count)
+    return asked
 
 
 @pytest.fixture(scope="session")

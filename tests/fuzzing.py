@@ -9,6 +9,8 @@ import os
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from common.errors import UserError, one_line
+
 CASES = os.environ.get("FUZZ_EXAMPLES")
 
 
@@ -20,6 +22,18 @@ def fuzzed(cases):
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
+
+
+def read_or_refused(read, path, content):
+    """What `read` makes of a file of that content; None where it says why not (the lines of an error
+    are joined when it is printed)."""
+    path.write_bytes(content)
+    try:
+        return read(path)
+    except UserError as error:
+        assert "weights_only" not in str(error)
+        assert len(one_line(error)) < 3000
+        return None
 
 
 _INTERESTING = st.sampled_from(

@@ -8,12 +8,11 @@ import tarfile
 
 import numpy as np
 import pytest
-from fuzzing import damaged, fuzzed
+from fuzzing import damaged, fuzzed, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from test_archive import members, py2_pickle, write_tar
 
-from common.errors import UserError
 from dataloader.cifar import extract_archive, load_cifar100, read_pickle
 
 SMALL = {
@@ -26,16 +25,6 @@ SMALL = {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "file"
-
-
-def read_or_refused(read, path, content):
-    path.write_bytes(content)
-    try:
-        return read(path)
-    except UserError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 1000
-        return None
 
 
 INSTRUCTIONS = st.sampled_from(

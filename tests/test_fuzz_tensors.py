@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import learner_of
-from fuzzing import damaged, fuzzed
+from fuzzing import damaged, fuzzed, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.checked_zip import read_npz
-from common.errors import UserError
 from engine import checkpoint
 from engine.checkpoint import Header
 from engine.learner import restore
@@ -30,17 +29,6 @@ KINDS = {"key": ("U", 0), "index": ("int64", 1), "logits": ("float32", 2), "maps
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "file"
-
-
-def read_or_refused(read, path, content):
-    path.write_bytes(content)
-    try:
-        return read(path)
-    except UserError as error:
-        assert "\n" not in str(error)
-        assert "weights_only" not in str(error)
-        assert len(str(error)) < 3000
-        return None
 
 
 def learner():

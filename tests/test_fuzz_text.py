@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from fuzzing import damaged, fuzzed
+from fuzzing import damaged, fuzzed, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,16 +43,6 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "file"
-
-
-def read_or_refused(read, path, content):
-    """What `read` makes of a file of that content; None where it says in one line why not."""
-    path.write_bytes(content)
-    try:
-        return read(path)
-    except UserError as error:
-        assert len(str(error)) < 2000
-        return None
 
 
 @fuzzed(300)

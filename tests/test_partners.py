@@ -173,7 +173,7 @@ def bench(tmp_path_factory):
 
 
 class TestRuns:
-    def test_students_with_and_without_shuffling_are_as_alone(self, bench, monkeypatch):
+    def test_students_with_and_without_shuffling_are_as_alone(self, bench, teachers_asked):
         """Views, partners' views and answers are made once for those who ask."""
         plain = StudentConfig(cell="T1w_T2w_Sw", **read_recipe(bench.recipe, StudentConfig))
         settings = ({}, {"shuffle_teachers": 1.0}, {"shuffle_teachers": 0.3}, {"ce_weight": 0.0})
@@ -190,18 +190,12 @@ class TestRuns:
         runs = [bench.run(config.cell, 1) for config in configs]
         alone = [result(run) for run in runs]
         assert not any(same(alone[0]["weights"], other["weights"]) for other in alone[1:])
-        asked, genuine = [], FrozenTeachers.forward
-
-        def count(self, images, **how):
-            asked.append(len(self))
-            return genuine(self, images, **how)
-
-        monkeypatch.setattr(FrozenTeachers, "forward", count)
+        teachers_asked.clear()
         (group,) = side_by_side([dataclasses.replace(own, resume="never") for own in configs])
         train_each([group], train_together)
         assert all(map(same, map(result, runs), alone))
         epochs, test = 2, 1  # a batch each; in training the images' and the partners'
-        assert asked == [2] * (2 * epochs + test)
+        assert teachers_asked == [2] * (2 * epochs + test)
 
     def test_validation_is_about_the_images_themselves(self, bench):
         """With all weight on the labels the student is the same, and so is its validation."""

@@ -20,7 +20,6 @@ from engine.flags import read_recipe
 from engine.run import RunDirectory
 from engine.scheduling import side_by_side, train_each, train_together
 from losses.registry import LOSSES
-from models.frozen_teachers import FrozenTeachers
 
 CELLS = ("Sw", "T1w_Sw", "T1w_T2w_Sw")
 
@@ -96,21 +95,16 @@ def epochs(bench):
     return [len(file.read_text().splitlines()) if file.is_file() else 0 for file in files]
 
 
-def test_together_is_as_alone_and_each_teacher_answers_once(bench, taught, monkeypatch):
-    asked, genuine = [], FrozenTeachers.forward
-
-    def count(self, images, **how):
-        asked.append(len(self))
-        return genuine(self, images, **how)
-
-    monkeypatch.setattr(FrozenTeachers, "forward", count)
+def test_together_is_as_alone_and_each_teacher_answers_once(bench, taught, teachers_asked):
     together(bench, *CELLS)
     check_as_alone(bench, taught)
     training, test = 4, 4  # batches of 128 of 486 and of 500 images
-    assert asked == [2] * (3 * training + test)
+    assert teachers_asked == [2] * (3 * training + test)
 
 
-def test_students_of_other_objectives_are_as_alone_and_teachers_answer_once(bench, monkeypatch):
+def test_students_of_other_objectives_are_as_alone_and_teachers_answer_once(
+    bench, monkeypatch, teachers_asked
+):
     """Of other weights and temperatures, and of a loss that needs maps."""
     monkeypatch.setitem(LOSSES, "maps", Distance)
     monkeypatch.setattr(Distance, "given", [], raising=False)
@@ -130,18 +124,12 @@ def test_students_of_other_objectives_are_as_alone_and_teachers_answer_once(benc
     runs = [bench.run(config.cell, 1) for config in configs]
     alone = [result(run) for run in runs]
     assert not any(same(alone[0]["weights"], other["weights"]) for other in alone[1:])
-    asked, genuine = [], FrozenTeachers.forward
-
-    def count(self, images, **how):
-        asked.append(len(self))
-        return genuine(self, images, **how)
-
-    monkeypatch.setattr(FrozenTeachers, "forward", count)
+    teachers_asked.clear()
     anew = [dataclasses.replace(config, resume="never") for config in configs]
     train_each(side_by_side(anew), train_together)
     assert all(map(same, map(result, runs), alone))
     training, test = 4, 4  # batches; the test's are asked for logits once, then for maps
-    assert asked == [2] * (training + 2 * test)
+    assert teachers_asked == [2] * (training + 2 * test)
 
 
 def test_begun_together_and_ended_alone(bench, taught, monkeypatch):
