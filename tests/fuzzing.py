@@ -25,8 +25,8 @@ def fuzzed(cases):
 
 
 def read_or_refused(read, path, content):
-    """What `read` makes of a file of that content; None where it says why not (the lines of an error
-    are joined when it is printed)."""
+    """What `read` makes of a file of that content; None where it says why not. An error's lines are
+    joined when it is printed."""
     path.write_bytes(content)
     try:
         return read(path)
