@@ -1,0 +1,119 @@
+"""What is written of results/ is what its CSV files say."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EARLIER = ROOT / "results/earlier"
+SETS = ("photographs", "long_tail", "embedded")
+CLAIMS = {  # a row of the page's table: what the CSV calls it
+    "1 strong views lower the teachers' IoU, above chance": ["1"],
+    "2 lower IoU, lower fidelity": ["2"],
+    "2, the student's view held": ["2, view held"],
+    "3a lower fidelity, smaller gap": ["3a"],
+    "3a, view held": ["3a, view held"],
+    "3b lower fidelity, higher accuracy": ["3b"],
+    "3b, view held": ["3b, view held"],
+    "3c lower IoU, higher accuracy": ["3c"],
+    "4 strong students beat weak ones, points": ["4"],
+    "5 one teacher rather than none, points": ["5, 1T"],
+    "5 two rather than one": ["5, 2T"],
+    "5 three rather than two": ["5, 3T"],
+    "6 mixed minus weak teachers, 2T; 3T": ["6, 2T low", "6, 3T low"],
+    "6 strong minus mixed teachers, 2T; 3T": ["6, 2T high", "6, 3T high"],
+}
+SHORT = {"**S**": "supported", "**C**": "contradicted", "?": "cannot tell"}
+CONTROLS = {
+    "agreement of two students that differ in their seed":
+        ("two students that differ in their seed", "agreement"),
+    "agreement of a student with its one teacher":
+        ("a student of one teacher, and that teacher", "agreement"),
+    "... with teachers of the view that it never heard":
+        ("the same, and others of the view", "agreement"),
+    "agreement of two teachers": ("two teachers of one view", "agreement"),
+    "IoU above chance, two teachers": ("two teachers of one view", "IoU above chance"),
+    "the same with the class-sum map":
+        ("two teachers of one view", "IoU above chance, target class_sum"),
+    "a class-sum map with itself, after one vector is added to all classifier rows (should be 1)":
+        ("a teacher, and it with a shifted classifier", "IoU with itself, target class_sum"),
+    "the predicted class's map likewise":
+        ("a teacher, and it with a shifted classifier", "IoU with itself, target predicted"),
+}  # fmt: skip
+# What the README's table says in the words of the first page, by the CSV's claim.
+FIRST_PAGE = {
+    "a strong view lowers the overlap of the teachers' attention": "1",
+    "lower overlap goes with lower fidelity (agreement of student and teachers)": "2",
+    "lower fidelity goes with a smaller generalisation gap": "3a",
+    "lower fidelity goes with higher accuracy": "3b",
+    "students trained on the strong view are better": "4",
+}
+
+
+def table(page, heading):
+    """The rows, by their first cell, of the table whose first line begins so."""
+    lines = iter(page.read_text().splitlines())
+    next(line for line in lines if line.startswith(f"| {heading}"))
+    next(lines)
+    rows = {}
+    for line in lines:
+        if not line.startswith("|"):
+            return rows
+        first, *others = [cell.strip() for cell in line.strip("|").split("|")]
+        rows[first] = others
+    return rows
+
+
+def csv_rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def says(text, value):
+    """Whether the number that is written is the value, rounded to as many places."""
+    places = len(text.partition(".")[2])
+    return abs(float(text) - float(value)) <= 0.5 * 10.0**-places + 1e-9
+
+
+@pytest.mark.parametrize("number, name", list(enumerate(SETS)))
+def test_the_earlier_verdicts(number, name):
+    claims = {row["claim"]: row for row in csv_rows(EARLIER / name / "claims.csv")}
+    written = table(EARLIER / "README.md", "claim |")
+    assert written.keys() == CLAIMS.keys()
+    for line, cells in written.items():
+        known = [claims[claim] for claim in CLAIMS[line] if claim in claims]
+        parts = [] if cells[number] in ("-", "not judged then") else cells[number].split(";")
+        assert len(parts) == len(known), line
+        for part, row in zip(parts, known, strict=True):
+            sign, *numbers = re.findall(r"\*\*.\*\*|\?|-?[\d.]+", part)
+            assert SHORT[sign] == row["verdict"], line
+            for text, column in zip(numbers, ("estimate", "low", "high"), strict=False):
+                assert says(text, row[column]), (line, text, row[column])
+
+
+@pytest.mark.parametrize("number, name", list(enumerate(SETS)))
+def test_the_earlier_controls(number, name):
+    rows = csv_rows(EARLIER / name / "controls.csv")
+    means = {(row["control"], row["figure"], row["view"]): row["mean"] for row in rows}
+    written = table(EARLIER / "README.md", "| photographs, weak")
+    assert written.keys() == CONTROLS.keys()
+    for line, cells in written.items():
+        for text, view in zip(cells[2 * number :], ("weak", "strong"), strict=False):
+            assert says(text, means[*CONTROLS[line], view]), (line, view)
+
+
+def test_the_first_page_gives_their_verdicts_and_their_number_of_seeds():
+    written = table(ROOT / "README.md", "the paper says")
+    (heading,) = (line for line in (ROOT / "README.md").read_text().splitlines()
+                  if line.startswith("| the paper says"))  # fmt: skip
+    counts = re.findall(r"n = (\d+)", heading)
+    assert written.keys() == FIRST_PAGE.keys()
+    for number, name in enumerate(SETS):
+        rows = csv_rows(EARLIER / name / "claims.csv")
+        claims = {row["claim"]: row["verdict"] for row in rows}
+        seeds = {row["claim"]: row["seeds"] for row in rows if row["claim"] in FIRST_PAGE.values()}
+        assert seeds == {"1": "3", **dict.fromkeys(("2", "3a", "3b", "4"), counts[number])}
+        for line, claim in FIRST_PAGE.items():
+            assert written[line][number].strip("*") == claims[claim]
