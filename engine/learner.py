@@ -91,13 +91,13 @@ class Learner:
     ) -> Answers:
         """Its teachers' answers to a batch of the images `index` (B,), of its share of them those
         to their partners."""
-        own = answers.of(self.questions)
+        taught = answers.of(self.questions)
         if self.shuffled_share == 0:
-            return own
+            return taught
         others = of_partners.of(self.questions)
         if self.shuffled_share == 1:
             return others
-        return own.replaced(others, compute.send(self._shuffled(index)))
+        return taught.replaced(others, compute.send(self._shuffled(index)))
 
     def _shuffled(self, index: torch.Tensor) -> torch.Tensor:
         """(B,) bool: a function of the run's stream, the epoch and the image's index."""
@@ -234,12 +234,12 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
 
 def _check_loss_scale(scaler: torch.amp.GradScaler, saved: Any, path: Path) -> None:
     """UserError unless it is this scaler's state, which is nothing without loss scaling."""
-    own = scaler.state_dict()
+    present = scaler.state_dict()
     fits = (
         isinstance(saved, dict)
-        and saved.keys() == own.keys()
+        and saved.keys() == present.keys()
         and all(
-            type(value) is type(own[name]) and math.isfinite(value) and value >= 0
+            type(value) is type(present[name]) and math.isfinite(value) and value >= 0
             for name, value in saved.items()
         )
         and saved.get("scale") != 0

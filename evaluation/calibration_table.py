@@ -41,7 +41,7 @@ def publish_calibration(options: CalibrationOptions) -> None:
 
     measured = of_each(runs, of_run, named)
     rows = [row for row, _ in measured]
-    bins = [row for own, found in measured for row in bin_rows(own, found)]
+    bins = [row for cell_row, found in measured for row in bin_rows(cell_row, found)]
     files = keep(options.folder / f"{options.name}_bins", bins, ("cell", "bin"))
     diagrams: dict[str, ReliabilityBins] = {}
     for row, found in measured:
@@ -78,7 +78,7 @@ def calibration(answers: Answers, bins: int, shot_groups: torch.Tensor | None) -
     ECE also over the images of many-, medium- and few-shot classes."""
     columns = _columns(answers)
     row: Row = means_with_intervals(
-        {own.key: own.per_image(answers) for own in CALIBRATION if own.per_image}
+        {column.key: column.per_image(answers) for column in CALIBRATION if column.per_image}
     )
     row |= _binned(columns, bins)
     if shot_groups is not None:

@@ -18,8 +18,8 @@ from evaluation.replicate import MissingError, Replicate
 from evaluation.study_figures import EXPLORATORY, FIGURES, Figure, measured_by
 from evaluation.tables import Row, format_table, write_table
 
-CAUSES = [dataclasses.replace(own, rank=EXPLORATORY)
-          for own in FIGURES if own.endpoint not in ("1", "2")]  # fmt: skip
+CAUSES = [dataclasses.replace(figure, rank=EXPLORATORY)
+          for figure in FIGURES if figure.endpoint not in ("1", "2")]  # fmt: skip
 RULE = (
     "Figures are explained in docs/study.md. Intervals of 95% know the spread over replicates and "
     "the choice of test images; nothing is corrected for the number of figures. Training images "
@@ -41,11 +41,13 @@ def publish_causes(options: MeasureOptions) -> None:
     grid, store, runs = open_grid(dataclasses.replace(options, cells=tuple(map(str, students))))
     like = grid.runs.teachers_of(runs[0])[0]  # a teacher is asked about what it was trained on
     replicates = [Replicate(grid, store, seed, teachers, like) for seed, teachers in _seeds(runs)]
-    measured = {own.name: list(_measured(own, replicates)) for own in CAUSES}
+    measured = {figure.name: list(_measured(figure, replicates)) for figure in CAUSES}
     rows = judged_rows(measured, CAUSES)
     if not rows:
         raise UserError(f"{options.folder} lacks the cells of each figure: bash script/causes.sh")
-    tables = of_each(replicates, lambda own: _described(own, students), _named, needed=False)
+    tables = of_each(
+        replicates, lambda replicate: _described(replicate, students), _named, needed=False
+    )
     shared = len({replicate.teacher_seed for replicate in replicates}) < len(replicates)
     folder = options.folder / "report"
     write_text(folder / "causes.md", _page(options.dataset, shared, rows, tables,

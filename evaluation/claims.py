@@ -126,8 +126,8 @@ def _mixed_teachers(grid: GridValues) -> Iterator[Claim]:
         cells = _of_letters(students_of(_pool(grid, [count], letters), count, PAPERS), letters)
         by_mixture = _strata(cells, lambda cell: mixture(cell.teachers), 1)
         return tuple(
-            (_points(f"mixed minus {own} teachers", by_mixture[MIXED], by_mixture[own]),)
-            for own in PURE
+            (_points(f"mixed minus {view} teachers", by_mixture[MIXED], by_mixture[view]),)
+            for view in PURE
             if cells
         )
 
@@ -143,7 +143,9 @@ def _strong_students(grid: GridValues) -> Iterator[Claim]:
              and StudentCell(cell.teachers, WEAK) in there]  # fmt: skip
 
     def difference(sets: Sequence[tuple[TeacherCell, ...]], of: str) -> MeanDifference:
-        strong, weak = ([StudentCell(own, letter) for own in sets] for letter in (STRONG, WEAK))
+        strong, weak = (
+            [StudentCell(teachers, letter) for teachers in sets] for letter in (STRONG, WEAK)
+        )
         return _points(f"strong minus weak students of {of} teachers", strong, weak)
 
     yield Claim("6.1 strong students", text, ALL, ((difference(twins, "the same"),),))
@@ -151,8 +153,8 @@ def _strong_students(grid: GridValues) -> Iterator[Claim]:
         name: difference([twin for twin in twins if mixture(twin) == name], name)
         for name in (NO_TEACHERS, *PURE, MIXED)
     }
-    for name, own in by_mixture.items():
-        yield Claim(f"6.1 strong students, {name} teachers", text, HELD, ((own,),))
+    for name, comparison in by_mixture.items():
+        yield Claim(f"6.1 strong students, {name} teachers", text, HELD, ((comparison,),))
     weak, strong = (by_mixture[name] for name in PURE)
     words = "top-1, points: strong minus weak students, of strong minus of weak teachers"
     interaction = Minus(words, strong, weak)

@@ -68,11 +68,11 @@ def publish_claims(options: ClaimsOptions) -> None:
     control_rows, papers = Controls(grid, store, runs).rows(), paper_rows()
     folder = options.folder / "report"
     tables = {"claims": rows, "paper_claims": papers, "controls": control_rows}
-    paths = [path for name, own in tables.items() for path in write_table(folder / name, own)]
+    paths = [path for name, table in tables.items() for path in write_table(folder / name, table)]
     drawn = list(ClaimsFigures(grid, store, runs, values, rows).drawn())
-    for own in drawn:
-        files = [folder / f"{own.name}{kind}" for kind in DPI]
-        paths += [saved(own.figure, file, DPI[file.suffix]) for file in files]
+    for figure in drawn:
+        files = [folder / f"{figure.name}{kind}" for kind in DPI]
+        paths += [saved(figure.figure, file, DPI[file.suffix]) for file in files]
     write_text(folder / "claims.md", markdown(rows, papers, control_rows, drawn, options.dataset))
     print(format_table([row for row in rows if row["look"] != SHOWN], COLUMNS))
     print(RULE)
@@ -168,9 +168,9 @@ def _side_by_side(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         figures.setdefault((row["claim"], row["figure"]), {})[row["way"]] = row
     lines = ["", *_head(["claim", "figure", *(way or "estimate" for way in ways), "replicates"])]
-    for (claim, figure), own in figures.items():
-        values = [f"{own[way]['estimate']:.3f} ({_interval(own[way])})" for way in ways]
-        lines.append(_line([claim, figure, *values, str(own[ways[0]]["replicates"])]))
+    for (claim, figure), by_way in figures.items():
+        values = [f"{by_way[way]['estimate']:.3f} ({_interval(by_way[way])})" for way in ways]
+        lines.append(_line([claim, figure, *values, str(by_way[ways[0]]["replicates"])]))
     return lines if rows else []
 
 
@@ -181,7 +181,7 @@ def _interval(row: Row) -> str:
 def _counts(rows: Sequence[Row]) -> str:
     """How many claims have which verdict."""
     verdicts = {row["claim"]: row["verdict"] for row in rows}
-    counts = [f"{count} {own}" for own, count in Counter(verdicts.values()).most_common()]
+    counts = [f"{count} {verdict}" for verdict, count in Counter(verdicts.values()).most_common()]
     return f"{counted(len(verdicts), 'claim')}: {'; '.join(counts)}."
 
 

@@ -48,14 +48,14 @@ class Resampled:
 
     def _student(self, measure: str, cell: StudentCell, seed: int, half: int | None) -> Tensor:
         def make() -> Tensor:
-            own = self.grid.of(measure)[cell, seed]
-            return (own if half is None else own.half(half)).over(self.counts)
+            values = self.grid.of(measure)[cell, seed]
+            return (values if half is None else values.half(half)).over(self.counts)
 
         return self._once((measure, cell, seed, half), make)
 
     def _set(self, rule: str, teachers: Teachers, seed: int) -> Tensor:
-        own = self.grid.overlaps[rule][teachers, seed]
-        return self._once((rule, teachers, seed), lambda: own.over(self.counts))
+        overlap = self.grid.overlaps[rule][teachers, seed]
+        return self._once((rule, teachers, seed), lambda: overlap.over(self.counts))
 
     def _once(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
         if key not in self._made:
@@ -207,7 +207,7 @@ class RankCorrelation(Association):
 
     def _of(self, x: Tensor, y: Tensor, *besides: Tensor) -> Tensor:
         parts = zip(*(v.split(self._sizes, dim=-1) for v in (x, y)), strict=True)
-        found = [own.shape[-1] * spearman(own, other) for own, other in parts]
+        found = [part.shape[-1] * spearman(part, other) for part, other in parts]
         return torch.stack(found).sum(0) / sum(self._sizes)
 
 

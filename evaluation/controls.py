@@ -94,14 +94,14 @@ class Controls:
         Balanced: each teacher that has students of its own is the one that they heard as often as
         every other, so that it does not matter how good or usual it is."""
         for view, letter in _letters():
-            own: list[Values] = []
+            heard: list[Values] = []
             others: list[Values] = []
             for taught in self._of_one_teacher(letter):
                 for teacher, other in itertools.product(taught, repeat=2):
                     alike = _means([self._alike(other, student) for student in taught[teacher]])
                     if len(taught) > 1:
-                        (own if other == teacher else others).append(alike)
-            yield from _spread("a student of one teacher, and that teacher", view, own)
+                        (heard if other == teacher else others).append(alike)
+            yield from _spread("a student of one teacher, and that teacher", view, heard)
             yield from _spread("the same, and others of the view", view, others)
 
     def _of_one_teacher(self, letter: str) -> list[dict[RunDirectory, list[RunDirectory]]]:
@@ -135,7 +135,7 @@ class Controls:
 
     def _maps(self, *runs: RunDirectory) -> list[AttentionMaps] | None:
         kept = [self.store.maps(run, like=self.runs[0]) for run in runs]
-        known = [own for own in kept if own is not None]
+        known = [answers for answers in kept if answers is not None]
         return known if len(known) == len(kept) else None
 
     def _alike(self, a: RunDirectory, b: RunDirectory) -> Values:
@@ -150,7 +150,7 @@ class Controls:
         kept = self._maps(a, b)
         if kept is None:
             return {}
-        maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
+        maps = [answers.select(target_of("ensemble", answers, kept)) for answers in kept]
         masks = [packed_masks(heatmap, int(kept[0].image_size)) for heatmap in maps]
         found = masks_overlap(masks)
         return {
@@ -166,7 +166,7 @@ class Controls:
             return {}
         size, values = int(kept[0].image_size), {}
         for target in OTHER_TARGETS:
-            maps = [own.select(target_of(target, own, kept)) for own in kept]
+            maps = [answers.select(target_of(target, answers, kept)) for answers in kept]
             found = set_overlap(maps, size)
             values[f"IoU, target {target}"] = found.per_image.mean().item()
             values[f"IoU above chance, target {target}"] = _mean_of(found.corrected)

@@ -81,7 +81,7 @@ def _cells(line: str) -> list[str]:
 def _table(lines: Sequence[Sequence[str]], about: str) -> str:
     """In a box of its own, which scrolls where it is too wide."""
     heads, rows = lines[0], lines[2:]
-    head = "".join(f'<th scope="col">{inline(own)}</th>' for own in heads)
+    head = "".join(f'<th scope="col">{inline(heading)}</th>' for heading in heads)
     body = "\n".join(f"<tr>{_row(heads, row)}</tr>" for row in rows)
     label = html.escape(about)
     return (

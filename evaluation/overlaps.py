@@ -39,8 +39,8 @@ def plain(rule: str) -> str:
 
 
 RULES: Mapping[str, Rule] = {
-    **{by_threshold(own): partial(binarize, threshold=own) for own in THRESHOLDS},
-    **{by_share(own): partial(equal_area_masks, share=own) for own in SHARES},
+    **{by_threshold(threshold): partial(binarize, threshold=threshold) for threshold in THRESHOLDS},
+    **{by_share(share): partial(equal_area_masks, share=share) for share in SHARES},
 }
 USUAL, EQUAL_AREA = by_threshold(THRESHOLD), by_share(SHARE)
 
@@ -73,8 +73,8 @@ def read_overlaps(
         if len(kept) < len(looked):
             continue
         for rule in RULES if len(teachers) == 2 else [USUAL]:
-            for name, own in _by_rule(kept, rule, store.answers(students[0]).index):
-                overlaps.setdefault(name, {})[teachers, seed] = own
+            for name, overlap in _by_rule(kept, rule, store.answers(students[0]).index):
+                overlaps.setdefault(name, {})[teachers, seed] = overlap
     return overlaps
 
 
@@ -94,7 +94,7 @@ def _by_rule(
     """The maps of the class that the teachers' ensemble predicts; images: (n,) positions in the
     split of all that were answered."""
     size = int(kept[0].image_size)
-    maps = [own.select(target_of("ensemble", own, kept)) for own in kept]
+    maps = [answers.select(target_of("ensemble", answers, kept)) for answers in kept]
     found = masks_overlap([packed_masks(heatmap, size, rule=RULES[rule]) for heatmap in maps])
     places = torch.searchsorted(images, kept[0].index)
     if found.corrected is not None:

@@ -88,12 +88,17 @@ def publish_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[Path]
 
 def paper_page(rows: Sequence[Row], sections: Sequence[Section], dataset: str) -> str:
     """Markdown of the report's rows beside the paper's tables, then the sections' figures."""
-    own = dataset in datasets()
-    shown = dataset if own else DEFAULT
+    has_paper = dataset in datasets()
+    shown = dataset if has_paper else DEFAULT
     of_others = (
         f"The paper has no table of {dataset}: its numbers of {shown} stand here, for shape."
     )
-    lines = [f"# The paper's tables beside {dataset}", "", NOTE, *([] if own else ["", of_others])]
+    lines = [
+        f"# The paper's tables beside {dataset}",
+        "",
+        NOTE,
+        *([] if has_paper else ["", of_others]),
+    ]
     by_cell = {row["cell"]: row for row in rows}
     lines += ["", "## Tables 1 and H.6: affinity, accuracy, calibration", "", DIFFERENT]
     lines += _table(shown, FIRST, WHOLE, by_cell)
@@ -113,38 +118,38 @@ def _table(
     dataset: str, columns: Sequence[Beside], images: str, by_cell: Mapping[str, Row]
 ) -> list[str]:
     """A line a cell of the paper's table, two columns a measure; then the rank correlations."""
-    printed = {own: column(dataset, own.measure, images) for own in columns}
-    known = [own for own in columns if printed[own]]
+    printed = {beside: column(dataset, beside.measure, images) for beside in columns}
+    known = [beside for beside in columns if printed[beside]]
     if not known:
         return ["", f"The paper does not give these of {dataset}."]
     suffix = "" if images == WHOLE else f"+{HALVED}"
     here = {cell: by_cell.get(f"{cell}{suffix}", NOTHING) for cell in printed[known[0]]}
-    heads = [head for own in known for head in _heads(own)]
+    heads = [head for beside in known for head in _heads(beside)]
     lines = ["", f"| cell | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for cell, row in here.items():
-        texts = [text for own in known for text in _texts(own, printed[own][cell], row)]
+        texts = [text for beside in known for text in _texts(beside, printed[beside][cell], row)]
         lines.append(f"| {cell} | {' | '.join(texts)} |")
-    return [*lines, "", "; ".join(_order(own, printed[own], here) for own in known) + "."]
+    return [*lines, "", "; ".join(_order(beside, printed[beside], here) for beside in known) + "."]
 
 
-def _heads(own: Beside) -> list[str]:
-    return [f"{own.column.title}: paper", "here", *(more.title for more in own.more)]
+def _heads(beside: Beside) -> list[str]:
+    return [f"{beside.column.title}: paper", "here", *(more.title for more in beside.more)]
 
 
-def _texts(own: Beside, printed: float, row: Row) -> list[str]:
-    theirs = f"{own.scaled(printed):.{own.column.decimals}f}"
-    return [theirs, *(figure_text(row, shown) for shown in (own.column, *own.more))]
+def _texts(beside: Beside, printed: float, row: Row) -> list[str]:
+    theirs = f"{beside.scaled(printed):.{beside.column.decimals}f}"
+    return [theirs, *(figure_text(row, shown) for shown in (beside.column, *beside.more))]
 
 
-def _order(own: Beside, printed: Mapping[str, float], here: Mapping[str, Row]) -> str:
+def _order(beside: Beside, printed: Mapping[str, float], here: Mapping[str, Row]) -> str:
     """The rank correlation of the paper's column and ours, in words."""
-    values = {cell: row.get(own.column.reported) for cell, row in here.items()}
+    values = {cell: row.get(beside.column.reported) for cell, row in here.items()}
     pairs = [(printed[cell], value) for cell, value in values.items() if value is not None]
     if len(pairs) < LEAST:
-        return f"{own.column.heading}: not enough cells"
+        return f"{beside.column.heading}: not enough cells"
     theirs, ours = torch.tensor(pairs, dtype=torch.float64).T
     rho = spearman(theirs, ours).item()
-    return f"{own.column.heading}: rank correlation {rho:.2f}, n = {len(pairs)} cells"
+    return f"{beside.column.heading}: rank correlation {rho:.2f}, n = {len(pairs)} cells"
 
 
 def _methods(dataset: str, by_cell: Mapping[str, Row]) -> list[str]:
@@ -153,11 +158,11 @@ def _methods(dataset: str, by_cell: Mapping[str, Row]) -> list[str]:
         "| method | top-1, %: paper | here | top-1 of the last epoch, % |",
         "|---|---|---|---|",
     ]
-    for own in published():
-        if (own.table, own.dataset) == (COMPARISON, dataset):
-            row = by_cell.get(own.cell, NOTHING)
-            texts = [f"{100 * own.value:.1f}", *(figure_text(row, shown) for shown in TOP1)]
-            lines.append(f"| {own.cell} | {' | '.join(texts)} |")
+    for number in published():
+        if (number.table, number.dataset) == (COMPARISON, dataset):
+            row = by_cell.get(number.cell, NOTHING)
+            texts = [f"{100 * number.value:.1f}", *(figure_text(row, shown) for shown in TOP1)]
+            lines.append(f"| {number.cell} | {' | '.join(texts)} |")
     return lines
 
 

@@ -79,13 +79,13 @@ def status(runs: Runs, asked: Sequence[Cell]) -> Iterator[Row]:
     begun = [run for cell in asked for run in runs.of_cell(cell)] if asked else runs.all()
     there = {(run.cell, run.seed) for run in begun}
     missing: set[tuple[Cell, int | None]] = {
-        (cell, None) for cell in asked if not any(cell == own for own, _ in there)
+        (cell, None) for cell in asked if not any(cell == known for known, _ in there)
     }
     taught_by = [teacher for run in begun for teacher in runs.teachers_of(run)]
-    missing |= {(own.cell, own.seed) for own in taught_by if not own.has_begun()}
+    missing |= {(teacher.cell, teacher.seed) for teacher in taught_by if not teacher.has_begun()}
     for run in sorted(begun, key=lambda run: (grid_order(run.cell), run.seed)):
         yield row_of(run)
-    for cell, seed in sorted(missing, key=lambda own: (grid_order(own[0]), own[1] or 0)):
+    for cell, seed in sorted(missing, key=lambda missed: (grid_order(missed[0]), missed[1] or 0)):
         yield {"cell": str(cell), "seed": seed, "state": "missing"}
 
 
@@ -120,14 +120,17 @@ def compared(runs: Runs, first: Cell, second: Cell) -> Iterator[str]:
     fields = {f.name: f for f in dataclasses.fields(StudentConfig)}
     for name in sorted({*a, *b} - {*NAMING}):
         known = fields.get(name)
-        values = [own.get(name, None if known is None else known.default) for own in (a, b)]
+        values = [
+            settings.get(name, None if known is None else known.default) for settings in (a, b)
+        ]
         operational = known is not None and known.metadata["operational"]
         if not operational and _plain(values[0]) != _plain(values[1]):
             yield f"{name}: {values[0]} in {first}, {values[1]} in {second}"
-    for cell, own in zip((first, second), pairs, strict=True):
-        top1 = [100 * run.read_metrics()["last"]["test"]["top1"] for run in own]
+    for cell, finished in zip((first, second), pairs, strict=True):
+        top1 = [100 * run.read_metrics()["last"]["test"]["top1"] for run in finished]
         spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
-        yield f"{cell}: top-1 {statistics.fmean(top1):.1f}{spread} %, {counted(len(own), 'seed')}"
+        seeds = counted(len(finished), "seed")
+        yield f"{cell}: top-1 {statistics.fmean(top1):.1f}{spread} %, {seeds}"
 
 
 def delete(runs: Runs, cell: Cell, *, asks: bool) -> None:
@@ -181,7 +184,7 @@ def _size(number: float) -> str:
 
 
 def _age(seconds: float) -> str:
-    period, unit = next((own for own in PERIODS if seconds >= own[0]), PERIODS[-1])
+    period, unit = next((period for period in PERIODS if seconds >= period[0]), PERIODS[-1])
     return f"{max(0, seconds) / period:.0f} {unit}"
 
 

@@ -48,8 +48,8 @@ class Claim:
 
     def seeds(self, grid: GridValues) -> list[int]:
         """The replicates that have all that it needs."""
-        own = [set(comparison.seeds(grid)) for comparison in self.comparisons]
-        return sorted(set.intersection(*own)) if own else []
+        common = [set(comparison.seeds(grid)) for comparison in self.comparisons]
+        return sorted(set.intersection(*common)) if common else []
 
 
 @dataclass(frozen=True)
@@ -126,26 +126,26 @@ def judged(claims: Iterable[Claim], grid: GridValues) -> list[Row]:
     found = [_judged(claim, seeds, evenly, resampled) for claim, seeds in known]
     rows: list[Row] = []
     for look in LOOKS:
-        family = [own for own in found if own.claim.look == look]
-        corrected = iter(holm([own.decision.p for own in family if own.tested]))
-        for own in family:
-            p = next(corrected) if own.tested else None
-            rows += [row | {"images": grid.images} for row in _rows(own, p)]
+        family = [judged for judged in found if judged.claim.look == look]
+        corrected = iter(holm([judged.decision.p for judged in family if judged.tested]))
+        for judged in family:
+            p = next(corrected) if judged.tested else None
+            rows += [row | {"images": grid.images} for row in _rows(judged, p)]
     return rows
 
 
-def verdict(own: Judged, corrected: float | None) -> str:
+def verdict(judged: Judged, corrected: float | None) -> str:
     """In words, by the rule at the top of this file."""
-    if own.claim.look == SHOWN:
+    if judged.claim.look == SHOWN:
         return "not judged"
     if corrected is None:
         return "no verdict: one replicate"
-    sign = own.decision.sign if corrected <= LEVEL else 0
-    if not own.claim.directed:
+    sign = judged.decision.sign if corrected <= LEVEL else 0
+    if not judged.claim.directed:
         words = "not 0" if sign else "cannot tell"
     else:
         words = {1: "supported", 0: "cannot tell", -1: "contradicted"}[sign]
-    return f"{words}, {GIVEN}" if own.shared else words
+    return f"{words}, {GIVEN}" if judged.shared else words
 
 
 def _judged(claim: Claim, seeds: Sequence[int], evenly: Resampled, resampled: Resampled) -> Judged:
@@ -167,13 +167,13 @@ def _estimated(comparison: Comparison, values: Tensor, resampled: Tensor) -> Est
     return Estimated(comparison, over_replicates(per_replicate, common), std, common**0.5)
 
 
-def _rows(own: Judged, corrected: float | None) -> Iterator[Row]:
-    for found in (found for ways in own.figures for found in ways):
+def _rows(judged: Judged, corrected: float | None) -> Iterator[Row]:
+    for found in (found for ways in judged.figures for found in ways):
         interval, largest = found.interval, found.comparison.largest
         yield {
-            "claim": own.claim.name,
-            "text": own.claim.text,
-            "look": own.claim.look,
+            "claim": judged.claim.name,
+            "text": judged.claim.text,
+            "look": judged.claim.look,
             "figure": found.comparison.words,
             "way": found.comparison.way,
             "unit": found.comparison.unit,
@@ -182,11 +182,11 @@ def _rows(own: Judged, corrected: float | None) -> Iterator[Row]:
             "high": min(interval.high, largest),
             "p": interval.p,
             "holm": corrected,
-            "replicates": own.replicates,
-            "teachers": "shared" if own.shared else "own",
+            "replicates": judged.replicates,
+            "teachers": "shared" if judged.shared else "own",
             "std": found.std,
             "image_std": found.image_std,
-            "verdict": verdict(own, corrected),
+            "verdict": verdict(judged, corrected),
         }
 
 
@@ -194,7 +194,7 @@ def _counts(grid: GridValues) -> Tensor:
     """(B, n) of the resamples that hold an image of every part that a mean is taken over: images
     whose maps are kept, and each half."""
     counts = resample_counts(grid.images, resamples=RESAMPLES, seed=0)
-    every = [own.taken for known in grid.overlaps.values() for own in known.values()]
+    every = [part.taken for known in grid.overlaps.values() for part in known.values()]
     every += torch.nn.functional.one_hot(torch.arange(grid.images) % 2, 2).T.double()
-    parts = torch.stack(list({own.numpy().tobytes(): own for own in every}.values()))
+    parts = torch.stack(list({part.numpy().tobytes(): part for part in every}.values()))
     return counts[(counts @ parts.T > 0).all(dim=1)]
