@@ -13,6 +13,7 @@ from engine.run import RunDirectory, Runs
 from evaluation import described, judging
 from evaluation.grid import Grid, of_each, open_grid
 from evaluation.judging import Measured, judged_rows, ratio_sentence
+from evaluation.latex import write_estimates
 from evaluation.options import MeasureOptions
 from evaluation.replicate import MissingError, Replicate
 from evaluation.study_figures import EXPLORATORY, FIGURES, Figure, measured_by
@@ -53,6 +54,8 @@ def publish_causes(options: MeasureOptions) -> None:
     write_text(folder / "causes.md", _page(options.dataset, shared, rows, tables,
                                            ratio_sentence(measured)))  # fmt: skip
     paths = write_table(folder / "causes", rows)
+    if options.latex == "yes":
+        paths.append(write_estimates(folder / "causes", rows, ("figure", "unit", "verdict")))
     print(format_table(rows, ("figure", "estimate", "low", "high", "p", "replicates", "verdict")))
     print("results:", ", ".join(map(str, [folder / "causes.md", *paths])))
 

@@ -18,6 +18,7 @@ from evaluation.figures import saved
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_reader import read_grid_values
 from evaluation.grid_values import GRID_STUDENTS
+from evaluation.latex import write_estimates
 from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
 from evaluation.paper_claims import paper_rows
@@ -69,6 +70,10 @@ def publish_claims(options: ClaimsOptions) -> None:
     folder = options.folder / "report"
     tables = {"claims": rows, "paper_claims": papers, "controls": control_rows}
     paths = [path for name, table in tables.items() for path in write_table(folder / name, table)]
+    if options.latex == "yes":
+        paths.append(
+            write_estimates(folder / "claims", rows, ("claim", "figure", "way", "verdict"))
+        )
     drawn = list(ClaimsFigures(grid, store, runs, values, rows).drawn())
     for figure in drawn:
         files = [folder / f"{figure.name}{kind}" for kind in DPI]

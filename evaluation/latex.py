@@ -34,6 +34,12 @@ def write_latex(
     return path
 
 
+def write_estimates(stem: Path, rows: Sequence[Row], names: Sequence[str]) -> Path:
+    """The same of rows that are each an estimate between `low` and `high`, with its p."""
+    renamed = [row | {f"estimate{end}": row[end[1:]] for end in ENDS} for row in rows]
+    return write_latex(stem, renamed, names, (Column("estimate"), Column("p")))
+
+
 def latex_table(rows: Sequence[Row], names: Sequence[str], columns: Sequence[Column]) -> str:
     """The text of the table; see `write_latex`."""
     numbers = [column for column in columns if _stands(column.key, rows)]

@@ -8,6 +8,7 @@ from common.files import write_text
 from engine.cells import StudentCell, parse_student
 from evaluation.figures import COLOURS, MARKERS, Figure, own_style, saved
 from evaluation.grid_figures import FIDELITY_AXIS, PAGE, TINY, TOP1_AXIS, name_axes
+from evaluation.latex import write_latex
 from evaluation.options import ObjectiveOptions
 from evaluation.tables import Column, Row, format_table, write_table
 
@@ -51,6 +52,9 @@ def publish_page(
     for ending in ("png", "pdf"):
         paths.append(saved(objectives_figure(means), folder / f"{options.name}.{ending}", dpi=150))
     paths += write_table(folder / f"{options.name}_ranks", correlations)
+    if options.latex == "yes":
+        columns = [*COLUMNS, *DIFFERENCES]
+        paths.append(write_latex(folder / options.name, means, ("cell", "replicates"), columns))
     if correlations:
         print(RANKS, format_table(correlations), sep="\n")
     print("results:", ", ".join(map(str, paths)))

@@ -51,8 +51,9 @@ def read(bench: Bench, name: str) -> list[Row]:
 
 
 def test_claims_of_two_replicates(bench, capsys) -> None:
-    calculate_claims.main(flags(bench))
+    calculate_claims.main([*flags(bench), "--latex"])
     printed = capsys.readouterr().out
+    assert "6.1 overlap & " in (bench.folder / DATASET / "report/claims.tex").read_text()
     rows = {(row["claim"], row["way"]): row for row in read(bench, "report/claims")}
     calculate_iou.main([*flags(bench), "--group", "T_T", "--cells", "T1w_T2w_Sw", "T1s_T2s_Ss"])
     overlap = {(row["cell"], row["seed"]): row["iou_corrected"] for row in read(bench, "iou_T_T")}

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from evaluation import calculate_ece, report
 from evaluation.figures import rendered
-from evaluation.latex import latex_table
+from evaluation.latex import latex_table, write_estimates
 from evaluation.tables import Column
 
 COLUMNS = (Column("top1", better="higher"), Column("top1_low"), Column("ece", better="lower"),
@@ -30,6 +30,15 @@ def test_a_table_by_hand():
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def test_estimates_stand_with_their_interval_and_p(tmp_path):
+    row = {"claim": "6.2 gap", "verdict": "cannot tell", "estimate": 0.5, "low": -0.25, "high": 1.0}
+    path = write_estimates(tmp_path / "claims", [row | {"p": 0.125}], ("claim", "verdict"))
+    assert path.name == "claims.tex"
+    assert r"claim & verdict & estimate & p \\" in path.read_text()
+    line = r"6.2 gap & cannot tell & 0.500 {\small [-0.250, 1.000]} & 0.125 \\"
+    assert line in path.read_text().splitlines()
 
 
 def test_a_spread_over_seeds_stands_beside_its_mean():

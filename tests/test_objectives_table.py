@@ -113,7 +113,7 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
     capsys.readouterr()
     asked = ["--dataset", DATASET, "--output-dir", str(two_teachers.folder), "--device", "cpu"]
     cells = [config.cell for config in configs]
-    compare_objectives.main([*asked, "--cells", *cells])
+    compare_objectives.main([*asked, "--cells", *cells, "--latex"])
     printed = capsys.readouterr().out
     assert "with teachers, view and seed held" in printed
     folder = two_teachers.folder / DATASET
@@ -131,6 +131,7 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
     (line,) = (line for line in page.splitlines() if line.startswith("| dist |"))
     (dist,) = (row for row in rows if row["cell"].endswith("+dist"))
     assert f"| {100 * dist['top1']:.1f} |" in line
+    assert r"T1w\_T2w\_Sw+dist & 1 & " in (folder / "report/objectives.tex").read_text()
     assert (folder / "report/objectives.png").stat().st_size > 10_000
     with pytest.raises(UserError, match="none of the cells asked for is finished"):
         compare_objectives.main([*asked, "--cells", "T1s_T2s_Ss+kl"])

@@ -164,7 +164,8 @@ def test_causes_are_judged_for_what_is_finished(studied, values, capsys):
     flags = [*studied.where, "--recipe", str(studied.recipe), "--seeds", "4"]
     train_student.main([*flags, "--teacher-seed", str(SEED), "--cells", *cells])
     capsys.readouterr()
-    calculate_causes.main(studied.where)
+    calculate_causes.main([*studied.where, "--latex"])
+    assert "N, fidelity & " in (studied.folder / SET / "report" / "causes.tex").read_text()
     page = (studied.folder / SET / "report" / "causes.md").read_text()
     assert "**Given these teachers**" in page
     counts = {line.split(" | ")[1]: line.split(" | ")[-2] for line in page.splitlines()
