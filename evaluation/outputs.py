@@ -1,9 +1,9 @@
 """What each model says of each image, computed once and kept beside its run.
 
 runs/<dataset>/<cell>/seed<k>/outputs/<split>-<view>.npz holds answers, <split>-<view>-maps.npz low
-resolution attention maps. Both are made from one forward pass, on the same pixels for every model,
-and made again when anything that they are a function of changes (`OutputStore._key`). Every
-measure is arithmetic on these files."""
+resolution attention maps, <split>-<view>-features.npz what the classifier is given. All are made
+from one forward pass, on the same pixels for every model, and made again when anything that they
+are a function of changes (`OutputStore._key`). Every measure is arithmetic on these files."""
 
 from __future__ import annotations
 
@@ -32,10 +32,24 @@ from engine.data import Source, shot_groups_of
 from engine.environment import commit
 from engine.progress import Progress
 from engine.run import RunDirectory
-from evaluation.answers import Answers, AttentionMaps, Kept, collect, read, size_of, write
+from evaluation.answers import (
+    MOST_FEATURES,
+    SUFFIXES,
+    Answers,
+    AnyKept,
+    AttentionMaps,
+    Features,
+    Kept,
+    SeenFeatures,
+    collect,
+    read,
+    size_of,
+    write,
+)
 from evaluation.options import MeasureOptions
 from evaluation.tables import CheckpointHashes, Row
 from metrics.attention import says_where, source_of
+from metrics.representations import before_classifier
 from models.parts import WHOLE
 from models.rehearsal import rehearsal
 
@@ -124,7 +138,6 @@ MAP_BYTES = 2**28
 BYTES_PER_CLASS_MAP = 8 * 8 * 2
 LOGIT_BYTES = 2**28  # all of ImageNet's validation images, and not its training images
 HELD_BYTES = 2**30  # of all outputs that are in memory
-SUFFIXES = {Answers: ".npz", AttentionMaps: "-maps.npz"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ class OutputStore:
     forward_passes: list[Path] = field(default_factory=list)  # the file that each one filled
     reused: set[Path] = field(default_factory=set)
     hashes: CheckpointHashes = field(default_factory=CheckpointHashes)
-    _held: dict[tuple[Path, str], Answers | AttentionMaps] = field(default_factory=dict, repr=False)
+    _held: dict[tuple[Path, str], AnyKept] = field(default_factory=dict, repr=False)
 
     @cached_property
     def sources(self) -> Sources:
@@ -182,8 +195,25 @@ class OutputStore:
         wanted = self._wanted(run, split, view, like)
         kept = self._kept(wanted, AttentionMaps)
         if kept is None and source_of(self._model(wanted)):
-            kept = self._forward(wanted, look=True)[1]
+            kept = self._forward(wanted, AttentionMaps)[1]
         return kept if kept is not None and says_where(kept.class_sum) else None
+
+    def features(
+        self,
+        run: RunDirectory,
+        *,
+        split: str = "test",
+        view: str = "test",
+        like: RunDirectory | None = None,
+    ) -> Features | None:
+        """What its classifier is given of evenly spaced images of these; None where it is not known
+        which layer of its net that is."""
+        wanted = self._wanted(run, split, view, like)
+        kept = self._kept(wanted, Features)
+        if kept is None:
+            known = before_classifier(*rehearsal(self._model(wanted), wanted.source.image_size))
+            kept = self._forward(wanted, Features)[2] if known else None
+        return kept
 
     def _wanted(
         self, run: RunDirectory, split: str, view: str, like: RunDirectory | None
@@ -233,12 +263,12 @@ class OutputStore:
             self._hold(path, key, kept)
         return kept
 
-    def _keep(self, wanted: Wanted, made: Answers | AttentionMaps) -> None:
+    def _keep(self, wanted: Wanted, made: AnyKept) -> None:
         path, key = self._path(wanted, type(made)), self._key(wanted, type(made))
         write(path, key, made)
         self._hold(path, key, made)
 
-    def _hold(self, path: Path, key: str, kept: Answers | AttentionMaps) -> None:
+    def _hold(self, path: Path, key: str, kept: AnyKept) -> None:
         """In memory, where the oldest make room for it."""
         self._held[path, key] = kept
         while len(self._held) > 1 and sum(map(size_of, self._held.values())) > HELD_BYTES:
@@ -246,7 +276,8 @@ class OutputStore:
 
     def _key(self, wanted: Wanted, kind: type) -> str:
         """All that outputs are a function of: the checkpoint, what the view does and its seed, the
-        images and labels, the precision, and the format of the file; of maps their number too."""
+        images and labels, the precision, and the format of the file; of maps and features their
+        number too."""
         checkpoint = self.checkpoint(wanted.run)
         if not checkpoint.is_file():
             raise UserError(
@@ -266,6 +297,8 @@ class OutputStore:
             what["part"] = wanted.part
         if kind is AttentionMaps:
             what["maps"] = len(self._mapped(wanted))
+        if kind is Features:
+            what["features"] = len(self._featured(wanted))
         return json.dumps(what)
 
     def _path(self, wanted: Wanted, kind: type) -> Path:
@@ -297,13 +330,15 @@ class OutputStore:
         return model
 
     def _forward(
-        self, wanted: Wanted, *, look: bool = False
-    ) -> tuple[Answers, AttentionMaps | None]:
-        """Ask the model. Its maps are kept where it is asked to look, and along with its answers
-        under the test view, where the overlap of maps is usually measured."""
+        self, wanted: Wanted, kind: type = Answers
+    ) -> tuple[Answers, AttentionMaps | None, Features | None]:
+        """Ask the model. Along with its answers are kept what of it is asked for, and, under the
+        test view, where they are usually compared, its maps and its features."""
         model = self._model(wanted)
-        look = look or (wanted.split, wanted.view) == ("test", "test")
-        look = look and source_of(model) is not None
+        usual, none = (wanted.split, wanted.view) == ("test", "test"), torch.empty(0).long()
+        look = (usual or kind is AttentionMaps) and source_of(model) is not None
+        featured = self._featured(wanted) if usual or kind is Features else none
+        seen = SeenFeatures(model, wanted.source.image_size, featured)
         compute = Compute.measuring(self.options.device, wanted.source.statistics)
         loader = self.sources.loader(wanted.run, wanted.source, wanted.split, wanted.view)
         name = f"{wanted.run.path} {wanted.split} {wanted.view}"
@@ -315,17 +350,20 @@ class OutputStore:
                 _counted(loader.epoch(0), progress),
                 compute,
                 most=len(loader.images),
-                mapped=self._mapped(wanted) if look else torch.empty(0, dtype=torch.long),
+                mapped=self._mapped(wanted) if look else none,
                 keep_logits=self._keeps_logits(wanted),
+                watch=seen.of,
             )
         if not _all_finite(answers, maps):
             checkpoint = self.checkpoint(wanted.run)
             raise UserError(f"{checkpoint} answers with NaN or infinity: train it anew")
-        self._keep(wanted, answers)
-        if maps is not None:
-            self._keep(wanted, maps)
+        features = seen.so_far()
+        everything = answers, maps, features and features.halved()
+        for made in everything:
+            if made is not None:
+                self._keep(wanted, made)
         self.forward_passes.append(self._path(wanted, Answers))
-        return answers, maps
+        return everything
 
     def _mapped(self, wanted: Wanted) -> torch.Tensor:
         """Evenly spaced images whose maps are kept: as many as MAP_BYTES hold, or as asked."""
@@ -334,6 +372,11 @@ class OutputStore:
         if self.options.maps is not None:
             most = self.options.maps
         return torch.from_numpy(evenly_spaced(len(images), most))
+
+    def _featured(self, wanted: Wanted) -> torch.Tensor:
+        """Evenly spaced images whose features are kept."""
+        images = self.sources.images(wanted.source, wanted.split)
+        return torch.from_numpy(evenly_spaced(len(images), MOST_FEATURES))
 
     def _keeps_logits(self, wanted: Wanted) -> bool:
         images = self.sources.images(wanted.source, wanted.split)

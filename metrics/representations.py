@@ -1,12 +1,17 @@
-"""How alike two models represent the same samples, whatever the axes of their features."""
+"""How alike two models represent the same samples, whatever the axes of their features, and where
+the features before a classifier are found."""
 
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from functools import partial
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from metrics.arrays import takes_arrays
+from metrics.attention import ClassMaps, in_eval_mode
 from metrics.validation import check_finite
 
 FEWEST = 4  # samples, which the unbiased estimator divides by n - 3
@@ -36,6 +41,30 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     if min(norms) <= 0:
         raise ValueError("x or y: the features tell no samples apart")
     return _independence(x, y) / math.sqrt(norms[0] * norms[1])
+
+
+def before_classifier(model: nn.Module, images: Tensor) -> ClassMaps | None:
+    """Where the features (B, D) before the model's classifier are found: what its last linear layer
+    is given, where the logits are this layer's output; None where they are not.
+
+    Images are (B, 3, H, W); only their shape matters, and they may be on the meta device.
+
+    >>> from torchvision.models import resnet18
+    >>> before_classifier(resnet18(num_classes=3), torch.zeros(1, 3, 64, 64)).features
+    'fc'
+    """
+    last: list[tuple[str, Tensor]] = []
+
+    def called(name: str, layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        last[:] = [(name, output)]
+
+    with in_eval_mode(model), torch.no_grad(), ExitStack() as hooks:
+        for name, layer in model.named_modules():
+            if isinstance(layer, nn.Linear):
+                hooks.enter_context(layer.register_forward_hook(partial(called, name)))
+        logits = model(images)
+    found = (ClassMaps(name, None, before=True) for name, output in last if output is logits)
+    return next(found, None)
 
 
 def _centred(features: Tensor, *, name: str) -> Tensor:

@@ -13,7 +13,7 @@ from dataloader.steps import Cutout
 from dataloader.views import CIFAR_STATISTICS, VIEWS
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
-from evaluation.answers import collect
+from evaluation.answers import Features, collect
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
 from metrics.attention import attention_rollout, class_activation_map
@@ -86,6 +86,50 @@ def test_stored_maps_are_the_class_activation_maps_up_to_their_scale(runs, store
     assert stored.index.tolist() == list(range(len(images)))
     with pytest.raises(ValueError, match="got 'label'"):
         stored.select("label")
+
+
+def test_stored_features_are_what_the_classifier_makes_logits_of(runs, store):
+    stored = store.features(runs("T2w"))
+    answers = store.answers(runs("T2w"))
+    _, model = load_model(runs("T2w").checkpoint("last"))
+    scaled = stored.values.float() @ model.fc.weight.detach().T
+    centred = answers.logits - answers.logits.mean(0)
+    factor = (scaled * centred).sum() / scaled.square().sum()
+    torch.testing.assert_close(factor * scaled, centred, atol=2e-3, rtol=2e-3)
+    assert stored.values.dtype == torch.float16
+    assert stored.values.abs().max() == 1
+    assert torch.equal(stored.index, answers.index)
+    assert len(store.forward_passes) == 1
+
+
+def test_outputs_of_an_earlier_version_are_read_and_their_features_made_when_asked_for(
+    runs, store, tmp_path
+):
+    """Earlier versions kept answers and maps alone."""
+    features = store.features(runs("T1w"))
+    (runs("T1w").outputs / "test-test-features.npz").unlink()
+    later = OutputStore(MeasureOptions(dataset=DATASET, data_path=str(tmp_path / "data")))
+    assert torch.equal(later.answers(runs("T1w")).logits, store.answers(runs("T1w")).logits)
+    assert later.maps(runs("T1w")) is not None
+    assert later.forward_passes == []
+    assert torch.equal(later.features(runs("T1w")).values, features.values)
+    assert len(later.forward_passes) == 1
+
+
+def test_features_of_evenly_spaced_images_are_kept(runs, store, monkeypatch):
+    every = store.features(runs("T1w"))
+    monkeypatch.setattr(evaluation.outputs, "MOST_FEATURES", 20)
+    some = OutputStore(MeasureOptions(dataset=DATASET)).features(runs("T1w"))
+    assert some.index.tolist() == evenly_spaced(len(every.index), 20).tolist()
+    wanted = Features(some.index, every.values[some.index].float()).halved().values
+    torch.testing.assert_close(some.values, wanted, atol=2e-3, rtol=2e-3)
+
+
+def test_features_are_kept_under_another_view_when_asked_for(runs, store):
+    names = ["train-strong", "train-strong-features"]
+    for ask, count in ((store.answers, 1), (store.features, 2)):
+        assert ask(runs("T1w"), split="train", view="strong") is not None
+        assert sorted(path.stem for path in runs("T1w").outputs.iterdir()) == names[:count]
 
 
 def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):

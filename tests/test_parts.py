@@ -189,9 +189,10 @@ class TestMeasuring:
                 student = bench.run(f"T1w_T2w_Sw{variant}", 1)
                 found = store.answers(teacher, like=student)
                 assert torch.equal(found.predictions, predicted(bench, "T2w", seen)), variant
-        names = {path.name for path in teacher.outputs.glob("*.npz") if "maps" not in path.name}
+        names = {path.stem for path in teacher.outputs.glob("*.npz")}
         parts = ("", "-whole", "-right", "-left")
-        assert names == {f"test-test{part}.npz" for part in parts}
+        kinds = ("", "-maps", "-features")
+        assert names == {f"test-test{part}{kind}" for part in parts for kind in kinds}
 
     def test_overlap_in_the_image_and_as_published(self, bench):
         """Of a left and a right half: nothing in the image, and something place by place."""

@@ -1,9 +1,16 @@
-"""Linear CKA: the estimator by its kernels, what it does not notice, and unrelated features."""
+"""Linear CKA: the estimator by its kernels, what it does not notice, and unrelated features; and
+where the features before a classifier are."""
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from metrics import linear_cka
+from metrics.attention import collected
+from metrics.representations import before_classifier
+from models.registry import build_model
+from models.rehearsal import rehearsal
 
 
 def features(seed, count=60, size=8):
@@ -58,3 +65,39 @@ def test_unrelated_features_have_none_on_average():
 def test_what_has_no_meaning_is_refused(x, y, word):
     with pytest.raises(ValueError, match=word):
         linear_cka(x, y)
+
+
+@pytest.mark.parametrize(
+    ("arch", "layer"),
+    [
+        ("resnet8", "fc"),
+        ("mobilenet_v3_small", "classifier.3"),
+        ("vit_lite_8", "heads.head"),
+        ("shuffle_v2", "linear"),
+    ],
+)
+def test_the_classifier_makes_the_logits_of_the_features(arch, layer):
+    model, images = build_model(arch, 5, image_size=32), torch.randn(2, 3, 32, 32)
+    place = before_classifier(model.train(), images)
+    assert place.features == layer
+    assert model.training and not any(own._forward_hooks for own in model.modules())
+    with torch.no_grad(), collected(model.eval(), place) as seen:
+        logits = model(images)
+    assert torch.equal(model.get_submodule(layer)(seen[-1]), logits)
+    assert before_classifier(*rehearsal(model, 32)) == place
+
+
+class Scaled(nn.Module):
+    """Whose logits no layer gives as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, images):
+        return 2 * self.fc(images.flatten(1))
+
+
+@pytest.mark.parametrize("model", [Scaled(), nn.Flatten(), nn.Conv2d(3, 3, 1)])
+def test_a_net_whose_last_linear_layer_makes_no_logits_has_none(model):
+    assert before_classifier(model, torch.zeros(1, 3, 2, 2)) is None
