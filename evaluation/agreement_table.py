@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
 from engine.run import RunDirectory
-from evaluation.answers import Answers, by_rows
+from evaluation.answers import NO_CLASSIFIER, Answers, Features, by_rows
 from evaluation.figures import fidelity_figure
 from evaluation.grid import Grid, named, of_each, open_grid
-from evaluation.measures import AGREEMENT, ENTROPIES, INFORMATION
+from evaluation.measures import AGREEMENT, ENTROPIES, INFORMATION, REPRESENTATIONS
 from evaluation.options import AgreementOptions
 from evaluation.outputs import OutputStore
 from evaluation.results import publish
@@ -30,6 +31,7 @@ from metrics.information import (
     mutual_information_chance_floor,
     mutual_information_interval,
 )
+from metrics.representations import linear_cka
 from metrics.shots import members
 
 STUDENT = "S"
@@ -50,7 +52,7 @@ def publish_agreement(options: AgreementOptions) -> None:
     publish(
         options.folder / options.name,
         rows,
-        (*AGREEMENT, *INFORMATION),
+        (*AGREEMENT, *INFORMATION, *REPRESENTATIONS),
         {suffix: fidelity_figure([r for r in rows if r["pair"] == f"{ENSEMBLE}-{STUDENT}"])},
         f"{options.images}; a pair p-q: teachers by name, their mean logits (ensemble; of two: "
         f"T1w_T2w), the student ({STUDENT});\nmutual information of the predicted labels by "
@@ -78,6 +80,8 @@ class Pairs:
         if all(answer.logits is not None for answer in answers.values()) or len(answers) == 1:
             self.models[ENSEMBLE] = tuple(answers.values())
         self.models[STUDENT] = (answers_of(run),)
+        plain = (options.split, options.view) == ("test", "test")  # whose features are kept
+        self.features = self._features() if plain else {}
 
     def rows(self) -> Iterator[Row]:
         """Teachers with the student, the ensemble with it, then teachers among them; of three and
@@ -93,6 +97,7 @@ class Pairs:
                 "seed": self.run.seed,
                 "pair": f"{p}-{q}",
                 **pair_measures(self.models[p], self.models[q], self._shots()),
+                **alignment(self.features, p, q, f"{named(self.run)}: "),
                 **self.store.stamp(*self.teachers, self.run),
             }
 
@@ -105,6 +110,19 @@ class Pairs:
             others = [teacher for teacher in teachers if teacher not in two]
             pairs += [(name, other) for other in (*others, STUDENT)]
         return pairs
+
+    def _features(self) -> dict[str, Features]:
+        """Of the teachers and the student under their names; a net's whose features are not known
+        is named on stderr."""
+        runs = {**{str(teacher.cell): teacher for teacher in self.teachers}, STUDENT: self.run}
+        found = {name: self.store.features(run, like=self.run) for name, run in runs.items()}
+        known = {name: features for name, features in found.items() if features is not None}
+        if unknown := [str(runs[name].cell) for name in found if name not in known]:
+            print(
+                f"no CKA: {named(self.run)}: {NO_CLASSIFIER} {' and '.join(unknown)}",
+                file=sys.stderr,
+            )
+        return known
 
     def _shots(self) -> dict[str, torch.Tensor]:
         groups = self.store.sources.shot_groups(self.run)
@@ -122,6 +140,20 @@ def compared(
         pairs += itertools.combinations(teachers, 2)
         pairs += [(ENSEMBLE, name) for name in teachers if with_ensemble]
     return pairs
+
+
+def alignment(features: Mapping[str, Features], p: str, q: str, place: str = "") -> Row:
+    """Linear CKA of two models on the images that both have features of, if both have any; where
+    these tell nothing it is left out, and the pair named on stderr, `place` before it."""
+    if p not in features or q not in features:
+        return {}
+    of_p, of_q = features[p], features[q]
+    common_p, common_q = torch.isin(of_p.index, of_q.index), torch.isin(of_q.index, of_p.index)
+    try:
+        return {"linear_cka": linear_cka(of_p.values[common_p], of_q.values[common_q])}
+    except ValueError as error:
+        print(f"no CKA: {place}{p} and {q}: {error}", file=sys.stderr)
+        return {}
 
 
 def pair_measures(p: Model, q: Model, shots: Mapping[str, torch.Tensor] | None = None) -> Row:

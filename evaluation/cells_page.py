@@ -10,6 +10,7 @@ from engine.cells import StudentCell, parse_cell
 from evaluation.measures import (
     AFFINITY,
     AGREEMENT,
+    ALIGNMENTS,
     CALIBRATION,
     DISAGREEMENT,
     ENTROPIES,
@@ -48,6 +49,12 @@ PARTS: Mapping[str, tuple[str, Sequence[Column]]] = {
     "Information": (
         "In nats; of the student and the ensemble of its teachers.",
         (*RUN_INFORMATION, *ENTROPIES, *INFORMATION),
+    ),
+    "Representations": (
+        "Linear CKA, without bias, of what the models' classifiers are given, on test images: 0 on "
+        "average where features have nothing in common, 1 where they are the same up to rotation "
+        "and scale. S is the student.",
+        ALIGNMENTS,
     ),
     "Attention": (
         "Overlap of the masks, and that of masks of different images.",

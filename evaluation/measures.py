@@ -103,7 +103,12 @@ ENTROPIES = (  # in the files, not on the screen
     Column("entropy_q_nats", per_image=lambda _, q: predictive_entropy_per_sample(q)),
 )  # fmt: skip
 
-REPRESENTATIONS = (Column("linear_cka", "CKA"),)  # of the features of both
+REPRESENTATIONS = (Column("linear_cka"),)  # of the features of both
+# The same of each teacher and the student, and of each two teachers, in the report.
+ALIGNMENTS = tuple(
+    Column(f"linear_cka_{p}_{q}", f"{p} and {q}")
+    for p, q in itertools.combinations((*(f"T{k}" for k in TEACHER_NUMBERS), "S"), 2)
+)
 
 # A student's fidelity to its teachers, as the report asks for it.
 FIDELITIES = (

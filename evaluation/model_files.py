@@ -4,7 +4,7 @@ where they could mean two things."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,13 @@ import torch
 from common.checked_zip import MAGIC, read_any_npz, read_npz
 from common.errors import DamagedError, UserError, shown
 from common.files import parse_json, regular
-from evaluation.answers import KEY, AttentionMaps, by_rows, read
+from evaluation.answers import KEY, SUFFIXES, AttentionMaps, Features, Kept, by_rows, read
 from evaluation.model_options import OUTPUTS
 from metrics.attention import says_where
 
 NPY = b"\x93NUMPY"
 OPTIONAL = ("labels", "index", "classes", "maps", "maps_kind", "image_size", "features", "key")
+COUNTS = {"maps": None, "features": None}  # in a key: of how many images they are
 SUM_WITHIN = 1e-3  # of 1
 LEAST = 1e-12  # of a probability, whose logarithm is taken
 CAM, ROLLOUT, OF_NO_KIND = "CAM", "rollout", "given"
@@ -40,7 +41,7 @@ class Maps:
 @dataclass(frozen=True)
 class ModelFile:
     """A model's outputs. logits: (N, C) floating point; labels: (N,) int64; index: (N,) numbers or
-    names of the images; classes: (C,) names of the columns; features: (N, D) before the classifier;
+    names of the images; classes: (C,) names of the columns; features: of rows of the outputs;
     said: what was done to them."""
 
     name: str
@@ -49,7 +50,7 @@ class ModelFile:
     index: np.ndarray | None = None
     classes: np.ndarray | None = None
     maps: Maps | None = None
-    features: np.ndarray | None = None
+    features: Features | None = None
     said: str = ""
 
 
@@ -114,7 +115,7 @@ def read_model(path: Path, name: str, npy: str | None) -> ModelFile:
         _names_of(arrays.get("index"), f"{path}: index", count),
         _names_of(arrays.get("classes"), f"{path}: classes", logits.shape[1]),
         _maps(arrays, path, count),
-        _features(arrays.get("features"), path, count),
+        _features(arrays, path, count),
         said,
     )
 
@@ -272,9 +273,9 @@ def _names_of(values: np.ndarray | None, where: str, count: int) -> np.ndarray |
     return values.astype(np.str_ if values.dtype.kind in "US" else np.int64)
 
 
-def _maps(arrays: dict[str, np.ndarray], path: Path, count: int) -> Maps | None:
-    if "key" in arrays:  # a checkpoint's stored outputs: its maps lie beside them
-        return _stored_maps(path, str(arrays["key"]), arrays["index"])
+def _maps(arrays: Mapping[str, np.ndarray], path: Path, count: int) -> Maps | None:
+    if "key" in arrays:
+        return _stored_maps(arrays, path)
     if "maps" not in arrays:
         return None
     maps = arrays["maps"]
@@ -290,16 +291,19 @@ def _maps(arrays: dict[str, np.ndarray], path: Path, count: int) -> Maps | None:
     return Maps(kind, np.arange(count), of_class, _image_size(arrays.get("image_size"), path))
 
 
-def _features(features: np.ndarray | None, path: Path, count: int) -> np.ndarray | None:
-    if features is None:
+def _features(arrays: Mapping[str, np.ndarray], path: Path, count: int) -> Features | None:
+    if "key" in arrays:
+        return _stored_features(arrays, path)
+    if "features" not in arrays:
         return None
+    features = arrays["features"]
     if features.ndim != 2 or features.dtype.kind != "f" or len(features) != count:
         raise UserError(
             f"{path}: features are {features.dtype} of shape {features.shape}: floating point of "
             f"shape ({count}, D) is needed"
         )
     check_finite(features, 0, f"{path}: features")
-    return features
+    return Features(torch.arange(count), torch.from_numpy(_in_torch(features)))
 
 
 def _image_size(given: np.ndarray | None, path: Path) -> int | None:
@@ -312,26 +316,38 @@ def _image_size(given: np.ndarray | None, path: Path) -> int | None:
     return int(given)
 
 
-def _stored_maps(path: Path, key: str, index: np.ndarray) -> Maps | None:
-    """Those that evaluation/outputs.py keeps, of some of the images."""
-    beside = path.with_name(f"{path.stem}-maps.npz")
-    try:
-        own = str(read_npz(beside, KEY)["key"])
-    except DamagedError:
-        return None
-    kept = read(beside, own, AttentionMaps) if _same_outputs(own, key) else None
+def _stored_maps(arrays: Mapping[str, np.ndarray], path: Path) -> Maps | None:
+    kept = _beside(arrays, path, AttentionMaps)
     if kept is None or not says_where(kept.class_sum):
         return None
     kind = ROLLOUT if kept.of_class.shape[1] == 1 else CAM
-    rows = np.flatnonzero(np.isin(index, kept.index.numpy()))
+    rows = np.flatnonzero(np.isin(arrays["index"], kept.index.numpy()))
     return Maps(kind, rows, kept.of_class, int(kept.image_size))
 
 
-def _same_outputs(of_maps: str, of_answers: str) -> bool:
-    """Whether both keys (`OutputStore`) are of one model and the same images; that of maps says how
-    many besides."""
-    first, second = (parse_json(key, "a key of outputs") for key in (of_maps, of_answers))
-    return {**first, "maps": None} == {**second, "maps": None}
+def _stored_features(arrays: Mapping[str, np.ndarray], path: Path) -> Features | None:
+    kept = _beside(arrays, path, Features)
+    if kept is None:
+        return None
+    rows = np.flatnonzero(np.isin(arrays["index"], kept.index.numpy()))
+    return Features(torch.from_numpy(rows), kept.values)
+
+
+def _beside(arrays: Mapping[str, np.ndarray], path: Path, kind: type[Kept]) -> Kept | None:
+    """What evaluation/outputs.py keeps of some of the images, beside a checkpoint's answers."""
+    beside = path.with_name(path.stem + SUFFIXES[kind])
+    try:
+        key = str(read_npz(beside, KEY)["key"])
+    except DamagedError:
+        return None
+    return read(beside, key, kind) if _same_outputs(key, str(arrays["key"])) else None
+
+
+def _same_outputs(*keys: str) -> bool:
+    """Whether both keys (`OutputStore`) are of one model and the same images; those of maps and of
+    features say how many besides."""
+    first, second = ({**parse_json(key, "a key of outputs"), **COUNTS} for key in keys)
+    return first == second
 
 
 def reordered(model: ModelFile, rows: np.ndarray, columns: np.ndarray) -> ModelFile:
@@ -343,7 +359,7 @@ def reordered(model: ModelFile, rows: np.ndarray, columns: np.ndarray) -> ModelF
         index=None if model.index is None else model.index[rows],
         classes=None if model.classes is None else model.classes[columns],
         maps=None if model.maps is None else _chosen(model.maps, rows, columns),
-        features=None if model.features is None else model.features[rows],
+        features=None if model.features is None else _on_rows(model.features, rows),
     )
 
 
@@ -356,12 +372,24 @@ def _taken(logits: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndar
 
 
 def _chosen(maps: Maps, rows: np.ndarray, columns: np.ndarray) -> Maps:
-    new_row = np.full(max(rows.max(), maps.rows.max()) + 1, -1)
-    new_row[rows] = np.arange(len(rows))
-    now = new_row[maps.rows]
-    order = now.argsort(kind="stable")
-    order = order[now[order] >= 0]
+    order, now = _placed(maps.rows, rows)
     of_class = maps.of_class[torch.from_numpy(order)]
     if of_class.shape[1] > 1:
         of_class = of_class[:, torch.from_numpy(columns)]
-    return dataclasses.replace(maps, rows=now[order], of_class=of_class)
+    return dataclasses.replace(maps, rows=now, of_class=of_class)
+
+
+def _on_rows(features: Features, rows: np.ndarray) -> Features:
+    order, now = map(torch.from_numpy, _placed(features.index.numpy(), rows))
+    return Features(now, features.values[order])
+
+
+def _placed(known: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of something known of the rows `known`: what of it stays where `rows` are taken, in their
+    order, and the numbers that its rows have then."""
+    new_row = np.full(max(rows.max(), known.max()) + 1, -1)
+    new_row[rows] = np.arange(len(rows))
+    now = new_row[known]
+    order = now.argsort(kind="stable")
+    order = order[now[order] >= 0]
+    return order, now[order]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from evaluation.agreement_table import ENSEMBLE, compared, pair_measures
-from evaluation.answers import Answers, Collected, answers_of, by_rows, of_target
+from evaluation.agreement_table import ENSEMBLE, alignment, compared, pair_measures
+from evaluation.answers import Answers, Collected, Features, answers_of, by_rows, of_target
 from evaluation.calibration_table import calibration, reliability_of
 from evaluation.figures import reliability_figure, saved
 from evaluation.latex import write_latex
@@ -33,9 +33,7 @@ from evaluation.overlap_table import constant_maps, overlap_measures, tell_const
 from evaluation.results import screen
 from evaluation.tables import Column, Row, write_table
 from metrics.agreement import ensemble_logits
-from metrics.arrays import as_tensors
 from metrics.overlap import RecentMasks, binarize
-from metrics.representations import linear_cka
 
 OF_LABELS = ("error_consistency", "fidelity_p_right", "fidelity_p_wrong")
 INTERVAL = tuple(Column(f"mutual_information_nats_{end}") for end in ("low", "high"))
@@ -63,7 +61,7 @@ class Models:
 
     answers: dict[str, Answers]
     maps: dict[str, Maps]
-    features: dict[str, torch.Tensor]
+    features: dict[str, Features]
     student: str | None
     labelled: bool
 
@@ -80,7 +78,7 @@ class Models:
         return cls(
             {file.name: _answers(file) for file in files},
             {file.name: file.maps for file in files if file.maps is not None},
-            {n.name: as_tensors(n.features) for n in files if n.features is not None},
+            {file.name: file.features for file in files if file.features is not None},
             student,
             files[0].labels is not None,
         )
@@ -148,9 +146,7 @@ def pair_rows(models: Models, shown: dict[str, Answers], size: int, threshold: f
             row = {name: value for name, value in row.items() if name not in OF_LABELS}
         if p in models.maps and q in models.maps:
             row |= _overlap(models.maps, (p, q), target, masks, size)
-        if p in models.features and q in models.features:
-            row["linear_cka"] = _alignment(models.features, p, q)
-        rows.append(row)
+        rows.append(row | alignment(models.features, p, q))
     return rows
 
 
@@ -206,14 +202,6 @@ def _overlap(
         for own, at in zip((p, q), places, strict=True)
     ]
     return {**overlap_measures("iou", both), **constant_maps(both), "maps": p.kind}
-
-
-def _alignment(features: dict[str, torch.Tensor], p: str, q: str) -> float:
-    """CKA of two models' features; UserError where these tell nothing."""
-    try:
-        return linear_cka(features[p], features[q])
-    except ValueError as error:
-        raise UserError(f"features of {p} and {q}: {error}") from None
 
 
 def _size(models: Models) -> int:

@@ -28,6 +28,7 @@ from dataloader.worker_processes import living_workers
 from engine.checkpoint import blamed_on, read_net
 from engine.compute import Compute, enough_memory, pick_device
 from engine.progress import Progress
+from evaluation.answers import MOST_FEATURES, NO_CLASSIFIER, Features, SeenFeatures
 from evaluation.model_files import CAM, ROLLOUT, Maps, ModelFile, check_finite
 from evaluation.model_options import USUAL_SIZE, ModelOptions
 from metrics.agreement import ensemble_logits
@@ -119,7 +120,8 @@ def ask_nets(options: ModelOptions) -> list[ModelFile]:
     if len(nets) < len(options.models):
         raise UserError("two nets have one name: name each, NAME=FILE:ARCH")
     looks = looks_of(nets, options, question.size)
-    asked = {name: _logits(name, model, question) for name, model in nets.items()}
+    answered = {name: _answers(name, model, question) for name, model in nets.items()}
+    asked = {name: logits for name, (logits, _) in answered.items()}
     if len({logits.shape for logits in asked.values()}) > 1:
         each = ", ".join(f"{name} {logits.shape[1]}" for name, logits in asked.items())
         raise UserError(f"the nets know different numbers of classes: {each}")
@@ -130,8 +132,9 @@ def ask_nets(options: ModelOptions) -> list[ModelFile]:
         ModelFile(
             name, logits.numpy(), labels, question.names,
             maps=_maps(name, nets[name], looks[name], target, question) if name in looks else None,
+            features=features,
         )
-        for name, logits in asked.items()
+        for name, (logits, features) in answered.items()
     ]  # fmt: skip
 
 
@@ -234,15 +237,21 @@ def check_classifier(name: str, net: nn.Module, source: ClassMaps, size: int) ->
         )
 
 
-def _logits(name: str, net: nn.Module, question: Question) -> Tensor:
-    """(N, C) float32."""
-    net = question.compute.place(net)
+def _answers(name: str, net: nn.Module, question: Question) -> tuple[Tensor, Features | None]:
+    """Logits (N, C) float32, and features of evenly spaced images where they are found."""
+    everything = np.arange(len(question.images))
+    featured = torch.from_numpy(evenly_spaced(len(everything), MOST_FEATURES))
+    seen = SeenFeatures(net, question.size, featured)
+    net, parts = question.compute.place(net), []
     with torch.no_grad():
-        everything = np.arange(len(question.images))
-        parts = [net(inputs).float().cpu() for _, inputs in question.inputs(name, everything)]
-    logits = torch.cat(parts)
+        for index, inputs in question.inputs(name, everything):
+            with seen.of(index):
+                parts.append(net(inputs).float().cpu())
+    logits, features = torch.cat(parts), seen.so_far()
     check_finite(logits.numpy(), 0, f"{name}: the logits")
-    return logits
+    if features is None:
+        print(f"no CKA: {NO_CLASSIFIER} {name}", file=sys.stderr)
+    return logits, features
 
 
 def _maps(name: str, net: nn.Module, look: Look, target: Tensor, question: Question) -> Maps | None:

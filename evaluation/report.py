@@ -5,6 +5,7 @@ python -m evaluation.report --dataset CIFAR100
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -192,8 +193,8 @@ class Tables:
 
 def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
     """The rows with what has been measured of each cell so far: ECE; agreement with its teachers;
-    IoU among them and of all of them with it; the affinity of its own view. Where
-    other than all seeds of a cell were measured, `<name>_n` says how many."""
+    CKA and IoU among them and with it; the affinity of its own view. Where other than all seeds of
+    a cell were measured, `<name>_n` says how many."""
     measured = {name: tables.rows(options) for name, options in MEASUREMENTS.items()}
     joined = [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
     return [
@@ -251,6 +252,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
         **_means(ensemble, name, (*AGREEMENT, *DISAGREEMENT, *INFORMATION, *ENTROPIES)),
         **_together(_fidelity(tables, cell, question) for question in REPORTED),
         **_under_own_view(tables, cell),
+        **_alignments(tables["agreement_test"], cell),
         **_means(tables["ece"], name, CALIBRATION),
         **_means(tables["iou_T_T"], teachers, OVERLAP["T_T"]),
         **_means(tables["iou_T_S"], name, OVERLAP["T_S"]),
@@ -282,9 +284,18 @@ def _under_own_view(tables: dict[str, list[Row]], cell: Cell) -> Row:
     )  # fmt: skip
 
 
-def _of_pair(rows: Sequence[Row], model: str) -> list[Row]:
-    """Those of a model with the student."""
-    return [row for row in rows if row["pair"] == f"{model}-S"]
+def _alignments(rows: Sequence[Row], cell: Cell) -> Row:
+    """CKA of each two of a student and its teachers."""
+    names = {**{str(t): f"T{t.number}" for t in cell.teachers}, "S": "S"}
+    return _together(
+        _mean(_of_pair(rows, p, q), str(cell), "linear_cka", f"linear_cka_{names[p]}_{names[q]}")
+        for p, q in itertools.combinations(names, 2)
+    )
+
+
+def _of_pair(rows: Sequence[Row], model: str, other: str = "S") -> list[Row]:
+    """Those of a model with another, the student if none is named."""
+    return [row for row in rows if row["pair"] == f"{model}-{other}"]
 
 
 def _together(parts: Iterable[Row]) -> Row:

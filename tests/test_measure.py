@@ -131,13 +131,20 @@ def test_maps_overlap_at_the_images_size(truth, made, measured):
     assert smaller["iou"] == expected.per_image.mean().item()
 
 
-def test_features_are_aligned(truth, made, measured):
+def test_features_are_aligned(truth, made, measured, capsys):
     features = {k: truth[f"logits_{k}"][:, :3] for k in "ab"}
     _, pairs = measured(*(made(k, k, features=features[k]) for k in "ab"), made("c", "c"))
     assert pairs["a", "b"]["linear_cka"] == metrics.linear_cka(*features.values())
     assert "linear_cka" not in pairs["a", "c"]
-    with pytest.raises(UserError, match="a and b: x or y: the features tell no samples apart"):
-        measured(*(made(k, k, features=np.ones((N, 2))) for k in "ab"))
+    index, mixed = np.arange(N), np.random.default_rng(0).permutation(N)
+    again = made("a", "a", features=features["a"], index=index)
+    other = {"logits": truth["logits_b"][mixed], "labels": truth["labels"][mixed]}
+    joined = made("b", **other, features=features["b"][mixed], index=mixed)
+    assert measured(again, joined)[1]["a", "b"] == pairs["a", "b"]
+    capsys.readouterr()
+    _, pairs = measured(*(made(k, k, features=np.ones((N, 2))) for k in "ab"))
+    assert "linear_cka" not in pairs["a", "b"]
+    assert "no CKA: a and b: x or y: the features tell no samples apart" in capsys.readouterr().err
 
 
 def test_maps_of_two_kinds_are_never_compared(truth, made, measured, capsys):
@@ -255,6 +262,8 @@ def test_stored_outputs_of_a_checkpoint_are_read(taught, measured):
     _, pairs = measured(*files)
     assert pairs["T1", "T2"]["maps"] == "CAM"
     assert pairs["T1", "T2"]["iou"] == row["iou"]
+    stored = [np.load(run.outputs / "test-test-features.npz")["values"] for run in runs]
+    assert pairs["T1", "T2"]["linear_cka"] == metrics.linear_cka(*stored)
 
 
 def test_names_tell_files_apart(tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import DATASET, IMAGE_SIZE, inputs, run_copy
@@ -19,7 +20,7 @@ from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
 from evaluation.options import AgreementOptions
 from evaluation.results import publish
 from evaluation.tables import Column, over_seeds, with_spread
-from metrics.attention import class_activation_map
+from metrics.attention import class_activation_map, forward_with_features
 from metrics.calibration import expected_calibration_error
 from metrics.overlap import (
     binarize,
@@ -28,6 +29,7 @@ from metrics.overlap import (
     pointing_hits,
     set_overlap,
 )
+from metrics.representations import linear_cka
 from script import evaluate
 
 ROOT = Path(__file__).parent.parent
@@ -170,6 +172,36 @@ def test_agreement_with_oneself_and_with_the_ensemble(taught, flags, results, ca
     assert row["reference_kl_q_to_p_times_10"] == pytest.approx(10 * row["kl_q_to_p_nats"])
 
 
+def test_representations_are_aligned_by_what_is_stored_and_by_the_models(
+    taught, flags, results, pixels, capsys
+):
+    calculate_agreement.main([*flags, "--cells", "T1w_T2w_Sw"])
+    assert "linear_cka" in capsys.readouterr().out
+    report.main(flags[:4])
+    rows = {row["pair"]: row for row in results("agreement") if row["cell"] == "T1w_T2w_Sw"}
+    assert {pair for pair in rows if "linear_cka" in rows[pair]} == {"T1w-S", "T2w-S", "T1w-T2w"}
+    (reported,) = (row for row in results("results") if row["cell"] == "T1w_T2w_Sw")
+    cells = {"T1w": "T1w", "T2w": "T2w", "S": "T1w_T2w_Sw"}
+    for pair in ("T1w-S", "T2w-S", "T1w-T2w"):
+        p, q = (cells[name] for name in pair.split("-"))
+        stored = [np.load(taught.run(c, 1).outputs / "test-test-features.npz") for c in (p, q)]
+        found = rows[pair]["linear_cka"]
+        assert found == linear_cka(*(own["values"] for own in stored))
+        assert reported[f"linear_cka_{pair.replace('w', '').replace('-', '_')}"] == found
+        maps = [forward_with_features(model(taught, cell), pixels[0])[1] for cell in (p, q)]
+        pooled = [own.mean((2, 3)) for own in maps]
+        assert found == pytest.approx(linear_cka(*pooled), abs=1e-5)
+        assert 0 < found < 1
+    page = (taught.folder / DATASET / "report" / "cells.md").read_text()
+    assert "## Representations" in page
+    assert "| T1 and T2 | T1 and S | T2 and S |" in page
+
+
+def test_other_views_have_no_alignment(flags, results):
+    calculate_agreement.main([*flags, "--cells", "1T", "--view", "strong", "--name", "strongly"])
+    assert all("linear_cka" not in row for row in results("strongly"))
+
+
 def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     cells = ["Sw", "T1w_Sw", "T1w_T2w_Sw"]
     for path in taught.folder.glob("*/*/*/outputs/*"):
@@ -177,7 +209,9 @@ def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     evaluate.main([*flags, "--cells", *cells])
     out = capsys.readouterr().out
     passes = [int(line.split()[2]) for line in out.splitlines() if line.startswith("forward")]
-    made = [path for path in taught.folder.glob("*/*/*/outputs/*.npz") if "maps" not in path.name]
+    beside = ("maps", "features")
+    stored = taught.folder.glob("*/*/*/outputs/*.npz")
+    made = [path for path in stored if not path.stem.endswith(beside)]
     # A teacher is asked about both splits under four views, and about the training images under the
     # students' view (at most 10,000 of them); a taught student about the test images under four and
     # the training images under two, Sw about the test images under four.

@@ -16,7 +16,7 @@ from dataloader.folder import load_folder
 from dataloader.views import IMAGENET_STATISTICS, imagenet_view
 from evaluation.measure import main
 from evaluation.nets import check_classifier
-from metrics.attention import ClassMaps
+from metrics.attention import ClassMaps, forward_with_features
 from metrics.gradient_maps import grad_cam
 from models.registry import build_model
 
@@ -78,6 +78,8 @@ def test_class_maps_of_the_ensembles_class_are_compared(place, measured, tmp_pat
     assert row["fidelity"] == metrics.top1_agreement(*logits)
     assert row["iou"] == pytest.approx(overlap(maps), abs=1e-3)
     assert row["maps"] == "CAM"
+    means = [forward_with_features(own, x)[1].mean((2, 3)) for own in nets]
+    assert row["linear_cka"] == pytest.approx(metrics.linear_cka(*means), abs=1e-5)
     models = json.loads((tmp_path / "out" / "models.json").read_text())
     assert models[0]["top1"] == metrics.top1_accuracy(logits[0], labels)
 
@@ -97,6 +99,24 @@ def test_nets_without_class_maps_are_compared_by_gradients(place, measured, caps
     maps = [grad_cam(own, x, target=target, source=before) for own in nets]
     assert pairs["m0", "small"]["maps"] == "Grad-CAM"
     assert pairs["m0", "small"]["iou"] == pytest.approx(overlap([maps[0], maps[2]]), abs=1e-3)
+
+
+def test_nets_whose_classifier_is_not_found_are_named(place, measured, capsys):
+    torch.save(net("squeezenet1_1", 0).state_dict(), place / "s.pt")
+    pairs = measured("s.pt:squeezenet1_1", "r0.pt:resnet8", "again=r0.pt:resnet8")
+    assert {pair for pair in pairs if "linear_cka" in pairs[pair]} == {("r0", "again")}
+    assert pairs["r0", "again"]["linear_cka"] == pytest.approx(1)
+    said = "no CKA: no linear layer is seen to make the logits of s\n"
+    assert said in capsys.readouterr().err
+
+
+def test_features_of_some_images_alone_are_kept(measured, monkeypatch):
+    from evaluation import nets as module
+
+    every = measured("r0.pt:resnet8", "r1.pt:resnet8")["r0", "r1"]["linear_cka"]
+    monkeypatch.setattr(module, "MOST_FEATURES", 6)
+    some = measured("r0.pt:resnet8", "r1.pt:resnet8")["r0", "r1"]["linear_cka"]
+    assert some != every
 
 
 def test_maps_of_some_images_alone_are_made(measured):

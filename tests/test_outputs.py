@@ -13,6 +13,7 @@ from dataloader.steps import Cutout
 from dataloader.views import CIFAR_STATISTICS, VIEWS
 from engine.checkpoint import Header, load_model, save
 from engine.compute import Compute
+from evaluation import calculate_agreement
 from evaluation.answers import Features, collect
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
@@ -130,6 +131,18 @@ def test_features_are_kept_under_another_view_when_asked_for(runs, store):
     for ask, count in ((store.answers, 1), (store.features, 2)):
         assert ask(runs("T1w"), split="train", view="strong") is not None
         assert sorted(path.stem for path in runs("T1w").outputs.iterdir()) == names[:count]
+
+
+def test_a_net_whose_classifier_is_not_found_is_named_and_not_asked_twice(runs, tmp_path, capsys):
+    model = build_model("squeezenet1_1", 10, image_size=32)
+    header = Header("squeezenet1_1", 10, 32, 3)
+    save(runs("T1w").checkpoint("last"), header, {"model": model.state_dict()})
+    where = ["--dataset", DATASET, "--output-dir", str(tmp_path / "runs"), "--device", "cpu"]
+    calculate_agreement.main([*where, "--cells", "T1w_Sw", "--image-size", "32"])
+    out, err = capsys.readouterr()
+    assert "forward passes: 2" in out and "linear_cka" not in out
+    said = "no CKA: T1w_Sw seed 1: no linear layer is seen to make the logits of T1w\n"
+    assert said in err
 
 
 def test_a_new_checkpoint_makes_the_outputs_anew(runs, store, tmp_path):
