@@ -167,6 +167,11 @@ def grid_order(cell: Cell) -> tuple[bool, int, str]:
     return isinstance(cell, StudentCell), len(cell.teachers), str(cell)
 
 
+def joined(teachers: Iterable[TeacherCell]) -> str:
+    """The name of several teachers together, such as T1w_T2s."""
+    return "_".join(map(str, teachers))
+
+
 def _suffix(variant: str | None) -> str:
     return "" if variant is None else f"+{variant}"
 

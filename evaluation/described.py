@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from engine.cells import Cell, StudentCell
+from engine.cells import Cell, StudentCell, joined
 from evaluation.replicate import Looking, Replicate
 from evaluation.study_figures import (
     DOSED,
@@ -56,7 +56,7 @@ def _of_cell(replicate: Replicate, cell: Cell) -> Iterator[Row]:
 
 
 def _of_pair(replicate: Replicate, cell: StudentCell) -> Iterator[Row]:
-    ensemble, name = replicate.ensemble(cell), _joined(cell.teachers)
+    ensemble, name = replicate.ensemble(cell), joined(cell.teachers)
     rights = torch.stack([replicate.right(teacher) for teacher in cell.teachers])
     shares = (rights.mean(), ensemble.unanimous.double().mean(), ensemble.right.double().mean())
     for figure, share in zip(OF_PAIRS, shares, strict=False):
@@ -67,11 +67,7 @@ def _of_pair(replicate: Replicate, cell: StudentCell) -> Iterator[Row]:
 
 
 def _of_two_pairs(replicate: Replicate, a: Teachers, b: Teachers) -> Iterator[Row]:
-    yield _row(OF_PAIRS[-1], _joined(a), 100 * torch.tensor(standardised(replicate, a, b).left_out))
-
-
-def _joined(teachers: Teachers) -> str:
-    return "_".join(map(str, teachers))
+    yield _row(OF_PAIRS[-1], joined(a), 100 * torch.tensor(standardised(replicate, a, b).left_out))
 
 
 def _row(figure: str, cell: str, value: torch.Tensor) -> Row:
@@ -84,7 +80,7 @@ def sections(replicates: Sequence[Sequence[Row]]) -> list[str]:
     for title, figures in (("Teachers together", OF_PAIRS), ("Cells", OF_CELLS)):
         lines += ["", f"## {title}", "", "Mean ± standard deviation over replicates.", ""]
         lines += _table(replicates, figures)
-    if any(row["cell"] == _joined(HALVES) for rows in replicates for row in rows):
+    if any(row["cell"] == joined(HALVES) for rows in replicates for row in rows):
         lines += ["", OF_HALVES]
     return lines
 

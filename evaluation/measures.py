@@ -145,8 +145,6 @@ def _overlap(among: str, heading: str) -> tuple[Column, ...]:
         Column("iou_pooled"),
         *map(Column, ("iou_in_image", "iou_in_image_low", "iou_in_image_high")),  # of halves
         Column("constant_maps", name=f"{name}_constant_maps"),
-        *(Column(f"iou_T{k}_S{end}") for k in range(1, 10) for end in ("", "_low", "_high")),
-        *(Column(f"iou_T{a}_T{b}_S") for a, b in itertools.combinations(range(1, 10), 2)),
         *map(Column, ("object_iou", "object_iou_low", "object_iou_high", "pointing_game")),
     )
 

@@ -201,7 +201,7 @@ def _overlap(
         masks.of(of_target(own.of_class[torch.from_numpy(at)], wanted), size)
         for own, at in zip((p, q), places, strict=True)
     ]
-    return {**overlap_measures("iou", both), **constant_maps(both), "maps": p.kind}
+    return {**overlap_measures(both), **constant_maps(both), "maps": p.kind}
 
 
 def _size(models: Models) -> int:

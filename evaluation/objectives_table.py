@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, one_line
-from engine.cells import Cell
+from engine.cells import Cell, joined
 from engine.run import RunDirectory
+from evaluation.agreement_table import STUDENT
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_reader import ensemble_predictions, last_figures, training_store
 from evaluation.objectives_page import COLUMNS, CONTRASTS, REFERENCE, publish_page
@@ -49,8 +50,8 @@ def publish_objectives(options: ObjectiveOptions) -> None:
     """Print and write a row for each student, means over replicates, and the rank correlations."""
     grid, store, runs = open_grid(options)
     overlaps = {
-        (row["cell"], row["seed"]): row.get("iou")
-        for row in read_rows(beside(options.folder / "iou_T_S", ".json"))
+        (row["cell"], row["pair"], row["seed"]): row.get("iou")
+        for row in read_rows(beside(options.folder / "iou_T_S", ".json"), ("cell", "pair"))
     }
     measured = of_each(grid.with_teachers(runs), partial(_measured, grid, store, overlaps), named)
     rows, students = [row for row, _ in measured], [student for _, student in measured]
@@ -61,7 +62,7 @@ def publish_objectives(options: ObjectiveOptions) -> None:
 def _measured(
     grid: Grid,
     store: OutputStore,
-    overlaps: Mapping[tuple[str, int], float | None],
+    overlaps: Mapping[tuple[str, str, int], float | None],
     run: RunDirectory,
 ) -> tuple[Row, Student]:
     answers = store.answers(run)
@@ -71,7 +72,7 @@ def _measured(
         raise UserError("the teachers' logits take too much room: use fewer with --max-images")
     agrees = answers.predictions == together
     student = Student(run.cell, run.seed, answers.correct.double(), agrees.double())
-    last = last_figures(run)
+    last, pair = last_figures(run), f"{joined(run.cell.teachers)}-{STUDENT}"
     sums = equal_width_sums(sample_columns(answers.correct, answers.confidence), BINS)
     row = {
         "cell": str(run.cell),
@@ -82,7 +83,7 @@ def _measured(
         "fidelity_taught": last.get("test", {}).get("fidelity_taught"),
         "fidelity_ensemble": _mean(student.fidelity_ensemble),
         "ece": calibration_gap(sums).item(),
-        "iou_T_S": overlaps.get((str(run.cell), run.seed)),
+        "iou_T_S": overlaps.get((str(run.cell), pair, run.seed)),
         **store.stamp(run, *teachers),
     }
     return row, student

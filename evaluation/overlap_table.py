@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from common.errors import UserError
-from engine.cells import TeacherCell
+from engine.cells import joined
 from engine.run import RunDirectory
+from evaluation.agreement_table import STUDENT
 from evaluation.answers import AttentionMaps
 from evaluation.figures import AttentionRow, Figure, attention_figure, overlap_figure
 from evaluation.grid import Grid, named, of_each, open_grid
@@ -49,20 +50,22 @@ def publish_overlap(options: OverlapOptions) -> None:
     grid, store, runs = open_grid(options)
     measure = Measure(grid, store, options)
     students = measure.with_maps(grid.with_teachers(runs))
-    rows = measure.teachers_rows(students) if options.group == "T_T" else measure.rows(students)
-    if not rows:
+    groups = measure.of_teachers(students) if options.group == "T_T" else measure.rows(students)
+    if not groups:
         raise UserError(f"no cell of {' '.join(options.cells)} has the models that this compares")
-    tell_constant_maps(rows)
+    of_all = [rows[0] for rows in groups]
+    tell_constant_maps(of_all)
     publish(
         options.folder / (options.name or f"iou_{options.group}"),
-        rows,
+        list(itertools.chain.from_iterable(groups)),
         OVERLAP[options.group],
-        {"": overlap_figure(rows), **measure.overlays(students)},
+        {"": overlap_figure(of_all), **measure.overlays(students)},
         f"{options.images}; target class: {options.target}; threshold {options.threshold} of each "
         "map's range;\nchance: each model's mask from another image; iou: mean over images with "
         "its 95% bootstrap interval;\niou_pooled: total intersection / total union of the set; "
         "constant_maps: share of the maps that prefer no place",
         store.summary(),
+        by=("cell",) if options.group == "T_T" else ("cell", "pair"),
         latex=options.latex == "yes",
     )
 
@@ -80,15 +83,16 @@ class Measure:
         known = of_each(students, lambda run: (run, self._says_that_all_have_maps(run)), named)
         return [run for run, all_have_maps in known if all_have_maps]
 
-    def teachers_rows(self, students: Sequence[RunDirectory]) -> list[Row]:
-        """A row for each set of two or more teachers that some student has."""
+    def of_teachers(self, students: Sequence[RunDirectory]) -> list[list[Row]]:
+        """Of each set of two or more teachers that some student has, its row."""
         several = [run for run in students if len(run.cell.teachers) > 1]
         groups = {(run.cell.teachers, run.teacher_seed): run for run in several}
-        return of_each(groups.values(), self._teachers_row, lambda run: _joined(run.cell.teachers))
+        return of_each(groups.values(), self._teachers_row, lambda run: joined(run.cell.teachers))
 
-    def rows(self, students: Sequence[RunDirectory]) -> list[Row]:
-        """A row for each student: with all its teachers, then with each."""
-        return of_each(students, self._student_row, named)
+    def rows(self, students: Sequence[RunDirectory]) -> list[list[Row]]:
+        """Of each student, a row with all its teachers, then with each, then, of three and more,
+        with each two."""
+        return of_each(students, self._student_rows, named)
 
     def overlays(self, students: Sequence[RunDirectory]) -> dict[str, Figure]:
         """For the first and last student: images with every map and mask."""
@@ -133,35 +137,27 @@ class Measure:
         teachers = self.grid.teachers(run)
         return teachers if self.options.group == "T_T" and len(teachers) > 1 else [*teachers, run]
 
-    def _teachers_row(self, student: RunDirectory) -> Row:
-        runs, cells = self.grid.teachers(student), student.cell.teachers
+    def _teachers_row(self, student: RunDirectory) -> list[Row]:
+        runs = self.grid.teachers(student)
         kept = [self._known_maps(run, runs[-1]) for run in runs]
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
-        row: Row = {"cell": _joined(cells), "seed": student.teacher_seed}
-        row |= self._overlap("iou", maps, size)
-        row |= self._constant(maps, size) | self._in_image(runs, maps, size)
-        return row | self._object(runs, maps, kept[0]) | self.store.stamp(*runs)
+        row: Row = {"cell": joined(student.cell.teachers), "seed": student.teacher_seed}
+        row |= self._overlap(runs, maps, size) | self._object(runs, maps, kept[0])
+        return [row | self.store.stamp(*runs)]
 
-    def _student_row(self, run: RunDirectory) -> Row:
+    def _student_rows(self, run: RunDirectory) -> list[Row]:
         runs = [*self.grid.teachers(run), run]
         kept = [self._known_maps(model, run) for model in runs]
         maps, size = self._selected(kept, kept[:-1]), int(kept[-1].image_size)
-        row: Row = {"cell": str(run.cell), "seed": run.seed} | self._overlap("iou", maps, size)
-        for cell, own in zip(run.cell.teachers, maps, strict=False):
-            row |= self._overlap(f"iou_T{cell.number}_S", [own, maps[-1]], size)
-        if len(maps) > 3:
-            row |= self._twos(run.cell.teachers, maps, size)
-        row |= self._constant(maps, size) | self._in_image(runs, maps, size)
-        return row | self._object(runs[-1:], maps[-1:], kept[0]) | self.store.stamp(*runs)
-
-    def _twos(
-        self, teachers: Sequence[TeacherCell], maps: Sequence[torch.Tensor], size: int
-    ) -> Row:
-        """Of three teachers and more, each two with the student, whose map is the last."""
-        row: Row = {}
-        for (a, one), (b, other) in itertools.combinations(zip(teachers, maps, strict=False), 2):
-            row |= self._overlap(f"iou_T{a.number}_T{b.number}_S", [one, other, maps[-1]], size)
-        return row
+        rows: list[Row] = []
+        for chosen in compared_sets(len(runs) - 1):
+            models, names = (*chosen, -1), joined([run.cell.teachers[k] for k in chosen])
+            row: Row = {"cell": str(run.cell), "seed": run.seed, "pair": f"{names}-{STUDENT}"}
+            row |= self._overlap([runs[k] for k in models], [maps[k] for k in models], size)
+            if not rows:  # once, for it is of the student alone
+                row |= self._object(runs[-1:], maps[-1:], kept[0])
+            rows.append(row | self.store.stamp(*runs))
+        return rows
 
     def _known_maps(self, run: RunDirectory, like: RunDirectory) -> AttentionMaps:
         """UserError where the net has none, which `with_maps` finds out."""
@@ -180,11 +176,12 @@ class Measure:
         """One (n, h, w) map a model, of the target that all share unless it is "predicted"."""
         return [own.select(target_of(self.options.target, own, teachers)) for own in kept]
 
-    def _overlap(self, name: str, maps: Sequence[torch.Tensor], size: int) -> Row:
-        return overlap_measures(name, [self.masks.of(heatmap, size) for heatmap in maps])
-
-    def _constant(self, maps: Sequence[torch.Tensor], size: int) -> Row:
-        return constant_maps([self.masks.of(heatmap, size) for heatmap in maps])
+    def _overlap(
+        self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], size: int
+    ) -> Row:
+        masks = [self.masks.of(heatmap, size) for heatmap in maps]
+        row = overlap_measures(masks) | constant_maps(masks)
+        return row | self._in_image(runs, maps, size)
 
     def _parts(self, runs: Sequence[RunDirectory]) -> list[str]:
         """The part of the images that each model looks at, asked as the last one asks."""
@@ -244,23 +241,30 @@ class Measure:
         return Image.fromarray(seen.permute(1, 2, 0).numpy())
 
 
-def overlap_measures(name: str, masks: Sequence[PackedMasks]) -> Row:
-    """The overlap of several models' masks of the same images, under columns that begin so."""
+def compared_sets(teachers: int) -> list[tuple[int, ...]]:
+    """Which of so many teachers are compared with their student: all, then each, then, of three and
+    more, each two."""
+    sizes = dict.fromkeys((teachers, 1, min(2, teachers)))
+    return [chosen for size in sizes for chosen in itertools.combinations(range(teachers), size)]
+
+
+def overlap_measures(masks: Sequence[PackedMasks]) -> Row:
+    """The overlap of several models' masks of the same images."""
     found = masks_overlap(masks)
     corrected = found.corrected
-    row: Row = means_with_intervals({name: found.per_image}) | {
-        f"{name}_chance": found.chance,
-        f"{name}_pooled": found.pooled,
-        f"{name}_corrected": None if corrected is None else corrected.mean().item(),
+    row: Row = means_with_intervals({"iou": found.per_image}) | {
+        "iou_chance": found.chance,
+        "iou_pooled": found.pooled,
+        "iou_corrected": None if corrected is None else corrected.mean().item(),
     }
-    return row if corrected is None else row | _ends_above_chance(name, row, found)
+    return row if corrected is None else row | _ends_above_chance(row, found)
 
 
-def _ends_above_chance(name: str, row: Row, found: SetOverlap) -> Row:
+def _ends_above_chance(row: Row, found: SetOverlap) -> Row:
     """Of the interval of a row's IoU, at the chance that was found."""
-    ends = torch.tensor([row[f"{name}_low"], row[f"{name}_high"]], dtype=torch.float64)
+    ends = torch.tensor([row["iou_low"], row["iou_high"]], dtype=torch.float64)
     low, high = found.above_chance(ends).tolist()
-    return {f"{name}_corrected_low": low, f"{name}_corrected_high": high}
+    return {"iou_corrected_low": low, "iou_corrected_high": high}
 
 
 def constant_maps(masks: Sequence[PackedMasks]) -> Row:
@@ -298,10 +302,6 @@ def target_of(
     if name == PREDICTED:
         return own.logits.argmax(1)
     return ensemble_logits(torch.stack([teacher.logits for teacher in teachers])).argmax(1)
-
-
-def _joined(cells: Sequence[TeacherCell]) -> str:
-    return "_".join(map(str, cells))
 
 
 def object_masks(masks: np.ndarray, size: int) -> torch.Tensor:

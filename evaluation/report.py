@@ -19,7 +19,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 from common.errors import UserError, run_program, shown
 from common.files import write_text
 from common.settings import NO_YES, Settings, option
-from engine.cells import Cell, grid_order, parse_cell
+from engine.cells import Cell, grid_order, joined, parse_cell
 from engine.flags import parse
 from engine.run import RunDirectory, Runs
 from evaluation.calculate_agreement import AS_TRAINED, REPORTED
@@ -67,7 +67,11 @@ MEASUREMENTS: dict[str, MeasureOptions] = {
     "iou_T_S": OverlapOptions(group="T_S", name="iou_T_S"),
     "affinity": MeasureOptions(name="affinity"),
 }
-BY = {"agreement": ("cell", "pair"), "affinity": ("cell", "view")}  # what names a row, if not cell
+BY = {  # what names a row, if not the cell alone
+    "agreement": ("cell", "pair"),
+    "iou_T_S": ("cell", "pair"),
+    "affinity": ("cell", "view"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +249,7 @@ def _percent(figures: dict[str, float], name: str) -> float | None:
 
 
 def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
-    name, teachers = str(cell), "_".join(map(str, cell.teachers))
+    name, teachers = str(cell), joined(cell.teachers)
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
     ensemble = _of_pair(tables["agreement_test"], "ensemble")
     return {
@@ -255,7 +259,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
         **_alignments(tables["agreement_test"], cell),
         **_means(tables["ece"], name, CALIBRATION),
         **_means(tables["iou_T_T"], teachers, OVERLAP["T_T"]),
-        **_means(tables["iou_T_S"], name, OVERLAP["T_S"]),
+        **_means(_of_pair(tables["iou_T_S"], teachers), name, OVERLAP["T_S"]),
         **_means(own_view, name, AFFINITY),
     }
 

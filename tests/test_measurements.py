@@ -112,7 +112,8 @@ def test_overlap_of_other_targets(taught, flags, results, pixels, target):
     calculate_iou.main(
         [*flags, "--group", "T_S", "--cells", "1T", "--target", target, "--name", name]
     )
-    (row,) = results(name)
+    (row,) = results(name)  # of one teacher, which is all of them
+    assert (row["cell"], row["pair"]) == ("T1w_Sw", "T1w-S")
     images, labels, _ = pixels
     chosen = labels if target == "label" else target
     maps = [
@@ -121,7 +122,30 @@ def test_overlap_of_other_targets(taught, flags, results, pixels, target):
     ]
     masks = torch.stack([binarize(own, IMAGE_SIZE) for own in maps])
     assert row["iou"] == pytest.approx(intersection_over_union(masks), abs=4e-3)
-    assert row["iou_T1_S"] == row["iou"]
+
+
+def test_overlap_with_the_student_has_a_row_for_all_teachers_and_for_each(
+    taught, flags, results, pixels, capsys
+):
+    calculate_iou.main([*flags, "--group", "T_S", "--cells", "T1w_T2w_Sw", "--target", "label"])
+    out = capsys.readouterr().out
+    images, labels, _ = pixels
+    cells = {"T1w": "T1w", "T2w": "T2w", "S": "T1w_T2w_Sw"}
+    masks = {
+        name: binarize(class_activation_map(model(taught, cell), images, target=labels), IMAGE_SIZE)
+        for name, cell in cells.items()
+    }
+    rows = [row for row in results("iou_T_S") if "target=label" in row["asked"]]
+    assert [row["pair"] for row in rows] == ["T1w_T2w-S", "T1w-S", "T2w-S"]
+    for row in rows:
+        of_pair = torch.stack([masks[name] for name in row["pair"].replace("-", "_").split("_")])
+        assert row["iou"] == pytest.approx(intersection_over_union(of_pair), abs=4e-3)
+        assert row["iou_low"] < row["iou"] < row["iou_high"]
+        assert row["pair"] in out
+    assert ["object_iou" in row for row in rows] == [True, False, False]
+    heading = (taught.folder / DATASET / "iou_T_S.csv").read_text().split("\n")[0].split(",")
+    assert heading[:4] == ["cell", "seed", "pair", "iou"]
+    assert not [name for name in heading if name.startswith("iou_T")]
 
 
 def test_a_model_is_binarised_once_for_all_groups_that_it_is_in(taught, flags, monkeypatch):
@@ -277,8 +301,8 @@ def test_report_joins_what_was_measured(taught, flags, results, capsys):
     report.main(flags[:4])
     capsys.readouterr()
     rows = {row["cell"]: row for row in results("results")}
-    measured = {row["cell"]: row for row in results("iou_T_S")}
-    expected = measured["T1w_T2w_Sw"]["iou"]
+    measured = {row["pair"]: row for row in results("iou_T_S") if row["cell"] == "T1w_T2w_Sw"}
+    expected = measured["T1w_T2w-S"]["iou"]
     assert rows["T1w_T2w_Sw"]["iou_student"] == pytest.approx(expected)
     assert rows["Sw"].get("iou_student") is None
 

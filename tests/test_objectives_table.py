@@ -16,7 +16,7 @@ from engine.cells import parse_student
 from engine.config import StudentConfig
 from engine.flags import RECIPE_FOLDER, resolve
 from engine.scheduling import side_by_side, train_each, train_together
-from evaluation import compare_objectives
+from evaluation import calculate_iou, compare_objectives
 from evaluation.objectives_page import COLUMNS
 from evaluation.objectives_table import Student, means, ranks
 
@@ -113,6 +113,7 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
     capsys.readouterr()
     asked = ["--dataset", DATASET, "--output-dir", str(two_teachers.folder), "--device", "cpu"]
     cells = [config.cell for config in configs]
+    calculate_iou.main([*asked, "--group", "T_S", "--cells", cells[0]])
     compare_objectives.main([*asked, "--cells", *cells, "--latex"])
     printed = capsys.readouterr().out
     assert "with teachers, view and seed held" in printed
@@ -133,6 +134,11 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
     assert f"| {100 * dist['top1']:.1f} |" in line
     assert r"T1w\_T2w\_Sw+dist & 1 & " in (folder / "report/objectives.tex").read_text()
     assert (folder / "report/objectives.png").stat().st_size > 10_000
+    overlaps = json.loads((two_teachers.folder / DATASET / "iou_T_S.json").read_text())
+    (expected,) = (row["iou"] for row in overlaps if row["pair"] == "T1w_T2w-S")
+    assert {row["cell"]: row["iou_T_S"] for row in rows} == {
+        cell: expected if cell == cells[0] else None for cell in cells
+    }
     with pytest.raises(UserError, match="none of the cells asked for is finished"):
         compare_objectives.main([*asked, "--cells", "T1s_T2s_Ss+kl"])
 

@@ -73,7 +73,7 @@ def test_one_image_that_nobody_gets_right_leaves_figures_empty_and_no_more(
     assert {row["affinity"] for row in of_views} == {None}
     assert "undefined: affinity and affinity_to_test of T1w seed 1 under the weak view" in err
     for name, constant in (("iou_T_T", 1), ("iou_T_S", 2 / 3)):
-        (row,) = rows(name)
+        row = rows(name)[0]  # of all models
         assert (row["iou_chance"], row["constant_maps"]) == (None, pytest.approx(constant))
     assert rows("iou_T_T")[0]["iou"] == 1
     assert "constant maps: 100% of T1w_T2w seed 1" in err
@@ -157,6 +157,16 @@ def test_an_odd_row_of_a_table_is_named_and_left_out(flags, rows, runs, tmp_path
     assert f"{folder / 'affinity_3T.json'}, row 1: it has no view" in err
     calculate_ece.main([*flags, "--cells", "T1w", "--max-images", "2"])
     assert [row["cell"] for row in rows("ece")] == ["T1w"]
+
+
+def test_rows_of_iou_of_an_earlier_version_are_named_and_replaced(
+    flags, rows, runs, tmp_path, capsys
+):
+    path = tmp_path / "runs" / DATASET / "iou_T_S.json"
+    path.write_text(json.dumps([{"cell": "T1w_Sw", "seed": 1, "iou": 0.5, "iou_T1_S": 0.5}]))
+    calculate_iou.main([*flags, "--cells", "T1w_Sw", "--group", "T_S"])
+    assert f"left out: {path}, row 1: it has no pair" in capsys.readouterr().err
+    assert [row["pair"] for row in rows("iou_T_S")] == ["T1w-S"]
 
 
 @pytest.mark.parametrize(

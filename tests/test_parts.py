@@ -206,6 +206,7 @@ class TestMeasuring:
             group: {
                 row["cell"]: row
                 for row in json.loads((options.folder / f"iou_{group}.json").read_text())
+                if row.get("pair") in (None, "T1w_T2w-S", "T1w+left_T2w+right-S")
             }
             for group in ("T_T", "T_S")
         }

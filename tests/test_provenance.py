@@ -68,7 +68,7 @@ def test_each_way_to_ask_has_rows_of_its_own_and_the_report_takes_the_plain_one(
 
 def test_a_row_says_where_it_comes_from(flags, rows, runs, tmp_path):
     calculate_iou.main([*flags, "--cells", "T1w_T2w_Sw", "--group", "T_S"])
-    (row,) = rows("iou_T_S")
+    row, *_ = rows("iou_T_S")
     assert row["checkpoints"] == {
         f"{cell}/seed1/last.pt": sha256(runs(cell).checkpoint("last"))
         for cell in ("T1w", "T2w", "T1w_T2w_Sw")
@@ -76,7 +76,7 @@ def test_a_row_says_where_it_comes_from(flags, rows, runs, tmp_path):
     assert "group=T_S target=ensemble threshold=0.4" in row["asked"]
     assert row["commit"]
     with (tmp_path / "runs" / DATASET / "iou_T_S.csv").open() as file:
-        (flat,) = csv.DictReader(file)
+        flat, *_ = csv.DictReader(file)
     assert json.loads(flat["checkpoints"]) == row["checkpoints"]
 
 

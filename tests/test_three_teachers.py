@@ -70,7 +70,9 @@ def test_the_mean_of_two_against_the_third_and_the_student(three, flags, models,
 
 def test_overlap_of_each_two_with_the_student(three, flags, models, images):
     calculate_iou.main([*flags, "--cells", "3T", "--group", "T_S", "--target", "label"])
-    (row,) = table(three, "iou_T_S")
+    rows = {row["pair"]: row for row in table(three, "iou_T_S")}
+    each, twos = ["T1w-S", "T2w-S", "T3w-S"], ["T1w_T2w-S", "T1w_T3w-S", "T2w_T3w-S"]
+    assert list(rows) == ["T1w_T2w_T3w-S", *each, *twos]
     labels = torch.from_numpy(load_split(DATASET, "test", None).labels)
     masks = {
         name: binarize(class_activation_map(model, images, target=labels), images.shape[-1])
@@ -78,7 +80,7 @@ def test_overlap_of_each_two_with_the_student(three, flags, models, images):
     }
     for a, b in ("T1", "T2"), ("T1", "T3"), ("T2", "T3"):
         expected = intersection_over_union(torch.stack([masks[a], masks[b], masks["S"]]))
-        assert row[f"iou_{a}_{b}_S"] == pytest.approx(expected, abs=1e-3)
+        assert rows[f"{a}w_{b}w-S"]["iou"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_bins_add_up_to_the_error(three, flags):

@@ -38,9 +38,9 @@ def test_overlap_of_rollouts_of_different_grids(transformers, group):
     )
     calculate_iou.measure(options)
     rows = json.loads((transformers.folder / DATASET / f"iou_{group}.json").read_text())
-    assert len(rows) == 1
-    assert 0 < rows[0]["iou"] < 1
-    assert rows[0]["constant_maps"] == 0
+    pairs = {"T_T": [None], "T_S": ["T1w_T2s-S", "T1w-S", "T2s-S"]}
+    assert [row.get("pair") for row in rows] == pairs[group]
+    assert all(0 < row["iou"] < 1 and row["constant_maps"] == 0 for row in rows)
 
 
 def test_a_coarse_and_a_fine_map_of_one_place_overlap():
