@@ -387,7 +387,7 @@ def _on_rows(features: Features, rows: np.ndarray) -> Features:
 def _placed(known: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of something known of the rows `known`: what of it stays where `rows` are taken, in their
     order, and the numbers that its rows have then."""
-    new_row = np.full(max(rows.max(), known.max()) + 1, -1)
+    new_row = np.full(max(rows.max(), known.max(initial=0)) + 1, -1)
     new_row[rows] = np.arange(len(rows))
     now = new_row[known]
     order = now.argsort(kind="stable")
