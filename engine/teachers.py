@@ -17,11 +17,11 @@ from engine.cells import TeacherCell
 from engine.checkpoint import load_model, seeing
 from engine.compute import Compute
 from engine.config import FIRST_SEED, TRAINED, Config, questions_of
-from engine.data import Source
 from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
 from engine.renormalised import renormalised
 from engine.run import RunDirectory, Runs
+from engine.source import Source
 from losses.loss import Maps
 from models.frozen_teachers import FrozenTeachers
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,12 +87,14 @@ class MeasureOptions(Settings):
         """Where the data set's runs and results are."""
         return Path(self.output_dir) / self.dataset
 
-    @property
-    def in_place(self) -> dict[str, Any]:
-        """What is given in the place of the runs' own settings."""
+    def settings_of(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that a run saved (a default where it is older than one), under what is given
+        in their place."""
+        defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
         names = [f.name for f in dataclasses.fields(MeasureOptions) if f.default is None]
-        given = {name: getattr(self, name) for name in names if hasattr(TrainConfig, name)}
-        return {name: value for name, value in given.items() if value is not None}
+        given = {name: getattr(self, name) for name in names if name in defaults}
+        in_place = {name: value for name, value in given.items() if value is not None}
+        return {**defaults, **saved, **in_place}
 
     @property
     def asked(self) -> str:
@@ -100,6 +102,15 @@ class MeasureOptions(Settings):
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
                   if not f.metadata["operational"]}  # fmt: skip
         return " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(MeasureOptions):
+    """What all measurements in one go can be asked besides."""
+
+    anew: str = option(
+        "no", "make a report that is up to date once more", choices=NO_YES, operational=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

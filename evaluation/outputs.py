@@ -7,7 +7,6 @@ are a function of changes (`OutputStore._key`). Every measure is arithmetic on t
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -27,11 +26,12 @@ from dataloader.worker_processes import living_workers
 from engine.cells import Cell, TeacherCell
 from engine.checkpoint import blamed_on, load_model, seeing
 from engine.compute import Compute, enough_memory, pick_device
-from engine.config import TRAINED, TrainConfig, parts_heard
-from engine.data import Source, shot_groups_of
+from engine.config import TRAINED, parts_heard
+from engine.data import shot_groups_of
 from engine.environment import commit
 from engine.progress import Progress
 from engine.run import RunDirectory
+from engine.source import Source
 from evaluation.answers import (
     MOST_FEATURES,
     SUFFIXES,
@@ -126,8 +126,7 @@ class Sources:
     def _settings(self, run: RunDirectory) -> dict[str, Any]:
         """The run's settings (a default where it is older than one) under the options."""
         if run not in self._asked:  # of a finished run they stay as they are
-            defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-            self._asked[run] = defaults | run.saved_settings() | self.options.in_place
+            self._asked[run] = self.options.settings_of(run.saved_settings())
         return self._asked[run]
 
 

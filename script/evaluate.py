@@ -26,31 +26,37 @@ from evaluation import (
     calculate_claims,
     calculate_ece,
     calculate_iou,
-    report,
 )
 from evaluation.calculate_agreement import REPORTED, asked_of
-from evaluation.grid import of_each
 from evaluation.options import (
     AffinityOptions,
     AgreementOptions,
     CalibrationOptions,
     ClaimsOptions,
+    EvaluateOptions,
     MeasureOptions,
     OverlapOptions,
     parse_options,
 )
-from evaluation.report import ReportOptions
+from evaluation.unchanged import unless_up_to_date
 
 Options = TypeVar("Options", bound=MeasureOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the students named by --cells and their teachers; without it all that is finished."""
-    options = parse_options(MeasureOptions, argv, "Every measurement, the claims and the table.")
+    options = parse_options(EvaluateOptions, argv, "Every measurement, the claims and the table.")
     if options.name:
         raise UserError("--name is of one measurement: here each has its own")
+    unless_up_to_date(options, partial(report_on, options))
+
+
+def report_on(options: MeasureOptions) -> None:
+    """The same, whether or not it is up to date."""
+    from evaluation import report  # torch only when there is work to do
+
     teachers, students = _named(options) if options.cells else _finished(options)
-    of_report = ReportOptions(
+    of_report = report.ReportOptions(
         dataset=options.dataset, output_dir=options.output_dir, latex=options.latex
     )
     try:
@@ -71,6 +77,8 @@ def measure(
 ) -> None:
     """Calibration and affinity of all, agreement and overlap of students with their teachers. What
     cannot be measured is named on stderr; UserError where nothing can."""
+    from evaluation.grid import of_each  # torch only when there is work to do
+
     asked = _measurements(options, teachers, students)
     of_each(asked, lambda named: named[1](), lambda named: named[0])
 

@@ -60,8 +60,9 @@ def inputs(images, view="test", **settings):
 
 
 def run_copy(bench, tmp_path):
-    """Finds a run by its cell in a copy of a bench's runs, without outputs, below `tmp_path`."""
-    ignore = shutil.ignore_patterns("outputs", "tensorboard")
+    """Finds a run by its cell in a copy of a bench's runs, without what was made of them, below
+    `tmp_path`."""
+    ignore = shutil.ignore_patterns("outputs", "report", "tensorboard")
     shutil.copytree(bench.folder, tmp_path / "runs", ignore=ignore)
     for table in (tmp_path / "runs" / DATASET).glob("*.*"):
         table.unlink()

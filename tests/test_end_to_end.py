@@ -42,6 +42,9 @@ def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
 
     report = bash("report.sh", "--output-dir", tmp_path / "runs", DATASET="synthetic_imb10")
     assert report.returncode == 0, report.stdout
+    unchanged = bash("report.sh", "--output-dir", tmp_path / "runs", DATASET="synthetic_imb10")
+    assert (unchanged.returncode, unchanged.stdout.count("\n")) == (0, 1)
+    assert unchanged.stdout.startswith("up to date: ")
     rows = {line.split()[0]: line.split() for line in report.stdout.splitlines()}
     assert rows["T1s"][1] == "2"
     assert rows["T1s_T2s_Ss"][1] == "2"

@@ -245,7 +245,7 @@ def test_everything_in_one_go_runs_each_model_once(taught, flags, capsys):
     table = out[out.index("cell   ", out.index("diversity")) :]
     for column in ("ece", "iou_teachers", "iou_student", "affinity"):
         assert column in table
-    evaluate.main([*flags, "--cells", *cells])
+    evaluate.main([*flags, "--anew", "--cells", *cells])
     again = capsys.readouterr().out
     assert again.count("forward passes: 0") == len(passes)
 

@@ -243,7 +243,7 @@ def test_other_images_or_labels_make_the_outputs_anew(runs, monkeypatch):
         dataclasses.replace(images, labels=images.labels[::-1].copy()),
         images.subset(np.arange(100)),
     ):
-        monkeypatch.setattr("engine.data.load_split", lambda *_, of=changed, **__: of)
+        monkeypatch.setattr("engine.source.load_split", lambda *_, of=changed, **__: of)
         assert (passes_of(runs), passes_of(runs)) == (1, 0)
 
 

@@ -108,6 +108,7 @@ def test_a_damaged_run_is_named_once_a_measurement_and_the_rest_is_measured(
     assert {row["cell"] for row in rows("affinity")} == measured
     table = {row["cell"]: row for row in rows("results")}
     assert "T2w" not in table and table["Ss"]["gap_points"] is None
+    assert not (tmp_path / "runs" / DATASET / "report" / "made_of.json").exists()
     claims = (tmp_path / "runs" / DATASET / "report" / "claims.md").read_text()
     assert "| 6.1 strong students |" in claims and "![learning]" in claims
     assert "nan" not in claims and "Traceback" not in err
@@ -128,7 +129,7 @@ def test_where_nothing_is_left_one_line_says_why(flags, runs, capsys):
 def test_images_of_other_classes_are_one_line(flags, runs, capsys, monkeypatch):
     images = load_split(DATASET, "test", None)
     more = dataclasses.replace(images, class_names=(*images.class_names, "more"))
-    monkeypatch.setattr("engine.data.load_split", lambda *_, **__: more)
+    monkeypatch.setattr("engine.source.load_split", lambda *_, **__: more)
     assert run_program(calculate_ece.main, [*flags, "--cells", "T1w"]) == 2
     assert "knows 10 classes, the images are of 11" in capsys.readouterr().err
 
