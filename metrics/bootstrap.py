@@ -8,8 +8,8 @@ interval then respects their correlation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from statistics import NormalDist
 from typing import Any
 
@@ -43,6 +43,7 @@ from metrics.information import (
 from metrics.validation import check_confidence, check_count, check_finite
 
 CELLS_PER_CHUNK = 2**22  # counts held at a time: 32 MiB as int64, as much again as float64
+MOST_SHARED = 2**26  # counts kept for other measures: 64 MiB as bytes, 1,000 of 67,000 samples
 
 
 @takes_arrays
@@ -177,12 +178,36 @@ def resample_counts(n: int, *, resamples: int, seed: int) -> Tensor:
 @takes_arrays
 def resampled_sums(values: Tensor, *, resamples: int, seed: int) -> Tensor:
     """Column totals of ``resamples`` draws of n rows with replacement. (n, m) -> (R, m), CPU."""
-    generator = torch.Generator().manual_seed(seed)
     # Taken at once: small tensors between the chunks' large ones would keep their memory in use.
     totals = values.new_empty(resamples, values.shape[1])
-    for part in totals.split(max(1, CELLS_PER_CHUNK // len(values))):
-        torch.mm(_resample_counts(len(values), len(part), generator), values, out=part)
+    parts = totals.split(_rows_at_once(len(values)))
+    for counts, part in zip(_chunks(len(values), resamples, seed), parts, strict=True):
+        torch.mm(counts, values, out=part)
     return totals
+
+
+def _chunks(n: int, resamples: int, seed: int) -> Iterator[Tensor]:
+    """Counts of all resamples, some rows at a time, (rows, n) float64."""
+    if n * resamples > MOST_SHARED:
+        return _drawn_chunks(n, resamples, seed)
+    return (part.double() for part in _shared_counts(n, resamples, seed).split(_rows_at_once(n)))
+
+
+@lru_cache(maxsize=2)
+def _shared_counts(n: int, resamples: int, seed: int) -> Tensor:
+    """Those of all measures of n samples, drawn once, (R, n) uint8: a resample holds a sample once
+    on average, and 256 times in none of 10^500."""
+    return torch.cat([counts.byte() for counts in _drawn_chunks(n, resamples, seed)])
+
+
+def _drawn_chunks(n: int, resamples: int, seed: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    for rows in torch.arange(resamples).split(_rows_at_once(n)):
+        yield _resample_counts(n, len(rows), generator)
+
+
+def _rows_at_once(n: int) -> int:
+    return max(1, CELLS_PER_CHUNK // n)
 
 
 def _resample_counts(n: int, rows: int, generator: torch.Generator) -> Tensor:

@@ -47,12 +47,22 @@ def test_every_resample_draws_n_samples():
 def test_chunks_of_any_size_hold_every_resample(monkeypatch):
     values = random_values(0, 50)[:, None]
     whole = resampled_sums(values, resamples=23, seed=4)
+    monkeypatch.setattr(bootstrap, "MOST_SHARED", 0)
     monkeypatch.setattr(bootstrap, "CELLS_PER_CHUNK", 200)
     chunked = resampled_sums(values, resamples=23, seed=4)
     monkeypatch.setattr(bootstrap, "CELLS_PER_CHUNK", 1)
     single = resampled_sums(values, resamples=23, seed=4)
     torch.testing.assert_close(chunked, whole)
     torch.testing.assert_close(single, whole)
+
+
+@pytest.mark.parametrize("n", [1, 300, 5000])  # the last in two chunks
+def test_counts_that_measures_share_are_those_drawn_anew(n, monkeypatch):
+    values = torch.stack([random_values(1, n), random_values(2, n)], dim=1)
+    shared = [resampled_sums(values, resamples=1000, seed=seed) for seed in (3, 4, 3, 3)]
+    monkeypatch.setattr(bootstrap, "MOST_SHARED", 0)
+    for seed, sums in zip((3, 4, 3, 3), shared, strict=True):
+        assert torch.equal(sums, resampled_sums(values, resamples=1000, seed=seed))
 
 
 def test_interval_of_a_proportion_has_binomial_quantiles():
