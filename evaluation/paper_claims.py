@@ -4,6 +4,7 @@ of a cell: there is nothing to judge by."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 
@@ -34,17 +35,23 @@ ONE = 1  # the replicate
 def paper_rows(*, with_undirected: bool = True) -> list[Row]:
     """A row for each figure: its value in each of the paper's data sets that has it. Without the
     undirected, only of claims whose sign the paper says."""
-    found: dict[tuple[str, str], Row] = {}
+    return [dict(row) for row, directed in _rows() if directed or with_undirected]
+
+
+@cache
+def _rows() -> tuple[tuple[Row, bool], ...]:
+    """All rows, each with whether its claim is directed: two pages of a report show them."""
+    found: dict[tuple[str, str], tuple[Row, bool]] = {}
     for dataset in datasets():
         grid = printed_grid(dataset)
         numbers = Resampled(grid, torch.ones(1, 1, dtype=torch.float64))
         claims = (*_about_overlap(grid), *about_students(grid))
-        for claim in (each for each in claims if each.directed or with_undirected):
+        for claim in claims:
             for comparison in claim.comparisons if claim.seeds(grid) else ():
                 about: Row = {"claim": claim.name, "text": claim.text, "figure": comparison.words}
-                row = found.setdefault((claim.name, comparison.words), about)
+                row, _ = found.setdefault((claim.name, comparison.words), (about, claim.directed))
                 row[dataset] = comparison.values(numbers, [ONE]).item()
-    return list(found.values())
+    return tuple(found.values())
 
 
 def printed_grid(dataset: str) -> GridValues:

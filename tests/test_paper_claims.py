@@ -39,6 +39,14 @@ def test_mixed_minus_pure_teachers_by_hand() -> None:
     assert values(claim, "mixed minus strong")[0] == 0.41
 
 
+def test_what_one_page_does_to_its_rows_another_does_not_see() -> None:
+    for row in paper_rows():
+        row.clear()
+    assert paper_rows() == list(ROWS.values())
+    directed = paper_rows(with_undirected=False)
+    assert 0 < len(directed) < len(ROWS) and all(row in paper_rows() for row in directed)
+
+
 def test_of_imagenet_the_paper_prints_no_overlap() -> None:
     row = ROWS["6.1 overlap", "IoU: weak minus strong teachers"]
     assert "ImageNet" not in row and "CIFAR100" in row
