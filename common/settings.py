@@ -6,6 +6,7 @@ refused, so that no number means another than was written. Imports nothing heavy
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -258,9 +259,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     has tags, nests or repeats itself by aliases (a kilobyte of them unfolds into gigabytes);
     UserError when a name stands twice; OSError when it cannot be read.
     """
+    return copy.deepcopy(_parsed(read_text(path, most_bytes=MOST_BYTES), path))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """The same of the file's text, taken apart once: a report asks for each run's some 20 times."""
     import yaml  # not needed for --help, which works where nothing is installed
 
-    text = read_text(path, most_bytes=MOST_BYTES)
     try:
         _check_structure(yaml.parse(text, Loader=yaml.BaseLoader))
         content = yaml.compose(text, Loader=yaml.BaseLoader)

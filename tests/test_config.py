@@ -233,6 +233,14 @@ def test_saved_settings_are_read_back_as_they_were(tmp_path):
         assert StudentConfig(**known_settings(StudentConfig, read_yaml(path), path)) == config
 
 
+def test_a_file_is_read_as_it_is_now_whatever_was_made_of_it_before(tmp_path):
+    path = tmp_path / "config.yaml"
+    for text in ("a: [1]", "a: [2]", "a: [1]"):
+        path.write_text(text)
+        assert read_yaml(path) == {"a": [text[4]]}
+        read_yaml(path)["a"].append("3")
+
+
 def test_flags_that_name_several_add_up_and_of_single_values_the_last_counts():
     flags = ["--dataset", "synthetic", "--cells", "Sw", "--seeds", "1", "--cells", "T1w_Sw", "Ss"]
     flags += ["--seeds", "2", "--milestones", "3", "--milestones", "5", "--lr", "1", "--lr", "2"]
