@@ -1,8 +1,8 @@
 """Whether a report is up to date: made of what is there now, and left as it was made.
 
-runs/<set>/report/made_of.json holds one digest of the settings, records, checkpoints, images, code,
-libraries and machine that a report was made of, and of the files that it left. It is compared
-without torch, which takes as long to import as a report may take to be found up to date."""
+runs/<set>/report/made_of.json holds a digest of the settings, records, checkpoints, images, code,
+libraries and machine that a report was made of, and one of the files that it left. They are
+compared without torch, whose import alone takes seconds."""
 
 from __future__ import annotations
 
@@ -42,22 +42,23 @@ def unless_up_to_date(options: EvaluateOptions, make: Callable[[], None]) -> Non
     It counts as made only if nothing was said on stderr, which would not be heard again, and if
     what it is made of stayed the same meanwhile."""
     report = options.folder / "report"
-    before = made_of(options)
-    if options.anew == "no" and before and _recorded(report / RECORD) == _whole(before, options):
+    before = _digests(options)
+    if options.anew == "no" and before and _recorded(report / RECORD) == before:
         why = "nothing that it is made of has changed; --anew makes it again"
         print(f"up to date: {report / 'index.html'} ({why})")
         return
     with redirect_stderr(Heard(sys.stderr)) as heard:
         make()
-    if before and not heard.spoke and made_of(options) == before:
-        write_json(report / RECORD, {"digest": _whole(before, options)})
+    after = _digests(options)
+    if before and after and before["made_of"] == after["made_of"] and not heard.spoke:
+        write_json(report / RECORD, after)
 
 
-def made_of(options: EvaluateOptions) -> str | None:
-    """A digest of all that the report of these options is a function of; None where some of it
-    cannot be read, which the report has a word for."""
+def _digests(options: EvaluateOptions) -> dict[str, str] | None:
+    """Of all that the report of these options is a function of, and of the files that it left; None
+    where some of it cannot be read, which the report has a word for."""
     try:
-        return _digest(
+        made_of = (
             {**vars(options), "anew": None},
             _files(options.folder, RUNS),
             sorted(_images(options)),
@@ -65,22 +66,17 @@ def made_of(options: EvaluateOptions) -> str | None:
             [version(name) for name in LIBRARIES],
             [sys.version, platform.platform(), platform.node(), *map(os.environ.get, VARIABLES)],
         )
-    except (UserError, OSError):
+        return {"made_of": _digest(made_of), "left": _digest(_files(options.folder, LEFT))}
+    except (UserError, OSError, ImportError):  # the last: a library that is not there
         return None
-
-
-def _whole(made_of: str, options: EvaluateOptions) -> str:
-    """A digest of the same and of the files that the report left."""
-    return _digest(made_of, _files(options.folder, LEFT))
 
 
 def _recorded(path: Path) -> Any:
-    """The digest in the record; None where there is no such record."""
+    """What the record holds; None where there is none, or it is damaged."""
     try:
-        content = read_json(path)
+        return read_json(path)
     except (UserError, OSError):
         return None
-    return content.get("digest") if isinstance(content, dict) else None
 
 
 def _images(options: EvaluateOptions) -> set[str]:
@@ -112,8 +108,8 @@ def _state(path: Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()
+def _digest(content: object) -> str:
+    return hashlib.sha256(repr(content).encode(errors="backslashreplace")).hexdigest()
 
 
 class Heard(Outlet):

@@ -150,12 +150,16 @@ def test_a_report_that_had_something_to_say_is_made_again(is_made, capsys):
     assert "100%" in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_is_not_known_to_be_up_to_date(run, is_made):
+def test_what_cannot_be_read_is_not_known_to_be_up_to_date(run, folder, is_made):
+    (folder / "odd.csv").symlink_to("/proc/self/mem")  # a file whose first byte is none
+    assert is_made() and is_made()
+    (folder / "odd.csv").unlink()
+    assert is_made() and not is_made()
     write_text(run("Sw").config, "cell: [")
     assert is_made() and is_made()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"digest": null}', '{"digest": ["a"]}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"made_of": null}', "NaN"])
 def test_a_record_that_is_none_is_not_believed(folder, is_made, content):
     write_text(folder / "report" / RECORD, content)
     assert is_made() and not is_made()
