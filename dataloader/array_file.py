@@ -29,21 +29,17 @@ def load_arrays(path: Path, split: str) -> ImageSet:
             f"{path} holds {shown(found)} and no {missing[0]}: x_train, y_train, x_test and y_test "
             "are needed"
         )
-    labels = {each: _labels(arrays[f"y_{each}"], f"{path}: y_{each}") for each in SPLITS}
+    labels = {each: checked_labels(arrays[f"y_{each}"], f"{path}: y_{each}") for each in SPLITS}
     images = _pixels(arrays[f"x_{split}"], f"{path}: x_{split}")
     if len(images) != len(labels[split]):
         raise UserError(f"{path}: {len(images)} images and {len(labels[split])} labels to {split}")
-    return ImageSet(images, labels[split], _class_names(path, arrays.get(CLASSES), labels))
-
-
-def class_names(path: Path) -> tuple[str, ...]:
-    """The names of the classes in the file."""
-    return load_arrays(path, "test").class_names
+    classes = checked_class_names(str(path), arrays.get(CLASSES), labels)
+    return ImageSet(images, labels[split], classes)
 
 
 def refuse_lists(path: Path, list_file: Path, names: tuple[str, ...]) -> ImageSet:
     """UserError: a list names files, and here are none."""
-    raise UserError(f"{list_file} lists files of images, and {path} holds arrays: leave it out")
+    raise UserError(f"{list_file} lists files of images, and {path} holds none: leave it out")
 
 
 def _pixels(images: np.ndarray, where: str) -> np.ndarray:
@@ -61,7 +57,8 @@ def _pixels(images: np.ndarray, where: str) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
 
-def _labels(labels: np.ndarray, where: str) -> np.ndarray:
+def checked_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """(N,) int64 of class numbers, (N,) or (N, 1); UserError where they are none."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -74,20 +71,22 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _class_names(
-    path: Path, names: np.ndarray | None, labels: Mapping[str, np.ndarray]
+def checked_class_names(
+    where: str, names: np.ndarray | None, labels: Mapping[str, np.ndarray]
 ) -> tuple[str, ...]:
+    """`names`, (C,) text, or without them the numbers up to the largest of the `labels` of all
+    splits. UserError where they do not fit the labels, or "train" has no image of a number."""
     classes = 1 + max(int(label.max(initial=-1)) for label in labels.values())
     if names is None:
         empty = classes - len(np.unique(labels["train"]))
         if classes < 2 or empty:
             raise UserError(
-                f"{path}: y_train has no image of {empty} of {classes} classes, two classes are "
-                f"needed at least: number them from 0, or name them in an array {CLASSES}"
+                f"{where}: the training split has no image of {empty} of {classes} classes, two "
+                "classes are needed at least: number them from 0, or name them in the file"
             )
         return tuple(map(str, range(classes)))
     if names.ndim != 1 or names.dtype.kind not in "US" or len(names) < max(classes, 2):
         raise UserError(
-            f"{path}: {CLASSES} names {names.shape} classes, the labels are of {classes}"
+            f"{where}: {CLASSES} names {names.shape} classes, the labels are of {classes}"
         )
     return tuple(map(str, names.astype(np.str_)))

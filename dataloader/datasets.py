@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dataloader import array_file
 from dataloader.cifar import CIFAR100
 from dataloader.imagenet import IMAGENET, IMAGENET_LT
 from dataloader.images import DataSet, Images, evenly_spaced
+from dataloader.parquet_folder import holds_parquet, load_parquet
 from dataloader.subsets import select, tail_counts
 from dataloader.synthetic import SYNTHETIC
 from dataloader.views import VIEW_FAMILIES
@@ -45,14 +47,19 @@ class DatasetName:
         return replace(IMAGENET, view=VIEW_FAMILIES[self.views], statistics=None)
 
     def at(self, place: Path) -> DataSet:
-        """The same for what is at `place`: images of the user's own may be arrays in a file."""
-        if self.views is None or not place.is_file():
+        """The same for what is at `place`: images of the user's own may be arrays in a file, or
+        Parquet files in a folder."""
+        load: Callable[[Path, str], Images | None] = array_file.load_arrays
+        if self.views is not None and (has_validation := holds_parquet(place)):
+            load = load_parquet
+        elif self.views is None or not place.is_file():
             return self.data_set
         return replace(
             self.data_set,
-            load=lambda path, split, _: array_file.load_arrays(path, split),
-            class_names=array_file.class_names,
+            load=lambda path, split, _: load(path, split),
+            class_names=lambda _: (),  # asked for lists alone
             load_list=array_file.refuse_lists,
+            has_validation=has_validation,
         )
 
 
@@ -108,7 +115,7 @@ def load_split(
     most: int = 0,
 ) -> Images | None:
     """The "train", "validation" or "test" split of data set `name`, below the folder `data_path`,
-    or, of images of the user's own, in that file of arrays.
+    or, of images of the user's own, in that file of arrays or folder of Parquet files.
 
     A long-tailed set is the balanced one's training split cut down; its test split stays
     balanced. `views` is as in `parse_dataset`; `train_list` and `test_list` replace the training

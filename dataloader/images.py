@@ -9,6 +9,7 @@ import warnings
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
@@ -29,8 +30,9 @@ SCALED_TO_16_BITS = ("PNG", "PPM")  # what Pillow's mode I, of 32 bits, holds of
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and a value of one
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """The image file at `path`, decoded and RGB, 8 bits a channel.
+def read_rgb(source: Path | BytesIO, name: object = None) -> Image.Image:
+    """The image file `source`, decoded and RGB, 8 bits a channel; messages call it `name`, else its
+    path.
 
     Pillow's convert("RGB") of what the file holds, but for grey levels of 12 or 16 bits: Pillow
     clips them, here their upper 8 bits are taken, as Pillow does of colours. UserError when it is
@@ -43,7 +45,7 @@ def read_rgb(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decoded(path)
+            return _decoded(source)
     except UserError:
         raise
     except UnidentifiedImageError:
@@ -52,11 +54,12 @@ def read_rgb(path: Path) -> Image.Image:
         if getattr(error, "errno", None) in OF_THE_MACHINE:
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
-    raise UserError(f"cannot read the image {path}: {reason}")
+    raise UserError(f"cannot read the image {name or source}: {reason}")
 
 
-def _decoded(path: Path) -> Image.Image:
-    with Image.open(regular(path), formats=FORMATS) as opened:
+def _decoded(source: Path | BytesIO) -> Image.Image:
+    file = regular(source) if isinstance(source, Path) else source
+    with Image.open(file, formats=FORMATS) as opened:
         opened.load()
         image: Image.Image = opened
         if image.mode.startswith(("I", "F")):
