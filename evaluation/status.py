@@ -26,6 +26,7 @@ from engine.cells import Cell, expand, grid_order, parse_cell
 from engine.config import StudentConfig
 from engine.flags import parse
 from engine.lock import RunLock, in_work
+from engine.records import read_epochs
 from engine.run import RunDirectory, Runs
 from evaluation.options import check_place
 from evaluation.tables import Row, counted, format_table
@@ -33,7 +34,12 @@ from evaluation.tables import Row, counted, format_table
 ABOUT = "What is done, in work, stopped and missing of a data set's runs."
 UNITS = ("B", "kB", "MB", "GB", "TB")
 PERIODS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-NOTE = "top1: % of the test images at the last epoch; age: since the last change"
+IN_WORK = "in work"
+COLUMNS = ("cell", "seed", "state", "epochs", "eta", "top1", "size", "age")
+NOTE = (
+    "eta: at the pace of the run's epochs so far; top1: % of the test images at the last epoch; "
+    "age: since the last change"
+)
 NAMING = ("cell", "seed", "teacher_seed")  # settings in which any two cells or seeds differ
 
 
@@ -69,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(line)
     else:
         rows = list(status(runs, expand(options.cells)))
-        print(format_table(rows, ["cell", "seed", "state", "epochs", "top1", "size", "age"]))
+        print(format_table(rows, COLUMNS))
         print(f"{counted(len(rows), 'run')}, {_total(rows)} on disk; {NOTE}")
 
 
@@ -90,19 +96,32 @@ def status(runs: Runs, asked: Sequence[Cell]) -> Iterator[Row]:
 
 
 def row_of(run: RunDirectory) -> Row:
-    """State, epochs, accuracy, size and age of a run."""
+    """State, epochs, time left, accuracy, size and age of a run."""
     row: Row = {"cell": str(run.cell), "seed": run.seed, "state": state_of(run)}
     files = [path.stat() for path in run.path.rglob("*") if path.is_file()]
     bytes_used = sum(file.st_size for file in files)
     try:
-        settings, done = run.saved_settings(), len(run.epochs.read_text().splitlines())
-        row["epochs"] = f"{done}/{settings.get('epochs')}"
+        epochs, done = run.saved_settings().get("epochs"), len(run.epochs.read_text().splitlines())
+        row["epochs"] = f"{done}/{epochs}"
+        if row["state"] == IN_WORK and isinstance(epochs, int):
+            row["eta"] = _eta(run, epochs)
     except (OSError, UserError):
-        row["epochs"] = None
+        row.setdefault("epochs", None)
     if run.is_finished():
         row["top1"] = f"{100 * run.read_metrics()['last']['test']['top1']:.1f}"
     newest = max((file.st_mtime for file in files), default=time.time())
     return row | {"bytes": bytes_used, "size": _size(bytes_used), "age": _age(time.time() - newest)}
+
+
+def _eta(run: RunDirectory, epochs: int) -> str | None:
+    """Time left at the mean of the epochs that are done, less what the one under way has taken;
+    None before the first."""
+    records = read_epochs(run.epochs, epochs)
+    if not records:
+        return None
+    pace = statistics.fmean(record["seconds"] for record in records)
+    taken = time.time() - run.epochs.stat().st_mtime
+    return _age(pace * (epochs - len(records)) - min(taken, pace))
 
 
 def state_of(run: RunDirectory) -> str:
@@ -110,7 +129,7 @@ def state_of(run: RunDirectory) -> str:
     command goes on."""
     if run.is_finished():
         return "done"
-    return "stopped" if in_work(run.path) is None else "in work"
+    return "stopped" if in_work(run.path) is None else IN_WORK
 
 
 def compared(runs: Runs, first: Cell, second: Cell) -> Iterator[str]:

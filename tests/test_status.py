@@ -1,9 +1,11 @@
 """What there is of runs, told, compared and deleted."""
 
 import io
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from conftest import DATASET, run_copy
 
 from common.errors import UserError, run_program
 from engine.lock import RunLock
+from engine.records import read_epochs, write_epochs
 from evaluation.status import main
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +42,7 @@ def states(lines):
 
 def test_runs_are_done_in_work_stopped_or_missing(copy, told):
     lines = told()
-    assert lines[0] == ["cell", "seed", "state", "epochs", "top1", "size", "age"]
+    assert lines[0] == ["cell", "seed", "state", "epochs", "eta", "top1", "size", "age"]
     assert set(states(lines).values()) == {"done"}
     assert lines[1][:4] == ["T1s", "1", "done", "3/3"]
     assert lines[-1][:2] == ["8", "runs,"]
@@ -52,6 +55,27 @@ def test_runs_are_done_in_work_stopped_or_missing(copy, told):
     assert shown["Sw", "1"] == "stopped"
     assert shown["T1w_Sw", "1"] == "in"
     assert shown["T2w", "1"] == "missing"  # a student has learnt from it
+
+
+ETAS = ((2, 300, "20 min"), (2, 5000, "0 s"), (1, 800, "20 min"), (0, 0, "-"))
+
+
+def test_a_run_in_work_ends_at_the_pace_of_its_epochs(copy, told):
+    run = copy("Sw")
+    run.metrics.unlink()
+    records = [
+        record | {"seconds": 1000.0 * record["epoch"]} for record in read_epochs(run.epochs, 2)
+    ]
+    lock = RunLock.of(run.path)
+    for kept, begun, eta in ETAS:
+        write_epochs(run.epochs, records[:kept])  # of 3 epochs
+        os.utime(run.epochs, (0, time.time() - begun))
+        (words,) = [words for words in told() if words[:4] == ["Sw", "1", "in", "work"]]
+        assert words[4] == f"{kept}/3"
+        assert " ".join(words[5:]).startswith(f"{eta} - ")
+    run.epochs.write_text("damaged\n")
+    assert told("--cells", "Sw")[1][4:6] == ["1/3", "-"]
+    lock.release()
 
 
 def test_cells_that_are_asked_for_may_be_missing(copy, told):
