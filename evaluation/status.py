@@ -37,8 +37,7 @@ PERIODS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 IN_WORK = "in work"
 COLUMNS = ("cell", "seed", "state", "epochs", "eta", "top1", "size", "age")
 NOTE = (
-    "eta: at the pace of the run's epochs so far; top1: % of the test images at the last epoch; "
-    "age: since the last change"
+    "eta: at the pace so far; top1: % of the test images at the last epoch; age: of the last change"
 )
 NAMING = ("cell", "seed", "teacher_seed")  # settings in which any two cells or seeds differ
 

@@ -1,12 +1,15 @@
 """The programs in examples/ run, and say what they are there to say."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from conftest import DATASET, run_copy
 from PIL import Image
+
+from script.fill_notebook import code_hash, fill
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -22,7 +25,7 @@ def test_models_from_elsewhere_are_measured(tmp_path):
     (tmp_path / "out/reliability.png").stat()
 
 
-def test_the_tour_runs_on_finished_runs(taught, tmp_path, monkeypatch, capsys):
+def test_the_tour_runs_on_finished_runs(taught, tmp_path, monkeypatch):
     """Each of the notebook's cells, in order; its figure shows four images with both maps."""
     run_copy(taught, tmp_path)
     taught.student("Ss", "--output-dir", tmp_path / "runs")  # a claim compares it with Sw
@@ -30,11 +33,9 @@ def test_the_tour_runs_on_finished_runs(taught, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DATASET", DATASET)
     monkeypatch.chdir(EXAMPLES)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    names = {}
-    for cell in json.loads((EXAMPLES / "tour.ipynb").read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), f"tour.ipynb, {cell['id']}", "exec"), names)
-    printed = capsys.readouterr().out
+    notebook = json.loads((EXAMPLES / "tour.ipynb").read_text())
+    fill(notebook, names := {})
+    printed = "".join(printed_in(notebook))
     pairs = json.loads((tmp_path / "runs" / DATASET / "agreement.json").read_text())
     (row,) = [own for own in pairs if own["pair"] == "T1w-S"]
     interval = f"{row['fidelity_low']:.3f} to {row['fidelity_high']:.3f}"
@@ -44,3 +45,23 @@ def test_the_tour_runs_on_finished_runs(taught, tmp_path, monkeypatch, capsys):
     names["figure"].savefig(picture)
     with Image.open(picture) as image:
         assert image.convert("L").getextrema() == (0, 255)
+
+
+def printed_in(notebook):
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            yield from output.get("text", [])
+
+
+def test_the_tours_outputs_are_of_its_code():
+    """They hold neither a path of the machine that made them nor much of a reader's time."""
+    path = EXAMPLES / "tour.ipynb"
+    notebook = json.loads(path.read_text())
+    assert notebook["metadata"]["outputs_of"] == code_hash(notebook), "run script/fill_notebook.py"
+    assert path.stat().st_size < 400_000
+    assert not re.search(r"(^|[\s'\"])/\w+/", "".join(printed_in(notebook)))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    kinds = [[output["output_type"] for output in cell["outputs"]] for cell in code]
+    assert kinds == [[], *[["stream"]] * 4, ["display_data"], ["stream"]]
+    code[0]["source"].append("# changed")
+    assert notebook["metadata"]["outputs_of"] != code_hash(notebook)
