@@ -15,18 +15,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from common.errors import UserError
-from common.settings import (
-    NO_YES,
-    Settings,
-    flag_of,
-    option,
-)
+from common.settings import NO_YES, Settings, flag_of, option
 from common.workers import default_workers
+from dataloader.mixing import NONE, MixSettings
 from dataloader.views import STRONG_VIEWS, VIEW_FAMILIES
 from engine.cells import Cell, StudentCell, TeacherCell, parse_student, parse_teacher
 from engine.schedule import SCHEDULES
 from engine.torchrun import processes_here
-from losses.combination import COMBINATIONS, check_combination
+from losses.combination import COMBINATIONS, check_combination, check_mixed
 from losses.registry import LossSettings, MapSettings, check_weights, losses_of
 from models.parts import LEFT, PARTS, RIGHT, WHOLE
 
@@ -214,7 +210,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig(MapSettings, TrainConfig):
+class TeacherConfig(MapSettings, MixSettings, TrainConfig):
     """Settings of `train_teacher.py`."""
 
     role = "teacher"
@@ -242,6 +238,8 @@ class TeacherConfig(MapSettings, TrainConfig):
             raise UserError("--map-placebo is of the maps of another teacher: name it by --beside")
         if self.beside is not None and self.beside == self.cell:
             raise UserError(f"--beside {self.beside} is the teacher itself: name another")
+        if self.beside is not None and self.mix != NONE:
+            raise UserError("--beside holds the map of an image's label, --mix makes images of two")
 
     @property
     def teacher_seed(self) -> int:
@@ -271,7 +269,7 @@ class TeacherConfig(MapSettings, TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentConfig(LossSettings, TrainConfig):
+class StudentConfig(LossSettings, MixSettings, TrainConfig):
     """Settings of `train_student.py`."""
 
     role = "student"
@@ -328,6 +326,8 @@ class StudentConfig(LossSettings, TrainConfig):
         check_weights(self.loss, self.kd_weight)
         if self.combine != StudentConfig.combine:
             check_combination(self.combine, losses_of(self).items())
+        if self.mix != NONE:
+            check_mixed(self.combine, losses_of(self).items())
 
     @property
     def heard(self) -> tuple[TeacherCell, ...]:

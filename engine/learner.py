@@ -29,7 +29,7 @@ from engine.optimizer import ADVICE, check_state, is_fused, load_state, optimize
 from engine.schedule import learning_rate_factors
 from engine.teachers import Answers
 from losses.combination import DRAWN
-from losses.loss import Maps, Seen
+from losses.loss import Maps, Minor, Seen
 from metrics.attention import has_maps, source_of
 from models.pretrained import load_weights
 from models.registry import of_literature, set_transform_input
@@ -106,13 +106,18 @@ class Learner:
         return torch.tensor(draws, dtype=torch.float64) < self.shuffled_share
 
     def seen(
-        self, index: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, answers: Answers
+        self,
+        index: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        answers: Answers,
+        minor: Minor | None = None,
     ) -> Seen:
         """A batch of training, of the images `index` (B,), with all that the objective looks at: of
         all teachers' answers those that are heard."""
         needs = self.objective.needs
         logits, (maps,) = with_maps([self.model], needs, lambda: self.answer(images))
-        return self._seen(logits, labels, maps, answers, index, self._key[-1])
+        return self._seen(logits, labels, maps, answers, index, self._key[-1], minor)
 
     def validated(
         self, index: torch.Tensor, images: torch.Tensor, labels: torch.Tensor, answers: Answers
@@ -130,12 +135,13 @@ class Learner:
         answers: Answers,
         index: torch.Tensor,
         epoch: int,
+        minor: Minor | None = None,
     ) -> Seen:
         heard, lesson = answers.of(self.questions), None
         if self._combination is not None and heard.logits is not None:
             drawn = self._drawn(index, epoch) if self._combination.how == DRAWN else None
             lesson = self._combination.lesson(heard.logits, labels, drawn)
-        return Seen(logits, heard.logits, labels, maps, heard.maps, lesson)
+        return Seen(logits, heard.logits, labels, maps, heard.maps, lesson, minor)
 
     def _drawn(self, index: torch.Tensor, epoch: int) -> torch.Tensor:
         """(B,) number of each image's teacher: a function of the run's stream, the epoch and the

@@ -19,11 +19,13 @@ import torch
 from common.errors import DivergedError
 from common.workers import available_cores
 from dataloader.loader import Batch, ViewLoader
+from dataloader.mixing import Mix
 from dataloader.worker_processes import living_workers
 from engine.compute import Compute, enough_memory_for
 from engine.config import Config
 from engine.data import RunData, load_data
 from engine.learner import Learner, new_learner
+from engine.mixing import UNMIXED, mixed, mixes_of
 from engine.partners import OfPartners, paired
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
@@ -87,29 +89,32 @@ def train_epoch(
     compute: Compute,
     progress: Progress,
     partners: Iterable[Batch] | None = None,
+    mixes: Iterator[Mix] = UNMIXED,
 ) -> list[EpochSums]:
     """Train each model on each batch once; what was measured just before each step, by model.
 
-    partners: the same batches of other images (engine.partners).
+    partners: the same batches of other images (engine.partners). mixes: one for each step.
 
     Of several processes each has its part of a batch, and all make the step of the whole batch.
     """
     sums = [EpochSums(learner.teacher_names, compute.device) for learner in learners]
     needs = _needs(learner.objective for learner in learners)
     of_partners = OfPartners.of(teachers, learners)
-    for (index, views, labels), others in paired(batches, partners):
-        whole = compute.ranks.total(len(labels))
+    for batch, others in paired(batches, partners):
+        index, part = batch[0], len(batch[0])
+        whole = compute.ranks.total(part)
         if whole == 0:
             continue  # none of its images can be read
-        share = compute.ranks.size * len(labels) / whole  # undoes the mean over the processes
-        images, labels = compute.inputs(views), compute.send(labels)
+        share = compute.ranks.size * part / whole  # undoes the mean over the processes
+        mix = next(mixes)
+        images, labels, minor = mixed(batch, mix, compute)
         with compute.autocast():
             answers = teachers.answer(images, needs, teaching=True)
-        about_others = of_partners.answer(others, needs, compute)
+        about_others = of_partners.answer(others, mix, needs, compute)
         for learner, added in zip(learners, sums, strict=True):
             heard = learner.heard(answers, about_others, index, compute)
             with compute.autocast():
-                seen = learner.seen(index, images, labels, heard)
+                seen = learner.seen(index, images, labels, heard, minor)
             terms = learner.objective(seen)
             learner.step(terms["loss"] * share)
             added.update(terms, seen)
@@ -195,7 +200,10 @@ class Course:
         batches = self.waiting.counted(self.data.train.epoch(epoch))
         others = self.data.partners
         partners = None if others is None else self.waiting.counted(others.epoch(epoch))
-        train = train_epoch(learners, batches, self.teachers, self.compute, self.progress, partners)
+        mixes = mixes_of(runs[0].config, epoch)
+        train = train_epoch(
+            learners, batches, self.teachers, self.compute, self.progress, partners, mixes
+        )
         self.training_seconds += time.monotonic() - started
         skipped = {"train": self.compute.ranks.total(self.data.train.skipped)}
         trained = [sums.means() for sums in train]

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dataloader.loader import Batch
+from dataloader.mixing import Mix
 from engine.compute import Compute
 from engine.learner import Learner
+from engine.mixing import mixed
 from engine.teachers import Answers, Teachers
 
 
@@ -24,12 +26,15 @@ class OfPartners:
         shuffled = [learner for learner in learners if learner.shuffled_share]
         return cls(teachers.only({question for one in shuffled for question in one.questions}))
 
-    def answer(self, partners: Batch | None, needs: Collection[str], compute: Compute) -> Answers:
-        """To a batch of partners; nothing where nobody asks."""
+    def answer(
+        self, partners: Batch | None, mix: Mix, needs: Collection[str], compute: Compute
+    ) -> Answers:
+        """To a batch of partners, mixed as the images are; nothing where nobody asks."""
         if partners is None or not self.teachers.names:
             return Answers()
+        images, *_ = mixed(partners, mix, compute)
         with compute.autocast():
-            return self.teachers.answer(compute.inputs(partners[1]), needs, teaching=True)
+            return self.teachers.answer(images, needs, teaching=True)
 
 
 def paired(

@@ -65,6 +65,19 @@ class Ranks:
         """The sum of all processes' counts."""
         return count if self.size == 1 else int(self.sum(torch.tensor(count)))
 
+    def before(self, rows: torch.Tensor) -> torch.Tensor:
+        """Of all processes' rows, one process after the other, the one before the first of these,
+        (1, ...); before the very first the last. A process may have none, not all of them."""
+        if self.size == 1:
+            return rows[-1:]
+        filled, last = torch.zeros(self.size), rows.new_zeros(self.size, *rows.shape[1:])
+        if len(rows):
+            filled[self.rank], last[self.rank] = 1, rows[-1]
+        filled, last = self.sum(filled), self.sum(last)
+        ahead = [(self.rank - k) % self.size for k in range(1, self.size + 1)]
+        nearest = next(rank for rank in ahead if filled[rank])
+        return last[nearest : nearest + 1]
+
     def wait(self) -> None:
         """Go on when all processes are here."""
         self.total(0)

@@ -51,6 +51,11 @@ class ClassMap(PerImage):
         OF_LABEL, "whose map class_map compares: the label's, the teachers'", choices=MAP_CLASSES
     )
 
+    @property
+    def asks_labels(self) -> bool:
+        """For whose map it is."""
+        return self.map_class == OF_LABEL
+
     def per_image(self, seen: Seen) -> torch.Tensor:
         """Of one class for all: the label, or that of the teachers' mean logits."""
         import torch

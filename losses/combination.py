@@ -78,3 +78,12 @@ def check_combination(how: str, losses: Collection[tuple[str, Loss]]) -> None:
                 f"--combine {how} weighs the teachers for each image, and --loss {name} is no mean "
                 "over images: use another --combine or --loss"
             )
+
+
+def check_mixed(how: str, losses: Collection[tuple[str, Loss]]) -> None:
+    """UserError where what is learnt, or how teachers are combined, asks for an image's label."""
+    asking = [f"--loss {name}" for name, loss in losses if loss.asks_labels]
+    for flag in [*asking, *(["--combine confidence"] if how == CONFIDENCE else [])]:
+        raise UserError(
+            f"{flag} asks for the one label of an image, and --mix makes images of two: use another"
+        )

@@ -85,6 +85,7 @@ class DecoupledKL(Softened, PerImage):
     """`decoupled_kl`, which grows to its weight over the first epochs."""
 
     published_weight = 1.0
+    asks_labels = True
 
     decoupled_alpha: float = option(1.0, "weight of the label's class in decoupled", at_least=0)
     decoupled_beta: float = option(8.0, "weight of the other classes in decoupled", at_least=0)

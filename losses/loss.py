@@ -32,6 +32,14 @@ class Lesson:
 
 
 @dataclass(frozen=True)
+class Minor:
+    """The other labels of images that are mixed of two, whose share is the smaller one."""
+
+    labels: torch.Tensor  # (B,) int64
+    share: float  # of the labels' weight
+
+
+@dataclass(frozen=True)
 class Seen:
     """A batch as a loss sees it. ValueError when the shapes do not fit."""
 
@@ -41,6 +49,7 @@ class Seen:
     maps: Maps = Maps()
     teacher_maps: tuple[Maps, ...] = ()  # of each teacher
     lesson: Lesson | None = None  # of several
+    minor: Minor | None = None  # of mixed images
 
     def __post_init__(self) -> None:
         check_labels(self.logits, self.labels)
@@ -88,6 +97,11 @@ class Loss(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()  # of the three above
     in_validation: ClassVar[bool] = True  # where maps have to be made for it
     published_weight: ClassVar[float | None] = None  # None: 1 - ce_weight
+
+    @property
+    def asks_labels(self) -> bool:
+        """Whether it is of one label an image, which mixed images do not have."""
+        return False
 
     @property
     def weight(self) -> float:

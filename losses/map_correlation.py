@@ -22,6 +22,7 @@ class MapCorrelation(Loss):
     that of the one teacher that is seen."""
 
     needs = frozenset({CLASS_MAPS})
+    asks_labels = True
 
     map_correlation: float = option(
         0.0, "correlation with the maps of --beside to aim at", at_least=-1, at_most=1
