@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -28,9 +27,10 @@ from models.parts import LEFT, PARTS, RIGHT, WHOLE
 
 ON_BAD_IMAGE = ("error", "skip")
 WHICH_CHECKPOINT = ("last", "best")
-TRAINED = "trained"
+TRAINED, OWN_VIEW = "trained", "own"
 TEACHERS_SEE = {  # the part of the images that each teacher is asked about, in turn
     TRAINED: (TRAINED,),
+    OWN_VIEW: (TRAINED,),  # of the view that it was trained with
     "whole": (WHOLE,),
     "halves": (LEFT, RIGHT),
     "same-half": (LEFT,),
@@ -309,7 +309,7 @@ class StudentConfig(LossSettings, MixSettings, TrainConfig):
 
     teachers_see: str = option(
         TRAINED,
-        "part of the images that teachers are asked about; halves: left, right, left ...",
+        "images that teachers are asked about: of their own view, or halves: left, right, left ...",
         choices=tuple(TEACHERS_SEE),
         per_task=True,
     )
@@ -324,6 +324,10 @@ class StudentConfig(LossSettings, MixSettings, TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.loss, self.kd_weight)
+        if self.teachers_see == OWN_VIEW and self.shuffle_teachers:
+            raise UserError(
+                "--teachers-see own is of the image itself: leave --shuffle-teachers out"
+            )
         if self.combine != StudentConfig.combine:
             check_combination(self.combine, losses_of(self).items())
         if self.mix != NONE:
@@ -353,21 +357,6 @@ class StudentConfig(LossSettings, MixSettings, TrainConfig):
 
 Config = TeacherConfig | StudentConfig
 OneRole = TypeVar("OneRole", bound=Config)  # all teachers or all students
-
-
-def parts_heard(teachers_see: str, teachers: Sequence[TeacherCell]) -> dict[TeacherCell, str]:
-    """Which part of the images each of a run's teachers is asked about."""
-    return dict(zip(teachers, itertools.cycle(TEACHERS_SEE[teachers_see]), strict=False))
-
-
-def questions_of(config: Config) -> dict[str, tuple[TeacherCell, str]]:
-    """The teachers that are asked for a run, and about which part of the images, by a text that
-    says both."""
-    heard = parts_heard(config.teachers_see, config.heard)
-    return {
-        f"{cell}" if part == TRAINED else f"{cell} {part}": (cell, part)
-        for cell, part in heard.items()
-    }
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class RunData:
     """Loaders of a run. `validation` selects the best epoch: a held-out share of the training set,
     else the data set's own validation list, else the test split itself; `selected_on` says which.
     shot_groups: (C,) many-, medium- or few-shot group of each class, or None (metrics.shots).
-    partners: of each training image another of its class, in its place and under its draws.
+    others: other batches in the places of the training images and under their draws: PARTNERS, of
+    each image another of its class, or the images themselves, by the name of another view.
     augmented: `validation` under the training view, the same draws in every epoch, or None.
     """
 
@@ -49,7 +51,7 @@ class RunData:
     num_classes: int
     statistics: Statistics
     shot_groups: torch.Tensor | None
-    partners: ViewLoader | None = None
+    others: Mapping[str, ViewLoader] = field(default_factory=dict)
     augmented: ViewLoader | None = None
 
 
@@ -61,17 +63,23 @@ class _Loaders:
     source: Source
     ranks: Ranks
 
-    def training(self, images: Images) -> ViewLoader:
-        """Shuffled, under the training view."""
+    def training(self, images: Images, view: str = "") -> ViewLoader:
+        """Shuffled, under the training view or another one."""
         config = self.config
         return self._loader(
             images,
-            config.parsed_cell.view,
+            view or config.parsed_cell.view,
             seed=config.stream,
             shuffle=True,
             drop_last=config.drop_last == "yes",
             no_single=True,
         )
+
+    def other(self, images: Images, name: str) -> ViewLoader:
+        """The same of what RunData.others calls so."""
+        if name == PARTNERS:
+            return self.training(_partners(images, self.config))
+        return self.training(images, name)
 
     def testing(self, images: Images, view: str = "test") -> ViewLoader:
         """All images in their order, the same draws each time."""
@@ -91,9 +99,12 @@ class _Loaders:
         )
 
 
-def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -> RunData:
+PARTNERS = "partners"  # no view's name
+
+
+def load_data(config: Config, ranks: Ranks = ALONE, *, others: Iterable[str] = ()) -> RunData:
     """Read the data set of `config` and make its loaders, of this process's part of each batch;
-    that of the `partners` where they are asked for."""
+    `others`: PARTNERS, or views, that are asked for."""
     source = Source.of(vars(config))
     whole = source.load("train")
     train, held_out = source.divided(whole)
@@ -109,7 +120,7 @@ def load_data(config: Config, ranks: Ranks = ALONE, *, partners: bool = False) -
     view = config.parsed_cell.view
     return RunData(
         train=loaders.training(train),
-        partners=loaders.training(_partners(train, config)) if partners else None,
+        others={name: loaders.other(train, name) for name in others},
         validation=validation,
         test=test,
         selected_on=selected_on,

@@ -22,10 +22,11 @@ from engine.checkpoint import (
     read_pretrained,
 )
 from engine.compute import Compute
-from engine.config import Config, questions_of
+from engine.config import Config
 from engine.maps import check_maps, with_maps
 from engine.objectives import combination_of, objective_of
 from engine.optimizer import ADVICE, check_state, is_fused, load_state, optimizer_of
+from engine.questions import questions_of, views_of
 from engine.schedule import learning_rate_factors
 from engine.teachers import Answers
 from losses.combination import DRAWN
@@ -47,7 +48,7 @@ class Learner:
         questions = questions_of(config)
         self.teacher_names = tuple(str(cell) for cell, _ in questions.values())
         self.questions = tuple(questions)
-        self.shuffled_share = config.shuffled_share
+        self.other_views, self.shuffled_share = views_of(config), config.shuffled_share
         self._objective = self.objective = objective_of(config)  # the second is of the epoch
         self._combination, self._send = combination_of(config), compute.send
         self.validation_objective = self._objective.of_validation()

@@ -7,79 +7,33 @@ memory holds one model's activations."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from time import perf_counter
 from typing import Any
 
 import torch
 
 from common.errors import DivergedError
-from common.workers import available_cores
 from dataloader.loader import Batch, ViewLoader
 from dataloader.mixing import Mix
 from dataloader.worker_processes import living_workers
 from engine.compute import Compute, enough_memory_for
 from engine.config import Config
-from engine.data import RunData, load_data
+from engine.data import PARTNERS, RunData, load_data
 from engine.learner import Learner, new_learner
 from engine.mixing import UNMIXED, mixed, mixes_of
-from engine.partners import OfPartners, paired
+from engine.partners import NOTHING, Asked, OfPartners, paired
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
+from engine.questions import views_of
 from engine.run import Runs
 from engine.sums import EpochSums
 from engine.teachers import KnownTeachers, Teachers, load_teachers
 from engine.training_run import Record, TrainingRun
+from engine.waiting import Waiting
 from losses.objective import Objective
-
-STARVED = 0.1  # of the training time: a device that waits so long could do more
-
-
-class Waiting:
-    """Adds up the time between asking for a batch and having it, by the device's own clock: while
-    a GPU works off what it was given before, the program's waiting costs nothing."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds = 0.0
-        self._on_gpu = device.type == "cuda"
-
-    def counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, the waiting for them added to `seconds` at their end."""
-        iterator, waits = iter(batches), []
-        while True:
-            asked = self._now()
-            batch = next(iterator, None)
-            if batch is None:
-                break
-            waits.append((asked, self._now()))
-            yield batch
-        self.seconds += sum(self._between(*wait) for wait in waits)
-
-    def told(self, training_seconds: float, workers: int) -> str:
-        """Which share of the training time it was, and what helps: on a GPU more workers, if there
-        are cores for them; on a CPU the steps need the cores."""
-        share = self.seconds / training_seconds
-        could_help = share > STARVED and self._on_gpu and workers < available_cores()
-        what = "waited for" if workers else "made its"
-        remedy = ": more --workers would help" if could_help else ""
-        return f"{what} images {share:.0%} of the training time{remedy}"
-
-    def _now(self) -> Any:
-        """A time on the CPU, or a mark in the GPU's queue."""
-        if not self._on_gpu:
-            return perf_counter()
-        mark = torch.cuda.Event(enable_timing=True)
-        mark.record()
-        return mark
-
-    def _between(self, asked: Any, came: Any) -> float:
-        if not self._on_gpu:
-            return came - asked
-        came.synchronize()
-        return asked.elapsed_time(came) / 1000
 
 
 def train_epoch(
@@ -88,19 +42,19 @@ def train_epoch(
     teachers: Teachers,
     compute: Compute,
     progress: Progress,
-    partners: Iterable[Batch] | None = None,
+    others: Mapping[str, Iterable[Batch]] = NOTHING,
     mixes: Iterator[Mix] = UNMIXED,
 ) -> list[EpochSums]:
     """Train each model on each batch once; what was measured just before each step, by model.
 
-    partners: the same batches of other images (engine.partners). mixes: one for each step.
+    others: the same batches otherwise (RunData.others). mixes: one for each step.
 
     Of several processes each has its part of a batch, and all make the step of the whole batch.
     """
     sums = [EpochSums(learner.teacher_names, compute.device) for learner in learners]
     needs = _needs(learner.objective for learner in learners)
-    of_partners = OfPartners.of(teachers, learners)
-    for batch, others in paired(batches, partners):
+    asked, of_partners = Asked.of(teachers, learners), OfPartners.of(teachers, learners)
+    for batch, other in paired(batches, others):
         index, part = batch[0], len(batch[0])
         whole = compute.ranks.total(part)
         if whole == 0:
@@ -109,8 +63,8 @@ def train_epoch(
         mix = next(mixes)
         images, labels, minor = mixed(batch, mix, compute)
         with compute.autocast():
-            answers = teachers.answer(images, needs, teaching=True)
-        about_others = of_partners.answer(others, mix, needs, compute)
+            answers = asked.answer(images, other, mix, needs, compute)
+        about_others = of_partners.answer(other.get(PARTNERS), mix, needs, compute)
         for learner, added in zip(learners, sums, strict=True):
             heard = learner.heard(answers, about_others, index, compute)
             with compute.autocast():
@@ -198,11 +152,13 @@ class Course:
         rates = [run.learner.start_epoch(epoch) for run in runs]
         learners = [run.learner for run in runs]
         batches = self.waiting.counted(self.data.train.epoch(epoch))
-        others = self.data.partners
-        partners = None if others is None else self.waiting.counted(others.epoch(epoch))
+        others = {
+            name: self.waiting.counted(loader.epoch(epoch))
+            for name, loader in self.data.others.items()
+        }
         mixes = mixes_of(runs[0].config, epoch)
         train = train_epoch(
-            learners, batches, self.teachers, self.compute, self.progress, partners, mixes
+            learners, batches, self.teachers, self.compute, self.progress, others, mixes
         )
         self.training_seconds += time.monotonic() - started
         skipped = {"train": self.compute.ranks.total(self.data.train.skipped)}
@@ -310,7 +266,9 @@ class Course:
 def train_group(configs: Sequence[Config], ranks: Ranks) -> None:
     """Train the runs of a group side by side: they see the same images, and so do the teachers that
     any of them names."""
-    data = load_data(configs[0], ranks, partners=any(own.shuffled_share for own in configs))
+    views = [view for config in configs for view in views_of(config).values()]
+    partners = [PARTNERS] if any(config.shuffled_share for config in configs) else []
+    data = load_data(configs[0], ranks, others=dict.fromkeys([*views, *partners]))
     compute = Compute.of(configs[0], data.statistics, ranks)
 
     def begun(config: Config) -> TrainingRun:

@@ -1,10 +1,14 @@
-"""What teachers say of other images than the learners see: image by image of the same class, under
-the same draws (`--shuffle-teachers`, `--map-placebo`)."""
+"""What teachers say of other images than the learners see, under the same draws: image by image of
+the same class (`--shuffle-teachers`, `--map-placebo`), or under another view (`--teachers-see`)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
 
 from dataloader.loader import Batch
 from dataloader.mixing import Mix
@@ -12,6 +16,8 @@ from engine.compute import Compute
 from engine.learner import Learner
 from engine.mixing import mixed
 from engine.teachers import Answers, Teachers
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,45 @@ class OfPartners:
             return self.teachers.answer(images, needs, teaching=True)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The teachers that are asked about what the learners see, and those about their own views of
+    it."""
+
+    teachers: Teachers
+    of_views: Mapping[str, Teachers]
+
+    @classmethod
+    def of(cls, teachers: Teachers, learners: Sequence[Learner]) -> Asked:
+        """All of them, where the learners want them asked."""
+        views = {text: view for one in learners for text, view in one.other_views.items()}
+        if not views:
+            return cls(teachers, NOTHING)
+        of_views = {
+            view: teachers.only([text for text in views if views[text] == view])
+            for view in views.values()
+        }
+        return cls(teachers.only({*teachers.names} - {*views}), of_views)
+
+    def answer(
+        self,
+        images: torch.Tensor,
+        others: Mapping[str, Batch],
+        mix: Mix,
+        needs: Collection[str],
+        compute: Compute,
+    ) -> Answers:
+        """To inputs (B, 3, H, W), or to the same images under other views, mixed as they are."""
+        answers = self.teachers.answer(images, needs, teaching=True)
+        for view, teachers in self.of_views.items():
+            own, *_ = mixed(others[view], mix, compute)
+            answers = answers.joined(teachers.answer(own, needs, teaching=True))
+        return answers
+
+
 def paired(
-    batches: Iterable[Batch], partners: Iterable[Batch] | None
-) -> Iterator[tuple[Batch, Batch | None]]:
-    """Each batch with that of the partners, if there are any."""
-    if partners is None:
-        return ((batch, None) for batch in batches)
-    return zip(batches, partners, strict=True)
+    batches: Iterable[Batch], others: Mapping[str, Iterable[Batch]]
+) -> Iterator[tuple[Batch, dict[str, Batch]]]:
+    """Each batch, and those in its place."""
+    for batch, *places in zip(batches, *others.values(), strict=True):
+        yield batch, dict(zip(others, places, strict=True))

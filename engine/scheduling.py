@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from common.errors import DivergedError, UserError, shown, signals_wait
 from common.settings import variable
-from engine.config import Config, OneRole, questions_of
+from engine.config import Config, OneRole
+from engine.questions import questions_of
 
 if TYPE_CHECKING:
     from engine.processes import Ranks

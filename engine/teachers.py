@@ -16,9 +16,10 @@ from dataloader.views import Statistics
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model, seeing
 from engine.compute import Compute
-from engine.config import FIRST_SEED, TRAINED, Config, questions_of
+from engine.config import FIRST_SEED, TRAINED, Config
 from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
+from engine.questions import questions_of
 from engine.renormalised import renormalised
 from engine.run import RunDirectory, Runs
 from engine.source import Source
@@ -44,6 +45,13 @@ class Answers:
         rows = [self.names.index(name) for name in names]
         maps = tuple(self.maps[row] for row in rows if self.maps)
         return Answers(names, torch.stack([self.logits[row] for row in rows]), maps)
+
+    def joined(self, others: Answers) -> Answers:
+        """These, then those of other teachers."""
+        if self.logits is None or others.logits is None:
+            return others if self.logits is None else self
+        logits = torch.cat([self.logits, others.logits])
+        return Answers(self.names + others.names, logits, self.maps + others.maps)
 
     def replaced(self, others: Answers, chosen: torch.Tensor) -> Answers:
         """These, and those of `others`, of the same teachers, where `chosen` (B,) is True."""

@@ -26,10 +26,11 @@ from dataloader.worker_processes import living_workers
 from engine.cells import Cell, TeacherCell
 from engine.checkpoint import blamed_on, load_model, seeing
 from engine.compute import Compute, enough_memory, pick_device
-from engine.config import TRAINED, parts_heard
+from engine.config import TRAINED
 from engine.data import shot_groups_of
 from engine.environment import commit
 from engine.progress import Progress
+from engine.questions import parts_heard
 from engine.run import RunDirectory
 from engine.source import Source
 from evaluation.answers import (

@@ -17,10 +17,12 @@ import train_teacher
 from Affinity import calculate_affinity
 from common.errors import UserError, run_program
 from dataloader.loader import ViewLoader
+from dataloader.mixing import Mix, cut
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.checkpoint import load
 from engine.compute import Compute, pick_device
 from engine.config import TeacherConfig
+from engine.data import PARTNERS
 from engine.learner import Learner
 from engine.loop import answers_of, evaluate, train_epoch
 from engine.progress import Progress
@@ -190,23 +192,27 @@ def test_an_epoch_does_not_wait_for_the_gpu(few_images, teachers, students, amp)
 @pytest.mark.parametrize("placebo", ["no", "yes"])
 def test_answers_about_partners_and_held_maps_do_not_wait_either(few_images, placebo, amp):
     compute = Compute(pick_device("cuda"), amp, CIFAR_STATISTICS)
-    models = [compute.place(build_model("resnet8", 10)) for _ in range(4)]
+    models = [compute.place(build_model("resnet8", 10)) for _ in range(6)]
     config = TeacherConfig(cell="T2w", beside="T1w", map_placebo=placebo, warmup_epochs=0)
     settings = ({"shuffle_teachers": 0.5}, {"shuffle_teachers": 1.0})
     students = [
         learner_of(model, compute, cell="T1w_Sw", **own)
         for model, own in zip(models, settings, strict=False)
     ]
+    students.append(learner_of(models[4], compute, cell="T1s_Sw", teachers_see="own"))
     learners = [*students, Learner(models[2], config, compute)]
-    heard = Teachers(("T1w",), FrozenTeachers(models[3:]), ({},))
+    heard = Teachers(("T1w", "T1s strong"), FrozenTeachers([models[3], models[5]]), ({}, {}))
     silent = Progress("", total=1, done=0, logs=[], silent=True)
     seen = batches(few_images)
     for learner in learners:
         learner.start_epoch(0)
-    train_epoch(learners, seen[:1], heard, compute, silent, seen[1:])  # what is made once
+    once = {PARTNERS: seen[1:], "strong": seen[1:]}
+    train_epoch(learners, seen[:1], heard, compute, silent, once)  # what is made once
     torch.cuda.set_sync_debug_mode("error")
     try:
-        train_epoch(learners, seen, heard, compute, silent, seen[::-1])
+        others = {PARTNERS: seen[::-1], "strong": seen[::-1]}
+        mixes = iter([Mix(0.3), cut(0.75, 4, 4, IMAGE_SIZE)])
+        train_epoch(learners, seen, heard, compute, silent, others, mixes)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

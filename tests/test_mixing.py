@@ -19,6 +19,7 @@ from dataloader.mixing import CUTMIX, MIXES, MIXUP, Mix, cut, drawn_mix
 from dataloader.views import CIFAR_STATISTICS
 from engine.compute import Compute
 from engine.config import StudentConfig, TeacherConfig
+from engine.data import PARTNERS
 from engine.loop import train_epoch
 from engine.mixing import mixed, mixes_of
 from engine.processes import ALONE
@@ -28,7 +29,7 @@ from losses.cross_entropy import CrossEntropy
 from losses.loss import Minor, Seen
 from models.frozen_teachers import FrozenTeachers
 
-FEW = ("--max-train-images", 100, "--max-test-images", 20, "--epochs", 2, "--batch-size", 32)
+FEW = ("--max-train-images", 300, "--max-test-images", 20, "--epochs", 2, "--batch-size", 32)
 
 
 class TestFormulas:
@@ -101,7 +102,13 @@ class TestStep:
         learner.start_epoch(0)
         batches, partners = (each.epoch(0) for each in loaders)
         (sums,) = train_epoch(
-            [learner], batches, teachers, ON_CPU, silent(), partners, iter([Mix(share)])
+            [learner],
+            batches,
+            teachers,
+            ON_CPU,
+            silent(),
+            {PARTNERS: partners},
+            iter([Mix(share)]),
         )
         means = sums.means()
         pictures, of_partners = (

@@ -17,7 +17,7 @@ from dataloader.loader import ViewLoader
 from dataloader.subsets import partners_of
 from dataloader.views import CIFAR_STATISTICS, cifar_view
 from engine.config import StudentConfig, TeacherConfig
-from engine.data import load_data
+from engine.data import PARTNERS, load_data
 from engine.flags import read_recipe
 from engine.loop import train_epoch
 from engine.progress import Progress
@@ -66,10 +66,10 @@ class TestViews:
     def test_partners_have_the_draws_of_the_images_whose_place_they_take(self):
         """Their view, made by hand: image pi(i), with the generator of i."""
         config = config_of()
-        data = load_data(config, partners=True)
+        data = load_data(config, others=[PARTNERS])
         images, pi = data.train.images, partners_of(data.train.images.labels, config.stream)
         dataset = ViewLoader(images, data.train.view, seed=0, batch_size=1)._loader.dataset
-        pairs = list(zip(data.train.epoch(3), data.partners.epoch(3), strict=True))
+        pairs = list(zip(data.train.epoch(3), data.others[PARTNERS].epoch(3), strict=True))
         for (index, _, labels), (same_index, views, same_labels) in pairs:
             assert torch.equal(index, same_index) and torch.equal(labels, same_labels)
             for k, view in zip(index.tolist(), views, strict=True):
@@ -78,11 +78,11 @@ class TestViews:
                 assert torch.equal(view, expected)
 
     def test_they_are_made_only_where_somebody_asks(self):
-        assert load_data(config_of()).partners is None
+        assert not load_data(config_of()).others
 
     def test_images_may_not_be_left_out(self):
         with pytest.raises(UserError, match="use --on-bad-image error"):
-            load_data(config_of(on_bad_image="skip"), partners=True)
+            load_data(config_of(on_bad_image="skip"), others=[PARTNERS])
 
 
 def net(seed):
@@ -107,7 +107,7 @@ class TestStep:
         learner = learner_of(net(0), cell="T1w_T2w_Sw", shuffle_teachers=share, **settings)
         learner.start_epoch(0)
         bar = Progress("", total=1, done=0, logs=[], silent=True)
-        partners = loaders[1].epoch(0) if share else None
+        partners = {PARTNERS: loaders[1].epoch(0)} if share else {}
         (sums,) = train_epoch([learner], loaders[0].epoch(0), teachers, ON_CPU, bar, partners)
         return learner, sums.means()
 

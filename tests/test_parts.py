@@ -13,7 +13,8 @@ import train_student
 from common.errors import UserError
 from dataloader.datasets import load_split
 from engine.checkpoint import Header, load, load_model, save, seeing
-from engine.config import StudentConfig, TeacherConfig, parts_heard, questions_of
+from engine.config import StudentConfig, TeacherConfig
+from engine.questions import parts_heard, questions_of
 from evaluation.options import MeasureOptions, OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import publish_overlap

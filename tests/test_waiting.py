@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from engine import loop as waiting
-from engine.loop import Waiting
+from engine import waiting
+from engine.waiting import Waiting
 
 CPU = torch.device("cpu")
 
