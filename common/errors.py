@@ -123,6 +123,10 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists the flags)")
 
 
+# Modules of requirements.txt.
+NEEDED = ("matplotlib", "numpy", "PIL", "scipy", "torch", "torchvision", "tqdm", "yaml")
+
+
 def run_program(
     program: Callable[[Sequence[str] | None], None],
     argv: Sequence[str] | None = None,
@@ -131,10 +135,10 @@ def run_program(
 ) -> int:
     """Run `program(argv)` and return its exit code, the user's errors being one line on stderr.
 
-    The operating system's errors (full disk, no permission) count as the user's; anything else is
-    a bug and keeps its traceback. SIGTERM and SIGHUP end it as Ctrl-C does. What it prints to a
-    reader who is gone is lost and it goes on; so it does where the output's disk is full, which is
-    then told.
+    The operating system's errors (full disk, no permission) count as the user's, as does a package
+    that is not installed; anything else is a bug and keeps its traceback. SIGTERM and SIGHUP end it
+    as Ctrl-C does. What it prints to a reader who is gone is lost and it goes on; so it does where
+    the output's disk is full, which is then told.
     """
     with forgiving_streams() as output:
         code = _exit_code(program, argv, if_interrupted)
@@ -161,6 +165,15 @@ def _exit_code(
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", UserError.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        print(
+            f"error: this Python has no {error.name}: pip install -r requirements.txt, or use the "
+            ".venv that the scripts make",
+            file=sys.stderr,
+        )
+        return UserError.exit_code
     except KeyboardInterrupt:
         print(f"interrupted: {if_interrupted}", file=sys.stderr)
         return 130

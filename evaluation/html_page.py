@@ -26,6 +26,12 @@ NAMES = (
 )
 
 
+NO_VERDICTS = (
+    "No claim was judged: that takes weak and strong students of the same teachers, and a verdict "
+    "several replicates."
+)
+
+
 def write_page(folder: Path, dataset: str, making: str) -> Path:
     """From the Markdown pages and figures in the report's folder, those that are there, and the
     Markdown of how it was made."""
@@ -45,7 +51,8 @@ def _sections(folder: Path, making: str) -> dict[str, list[Part]]:
     )
     elsewhere = (FIGURES_TITLE, CONTROLS_TITLE, PAPERS_TITLE, TITLES[SHOWN])
     return {
-        "Verdicts": [claim for claim in claims if not claim.title.startswith(elsewhere)],
+        "Verdicts": [claim for claim in claims if not claim.title.startswith(elsewhere)]
+        or parts_of(NO_VERDICTS),
         "Figures": _of(claims, FIGURES_TITLE),
         "Cells": cells,
         "The paper's tables": [*paper, *_of(claims, PAPERS_TITLE)],

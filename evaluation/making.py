@@ -10,7 +10,9 @@ from engine.run import RunDirectory
 from evaluation.grid import named, of_each
 from evaluation.tables import Row
 
-HOW = ("commit", "device", "cores", "platform", "torch", "amp")  # of a session
+SESSION = ("commit", "device", "cores", "platform", "torch", "amp")
+SETTINGS = ("arch", "image_size", "epochs", "max_train_images")
+HOW = (*SESSION, *SETTINGS)
 NOTE = (
     "Runs by the session that finished them. Hours: of training and validation; an epoch of runs "
     "that learnt side by side is counted once."
@@ -51,7 +53,10 @@ def _made(run: RunDirectory) -> tuple[tuple[str, ...], set[tuple[int, float]]]:
     session = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
     records = run.read_epochs(until=last if type(last) is int else 0)
     epochs = {(record["epoch"], record["seconds"]) for record in records}
-    return tuple(one_line(str(session.get(name, UNKNOWN))) for name in HOW), epochs
+    settings = run.saved_settings()
+    made = [session.get(name, UNKNOWN) for name in SESSION]
+    made += [settings.get(name, UNKNOWN) for name in SETTINGS]
+    return tuple(one_line(str(value)) for value in made), epochs
 
 
 def _hours(epochs: Sequence[set[tuple[int, float]]]) -> float:

@@ -101,11 +101,13 @@ def read_model(path: Path, name: str, npy: str | None) -> ModelFile:
     if _kind(path) == NPY:
         return _of_npy(path, name, npy)
     arrays, all_names = read_any_npz(path, (*OUTPUTS, *OPTIONAL))
-    which = [own for own in OUTPUTS if own in arrays]
+    which = [output for output in OUTPUTS if output in arrays]
     if len(which) != 1:
         found = " and ".join(which) or f"{shown(all_names)}, and neither {' nor '.join(OUTPUTS)}"
         raise UserError(f"{path} holds {found}: name its outputs by one of the two")
     logits, said = _checked(arrays[which[0]], which[0], path)
+    if unused := [other for other in all_names if other not in (*OUTPUTS, *OPTIONAL)]:
+        said = "; ".join(filter(None, [said, f"{path}: not used: {', '.join(unused)}"]))
     count = len(logits)
     labels = arrays.get("labels")
     return ModelFile(
@@ -135,8 +137,10 @@ def read_labels(path: Path) -> Labels:
 def class_numbers(
     labels: np.ndarray, where: str, outputs: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """(N,) int64; UserError where they are anything but whole numbers from 0, one for each row of
-    outputs of that shape and below its classes."""
+    """(N,) int64 of (N,) or (N, 1); UserError where they are anything but whole numbers from 0, one
+    for each row of outputs of that shape and below its classes."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     if labels.ndim == 2:
         raise UserError(
             f"{where} have shape {labels.shape}: one class number an image is needed (an arg-max "

@@ -219,4 +219,6 @@ def _present(rows: Sequence[Row], first: list[str], columns: Sequence[Column]) -
 def _note(models: Models, options: ModelOptions, size: int | None) -> str:
     of = "" if models.student is None else f" of all but {models.student}"
     note = NOTE.format(bins=options.bins, of=of)
+    if not models.labelled:
+        note = f"no labels, so nothing is said of accuracy and calibration; {note}"
     return note if size is None else note + MAPS_NOTE.format(threshold=options.threshold, size=size)

@@ -123,7 +123,7 @@ class ViewedOptions(MeasureOptions):
     @property
     def images(self) -> str:
         """The images, as a table's note says it."""
-        most = "" if self.max_images is None else f"{self.max_images} evenly spaced "
+        most = "" if self.max_images is None else f"at most {self.max_images} evenly spaced "
         return f"{most}{self.split} images, {self.view} view"
 
 

@@ -114,7 +114,7 @@ def publish(options: ReportOptions) -> None:
         columns = [Column(name) for name in _columns(rows)[2:]]
         paths.append(write_latex(runs.folder / "results", rows, ("cell", "seeds"), columns))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
-    print(legend(selected_on))
+    print(legend(selected_on, _columns(rows)))
     paths.append(_one_page(runs, done))
     print("results:", ", ".join(map(str, paths)))
 
@@ -207,12 +207,13 @@ def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
     ]
 
 
-def legend(selected_on: str) -> str:
+def legend(selected_on: str, columns: Sequence[str]) -> str:
     """What the columns mean, and on which images the best epoch was chosen."""
+    shots = any(column.endswith(SHOT_GROUPS) for column in columns)
+    few = "many, medium, few: classes of over 100, 20 to 100, under 20 training images;\n"
     return (
         "top1, fidelity: % of the test images at the last epoch; top1_best: at the epoch that is "
-        f"best on the {selected_on} images;\n"
-        "many, medium, few: classes of over 100, 20 to 100, under 20 training images; "
+        f"best on the {selected_on} images;\n{few if shots else ''}"
         "gap: training minus validation top-1, points;\n"
         "fidelity: top-1 agreement with the teachers' mean logits; iou: of attention, among the "
         "teachers and of all of them with the\nstudent; affinity: of the cell's own view"

@@ -69,7 +69,7 @@ SCATTERS = (
     Scatter(
         "section_H", "H: entropy, gap, calibration and number of teachers",
         "The student's entropy against its gap, and ECE against its gap (figure H.9), of all "
-        "numbers of teachers; reliability by number of teachers: reliability.png.",
+        "numbers of teachers; reliability by number of teachers is drawn with the claims.",
         (0, 1, 2, 3), ((ENTROPY, GAP), (ECE, GAP)),
     ),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 python examples/measure.py [FOLDER]
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -30,8 +31,11 @@ def trained(x: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return weights
 
 
+parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+parser.add_argument("folder", nargs="?", default="measured", type=Path)
+folder = parser.parse_args().folder
 train, test = load_synthetic("train"), load_synthetic("test")
-x, x_test = (spectrum(own.images) - spectrum(train.images).mean(0) for own in (train, test))
+x, x_test = (spectrum(part.images) - spectrum(train.images).mean(0) for part in (train, test))
 classes = np.eye(train.num_classes)[train.labels]
 nets = {f"teacher{k}": trained(x[k::2], classes[k::2]) for k in range(2)}  # half of the images each
 nets["student"] = trained(x, np.mean([softmax(x @ net, axis=1) for net in nets.values()], axis=0))
@@ -40,9 +44,8 @@ logits = {name: x_test @ weights for name, weights in nets.items()}
 low, high = metrics.interval(metrics.top1_agreement, logits["teacher0"], logits["student"])
 print(f"the student agrees with its first teacher on {low:.0%} to {high:.0%} of the images\n")
 
-folder = Path(sys.argv[1] if len(sys.argv) > 1 else "measured")
 folder.mkdir(parents=True, exist_ok=True)
-for name, own in logits.items():
-    np.savez(folder / f"{name}.npz", logits=own, labels=test.labels)
+for name, answers in logits.items():
+    np.savez(folder / f"{name}.npz", logits=answers, labels=test.labels)
 files = [str(folder / f"{name}.npz") for name in nets]
 main([*files, "--student", "student", "--output-dir", str(folder)])

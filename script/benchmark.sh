@@ -5,6 +5,7 @@
 #   bash script/benchmark.sh [FLAGS]     --repeats N
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+help_alone "$@"
 use_python requirements.txt
 for what in benchmark_step benchmark_losses benchmark_students benchmark; do
   "$PYTHON" "$ROOT/script/$what.py" "$@"

@@ -5,6 +5,7 @@
 #   bash script/benchmark_start.sh
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+help_alone "$@"
 use_python requirements.txt
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -25,18 +25,36 @@ export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # this checkout's code, whate
 # Where --help is among the flags: what the script says of itself, the variables, and the flags of
 # PROGRAM, to which they go. Needs nothing but Python.
 help_with() { # help_with PROGRAM FLAGS...
-  local program=$1 flag
+  local program=$1
   shift
+  if asks_for_help "$@"; then
+    about_this_script
+    sed -n '/^#   /s/^# //p' "${BASH_SOURCE[0]}"
+    echo
+    echo "Flags go to $program:"
+    "${PYTHON:-python3}" "$ROOT/$program" --help
+    exit
+  fi
+}
+
+# The same of a script without such a program.
+help_alone() { # help_alone FLAGS...
+  if asks_for_help "$@"; then
+    about_this_script
+    exit
+  fi
+}
+
+asks_for_help() { # asks_for_help FLAGS...
+  local flag
   for flag in "$@"; do
-    if [ "$flag" = --help ] || [ "$flag" = -h ]; then
-      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
-      sed -n '/^#   /s/^# //p' "${BASH_SOURCE[0]}"
-      echo
-      echo "Flags go to $program:"
-      "${PYTHON:-python3}" "$ROOT/$program" --help
-      exit
-    fi
+    if [ "$flag" = --help ] || [ "$flag" = -h ]; then return 0; fi
   done
+  return 1
+}
+
+about_this_script() {
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
 }
 
 # Makes $PYTHON a Python that has what a requirements file asks for: the current one where it has,

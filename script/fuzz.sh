@@ -5,6 +5,7 @@
 #   bash script/fuzz.sh MINUTES [FLAGS]     flags go to pytest
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+help_alone "$@"
 minutes=${1:?"how many minutes?"}
 shift
 cd "$ROOT"

@@ -22,6 +22,7 @@
 #SBATCH --time=24:00:00
 #SBATCH --output=slurm-%A_%a.txt
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 script=${1:?"which script? sbatch script/slurm_example.sh cifar100.sh"}
 shift
 export NPROC=${SLURM_GPUS_ON_NODE:-1} NNODES=${SLURM_JOB_NUM_NODES:-1}

@@ -5,5 +5,6 @@
 #   bash script/soak.sh HOURS [FLAGS]     --seed N
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+help_alone "$@"
 use_python requirements.txt
 exec "$PYTHON" "$ROOT/script/soak.py" "$@"

@@ -4,6 +4,7 @@
 #   bash script/test.sh [FLAGS]     flags go to pytest
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+help_alone "$@"
 cd "$ROOT"
 use_python requirements-dev.txt
 "$PYTHON" -m ruff format --check .

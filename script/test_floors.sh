@@ -5,6 +5,7 @@
 #   bash script/test_floors.sh [FLAGS]     flags go to pytest
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
+help_alone "$@"
 cd "$ROOT"
 venv=${FLOORS_VENV:-.venv-floors}
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"

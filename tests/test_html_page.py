@@ -205,6 +205,7 @@ def test_a_figure_that_is_gone_is_named(tmp_path):
     page = write_page(tmp_path, "set", MADE).read_text()
     assert "<p>a.png is not there.</p>" in page
     assert [text for tag, text in Read(page).headings if tag == "h2"] == [
+        "Verdicts",
         "Causes",
         "How it was made",
     ]
@@ -217,7 +218,8 @@ def test_the_page_of_real_runs_says_how_they_were_made(taught, tmp_path):
     folder = tmp_path / "runs" / DATASET / "report"
     read = Read((folder / "index.html").read_text())
     titles = [text for tag, text in read.headings if tag == "h2"]
-    assert titles == ["Cells", "The paper's tables", "How it was made"]
+    assert titles == ["Verdicts", "Cells", "The paper's tables", "How it was made"]
+    assert "<p>No claim was judged: " in (folder / "index.html").read_text()
     (row,) = json.loads((folder / "making.json").read_text())
     names = ("T1w", "T2w", "T1s", "T2s", "Sw", "T1w_Sw", "T1w_T2w_Sw", "T1s_T2s_Ss")
     runs = [find(name) for name in names]

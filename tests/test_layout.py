@@ -69,6 +69,26 @@ PROGRAMS = [  # that people call by their file; the rest of script/ has a shell 
 ]
 
 
+SCRIPTS = [path for path in sorted((ROOT / "script").glob("*.sh")) if path.name != "common.sh"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_has_help(script):
+    done = subprocess.run(["bash", script, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"script/{script.name}" in done.stdout and not done.stderr
+
+
+def test_packages_that_are_missing_are_named():
+    done = subprocess.run(
+        [sys.executable, "-S", "train_teacher.py", "--dataset", "synthetic", "--cell", "T1w"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    line = r"error: this Python has no \w+: pip install -r requirements.txt, or use .*\n"
+    assert re.fullmatch(line, done.stderr)
+
+
 def run_from(folder, program, **environment):
     """Its --help in a Python whose own site-packages are all that is on the path."""
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -324,6 +324,19 @@ REFUSED = {
 }  # fmt: skip
 
 
+def test_labels_may_be_a_column(truth, made, measured):
+    (column,) = measured(made("a", labels=truth["labels"][:, None]))[0].values()
+    (row,) = measured(made("a"))[0].values()
+    assert column == row
+
+
+def test_arrays_of_other_names_are_told(truth, made, measured, capsys):
+    measured(made("a", labels=None, targets=truth["labels"]))
+    printed = capsys.readouterr().out
+    assert "a.npz: not used: targets" in printed
+    assert "no labels, so nothing is said of accuracy and calibration" in printed
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_unclear_is_refused(name, truth, made, measured, tmp_path):
     changes, words = REFUSED[name]

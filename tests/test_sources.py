@@ -148,7 +148,7 @@ def test_a_quick_look_says_so(runs, tmp_path, capsys):
     calculate_ece.main(flags)
     whole = store_of().answers(runs("T1w"))
     calculate_ece.main([*flags, "--max-images", "50"])
-    assert "50 evenly spaced test images" in capsys.readouterr().out
+    assert "at most 50 evenly spaced test images" in capsys.readouterr().out
     full, quick = rows(tmp_path / "runs", "ece")
     assert "max_images=50" in quick["asked"]
     chosen = np.linspace(0, len(whole.labels) - 1, 50).round()
