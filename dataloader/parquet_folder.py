@@ -144,10 +144,10 @@ def _columns(path: Path) -> _Columns:
         from pyarrow import types
 
         schema = file.schema_arrow
-        structs = [own.name for own in schema if types.is_struct(own.type) and any(
-            part.name == "bytes" and types.is_binary(part.type) for part in own.type
+        structs = [column.name for column in schema if types.is_struct(column.type) and any(
+            part.name == "bytes" and types.is_binary(part.type) for part in column.type
         )]  # fmt: skip
-    integers = [own.name for own in schema if types.is_integer(own.type)]
+    integers = [column.name for column in schema if types.is_integer(column.type)]
     image = next((name for name in IMAGE_COLUMNS if name in structs), None)
     label = next((name for name in LABEL_COLUMNS if name in integers), None)
     if image is None:

@@ -169,8 +169,8 @@ class Course:
             skipped["validation"] = self.compute.ranks.total(self.data.validation.skipped)
         last = {"skipped_images": skipped, "seconds": round(time.monotonic() - started, 3)}
         return [
-            {"epoch": epoch + 1, "lr": rate, "train": own, **tested, **last}
-            for rate, own, tested in zip(rates, trained, validated, strict=True)
+            {"epoch": epoch + 1, "lr": rate, "train": training, **tested, **last}
+            for rate, training, tested in zip(rates, trained, validated, strict=True)
         ]
 
     def _validated(
@@ -179,8 +179,14 @@ class Course:
         """What an epoch's records say of validation; `trained`: what they say of training."""
         validation = self.means(runs, self.data.validation, self._known_validation)
         return [
-            {"validation": own, **view, "gap_points": 100 * (before["top1"] - own["top1"])}
-            for before, own, view in zip(trained, validation, self._augmented(runs), strict=True)
+            {
+                "validation": validated,
+                **view,
+                "gap_points": 100 * (before["top1"] - validated["top1"]),
+            }
+            for before, validated, view in zip(
+                trained, validation, self._augmented(runs), strict=True
+            )
         ]
 
     def _augmented(self, runs: Sequence[TrainingRun]) -> list[dict[str, dict[str, float]]]:
@@ -335,13 +341,13 @@ def _furthest_behind(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
 
 def _progress(runs: Sequence[TrainingRun], data: RunData, compute: Compute) -> Progress:
     """Of all batches to come: training and validation of each epoch, then the test."""
-    tested_on = [own for own in (data.validation, data.augmented) if own is not None]
+    tested_on = [loader for loader in (data.validation, data.augmented) if loader is not None]
     config, loaders = runs[0].config, (data.train, *tested_on)
     tests = 0 if data.selected_on == "test" else 2 * len(data.test)
     evaluated = [config.evaluates(epoch + 1) for epoch in range(config.epochs)]
     batches, images = (
-        [own[0] + sum(own[1:]) * tested for tested in evaluated]
-        for own in (list(map(len, loaders)), [len(loader.images) for loader in loaders])
+        [sizes[0] + sum(sizes[1:]) * tested for tested in evaluated]
+        for sizes in (list(map(len, loaders)), [len(loader.images) for loader in loaders])
     )
     epochs = Epochs.of(batches, images) if config.epochs else None
     return Progress(

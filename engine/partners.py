@@ -74,8 +74,8 @@ class Asked:
         """To inputs (B, 3, H, W), or to the same images under other views, mixed as they are."""
         answers = self.teachers.answer(images, needs, teaching=True)
         for view, teachers in self.of_views.items():
-            own, *_ = mixed(others[view], mix, compute)
-            answers = answers.joined(teachers.answer(own, needs, teaching=True))
+            viewed, *_ = mixed(others[view], mix, compute)
+            answers = answers.joined(teachers.answer(viewed, needs, teaching=True))
         return answers
 
 

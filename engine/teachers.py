@@ -62,13 +62,13 @@ class Answers:
         return Answers(self.names, logits, tuple(_replaced(*pair, chosen) for pair in pairs))
 
 
-def _replaced(own: Maps, other: Maps, chosen: torch.Tensor) -> Maps:
+def _replaced(kept: Maps, other: Maps, chosen: torch.Tensor) -> Maps:
     chosen = chosen[:, None, None, None]
-    pairs = zip(own.features, other.features, strict=True)
+    pairs = zip(kept.features, other.features, strict=True)
     features = tuple(torch.where(chosen, theirs, ours) for ours, theirs in pairs)
-    if own.classes is None or other.classes is None:
+    if kept.classes is None or other.classes is None:
         return Maps(features)
-    return Maps(features, torch.where(chosen, other.classes, own.classes))
+    return Maps(features, torch.where(chosen, other.classes, kept.classes))
 
 
 @dataclass(frozen=True)

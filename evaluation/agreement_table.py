@@ -76,7 +76,7 @@ class Pairs:
             return store.answers(model, split=options.split, view=options.view, like=run)
 
         answers = {str(teacher.cell): answers_of(teacher) for teacher in self.teachers}
-        self.models: dict[str, Model] = {name: (own,) for name, own in answers.items()}
+        self.models: dict[str, Model] = {name: (kept,) for name, kept in answers.items()}
         if all(answer.logits is not None for answer in answers.values()) or len(answers) == 1:
             self.models[ENSEMBLE] = tuple(answers.values())
         self.models[STUDENT] = (answers_of(run),)
@@ -106,7 +106,7 @@ class Pairs:
         pairs = []
         for two in itertools.combinations(teachers, 2):
             name = "_".join(two)
-            self.models[name] = tuple(self.models[own][0] for own in two)
+            self.models[name] = tuple(self.models[teacher][0] for teacher in two)
             others = [teacher for teacher in teachers if teacher not in two]
             pairs += [(name, other) for other in (*others, STUDENT)]
         return pairs
@@ -174,7 +174,7 @@ def pair_measures(p: Model, q: Model, shots: Mapping[str, torch.Tensor] | None =
 
 def _values(p: Model, q: Model, rows: slice) -> dict[str, torch.Tensor]:
     """The measures of each image in `rows`, and what both models predict."""
-    if any(own.logits is None for own in (*p, *q)):
+    if any(answers.logits is None for answers in (*p, *q)):
         return {
             "predictions_p": p[0].predictions[rows],
             "predictions_q": q[0].predictions[rows],

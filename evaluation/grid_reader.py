@@ -73,8 +73,8 @@ class _Reader:
         for run in self.students:
             if torch.equal(self.store.answers(run).labels, self._first.labels):
                 seeds[run.cell, run.seed] = run.teacher_seed
-                for measure, own in (*self._alone(run), *self._taught(run, overlaps)):
-                    students.setdefault(measure, {})[run.cell, run.seed] = own
+                for measure, values in (*self._alone(run), *self._taught(run, overlaps)):
+                    students.setdefault(measure, {})[run.cell, run.seed] = values
         return GridValues(len(self._first.labels), students, overlaps, seeds)
 
     @cached_property

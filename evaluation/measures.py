@@ -23,7 +23,8 @@ from metrics.shots import SHOT_GROUPS
 def _by_shots(name: str, heading: str = "") -> tuple[Column, ...]:
     """Of many-, medium- and few-shot classes; `heading` has a place for the group's name."""
     return tuple(
-        Column(f"{name}_{own}", heading.format(own), decimals=1, unit="%") for own in SHOT_GROUPS
+        Column(f"{name}_{group}", heading.format(group), decimals=1, unit="%")
+        for group in SHOT_GROUPS
     )
 
 
@@ -46,11 +47,11 @@ RUN_INFORMATION = (
 
 # Of a model. per_image: of its Answers.
 CALIBRATION = (
-    Column("top1", per_image=lambda own: own.correct, better="higher"),
+    Column("top1", per_image=lambda answers: answers.correct, better="higher"),
     Column("ece", "ECE", better="lower"),
     *map(Column, ("ece_low", "ece_high", "mce", "ece_equal_mass")),
-    Column("nll_nats", per_image=lambda own: own.nll_nats, better="lower"),
-    Column("brier", per_image=lambda own: own.brier, better="lower"),
+    Column("nll_nats", per_image=lambda answers: answers.nll_nats, better="lower"),
+    Column("brier", per_image=lambda answers: answers.brier, better="lower"),
     Column("ece_bin_mean"),
     *_by_shots("top1"),
     *_by_shots("ece"),

@@ -112,11 +112,11 @@ def publish_models(files: Sequence[ModelFile], options: ModelOptions, *notes: st
     shown = dict(models.answers)
     if len(models.teachers) > 1:
         shown[ENSEMBLE] = models.ensemble()
-    rows = [_model_row(name, own, models, options.bins) for name, own in shown.items()]
+    rows = [_model_row(name, answers, models, options.bins) for name, answers in shown.items()]
     paths = write_table(folder / "models", rows)
     print(screen(rows, _present(rows, ["model"], (*CALIBRATION, *RUN_INFORMATION))))
     if models.labelled:
-        diagrams = {name: reliability_of(own, options.bins) for name, own in shown.items()}
+        diagrams = {name: reliability_of(answers, options.bins) for name, answers in shown.items()}
         paths.append(saved(reliability_figure(diagrams), folder / "reliability.png", dpi=110))
     size = options.image_size or _size(models)
     pairs = pair_rows(models, shown, size, options.threshold)
@@ -157,23 +157,23 @@ def _latex(folder: Path, rows: Sequence[Row], pairs: Sequence[Row]) -> list[Path
     return [of_models, *of_pairs]
 
 
-def _answers(own: ModelFile) -> Answers:
-    count = len(own.logits)
+def _answers(model: ModelFile) -> Answers:
+    count = len(model.logits)
     labels = torch.zeros(count, dtype=torch.long)  # in the place of labels that nobody knows
-    if own.labels is not None:
-        labels = torch.from_numpy(own.labels)
-    logits, collected = torch.from_numpy(own.logits), Collected(count)
+    if model.labels is not None:
+        labels = torch.from_numpy(model.labels)
+    logits, collected = torch.from_numpy(model.logits), Collected(count)
     for rows in by_rows(count):
         index = torch.arange(count)[rows]
         collected.add(answers_of(index, labels[rows], logits[rows], False))
     return dataclasses.replace(collected.so_far(), logits=logits)
 
 
-def _model_row(name: str, own: Answers, models: Models, bins: int) -> Row:
+def _model_row(name: str, answers: Answers, models: Models, bins: int) -> Row:
     row: Row = {"model": name}
     if models.labelled:
-        row |= calibration(own, bins, None)
-    return row | {"entropy_nats": own.entropy_nats.mean().item()}
+        row |= calibration(answers, bins, None)
+    return row | {"entropy_nats": answers.entropy_nats.mean().item()}
 
 
 def _overlap(
@@ -198,8 +198,8 @@ def _overlap(
         return {}
     wanted = target[torch.from_numpy(common)]
     both = [
-        masks.of(of_target(own.of_class[torch.from_numpy(at)], wanted), size)
-        for own, at in zip((p, q), places, strict=True)
+        masks.of(of_target(maps.of_class[torch.from_numpy(at)], wanted), size)
+        for maps, at in zip((p, q), places, strict=True)
     ]
     return {**overlap_measures(both), **constant_maps(both), "maps": p.kind}
 

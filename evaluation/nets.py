@@ -125,7 +125,7 @@ def ask_nets(options: ModelOptions) -> list[ModelFile]:
     if len({logits.shape for logits in asked.values()}) > 1:
         each = ", ".join(f"{name} {logits.shape[1]}" for name, logits in asked.items())
         raise UserError(f"the nets know different numbers of classes: {each}")
-    teachers = [own for name, own in asked.items() if name != options.student] or [*asked.values()]
+    teachers = [net for name, net in asked.items() if name != options.student] or [*asked.values()]
     target = ensemble_logits(torch.stack(teachers)).argmax(1)
     labels = question.labels(teachers[0].shape[1])
     return [

@@ -111,7 +111,7 @@ class Measure:
             kept.append(maps_of_student)
         size = int(kept[0].image_size)
         drawn = drawn_images(len(kept[0].index))
-        maps = [own[drawn] for own in self._selected(kept, kept[: len(run.cell.teachers)])]
+        maps = [heatmap[drawn] for heatmap in self._selected(kept, kept[: len(run.cell.teachers)])]
         masks = [binarize(heatmap, size, threshold=self.options.threshold) for heatmap in maps]
         rows = [
             AttentionRow(
@@ -174,7 +174,7 @@ class Measure:
         self, kept: Sequence[AttentionMaps], teachers: Sequence[AttentionMaps]
     ) -> list[torch.Tensor]:
         """One (n, h, w) map a model, of the target that all share unless it is "predicted"."""
-        return [own.select(target_of(self.options.target, own, teachers)) for own in kept]
+        return [maps.select(target_of(self.options.target, maps, teachers)) for maps in kept]
 
     def _overlap(
         self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], size: int
@@ -196,8 +196,8 @@ class Measure:
         if set(parts) == {WHOLE}:
             return {}
         masks = [
-            self.masks.of(own, size) if part == WHOLE else self._of_half(own, size, part)
-            for own, part in zip(maps, parts, strict=True)
+            self.masks.of(heatmap, size) if part == WHOLE else self._of_half(heatmap, size, part)
+            for heatmap, part in zip(maps, parts, strict=True)
         ]
         return means_with_intervals({"iou_in_image": masks_overlap(masks).per_image})
 
@@ -292,15 +292,15 @@ def drawn_images(count: int) -> torch.Tensor:
 
 
 def target_of(
-    name: str, own: AttentionMaps, teachers: Sequence[AttentionMaps]
+    name: str, maps: AttentionMaps, teachers: Sequence[AttentionMaps]
 ) -> str | torch.Tensor:
     """The classes (n,) whose maps are compared, or "class_sum"."""
     if name == CLASS_SUM:
         return name
     if name == "label":
-        return own.labels
+        return maps.labels
     if name == PREDICTED:
-        return own.logits.argmax(1)
+        return maps.logits.argmax(1)
     return ensemble_logits(torch.stack([teacher.logits for teacher in teachers])).argmax(1)
 
 

@@ -43,15 +43,15 @@ def column(dataset: str, measure: str, images: str = WHOLE) -> dict[str, float]:
     empty where the paper does not give it (gap, IoU and fidelity of ImageNet; another data set)."""
     asked = (dataset, measure, images)
     return {
-        own.cell: own.value
-        for own in published()
-        if (own.dataset, own.measure, own.images) == asked and own.table != COMPARISON
+        number.cell: number.value
+        for number in published()
+        if (number.dataset, number.measure, number.images) == asked and number.table != COMPARISON
     }
 
 
 def datasets() -> tuple[str, ...]:
     """The four data sets of the paper, by this project's names."""
-    return tuple(dict.fromkeys(own.dataset for own in published()))
+    return tuple(dict.fromkeys(number.dataset for number in published()))
 
 
 def _read() -> Iterator[Published]:

@@ -283,9 +283,9 @@ def _under_own_view(tables: dict[str, list[Row]], cell: Cell) -> Row:
     return _together(
         _mean(
             _of_pair(tables[f"agreement_{questions[images]}"], "ensemble"),
-            str(cell), measure, own.reported, own.factor,
+            str(cell), measure, column.reported, column.factor,
         )
-        for (measure, images), own in OWN_VIEW.items()
+        for (measure, images), column in OWN_VIEW.items()
     )  # fmt: skip
 
 
@@ -310,7 +310,9 @@ def _together(parts: Iterable[Row]) -> Row:
 def _means(rows: Sequence[Row], cell: str, columns: Sequence[Column]) -> Row:
     """Those of the columns that the report has, of a cell's rows over seeds."""
     shown = [column for column in columns if column.reported]
-    return _together(_mean(rows, cell, own.key, own.reported, own.factor) for own in shown)
+    return _together(
+        _mean(rows, cell, column.key, column.reported, column.factor) for column in shown
+    )
 
 
 def _mean(rows: Sequence[Row], cell: str, column: str, name: str, unit: float = 1) -> Row:
@@ -328,13 +330,13 @@ def _mean(rows: Sequence[Row], cell: str, column: str, name: str, unit: float = 
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    names = ("cell", "seeds", *(own.reported for own in RUN), *MEASURED)
+    names = ("cell", "seeds", *(column.reported for column in RUN), *MEASURED)
     return [name for name in names if any(row.get(name) is not None for row in rows)]
 
 
 def _printed(row: Row) -> Row:
     measured = (*RUN, *CALIBRATION, *AFFINITY, *OVERLAP["T_T"], *OVERLAP["T_S"])
-    shown = {own.reported: own.decimals for own in measured if own.reported}
+    shown = {column.reported: column.decimals for column in measured if column.reported}
     return row | {name: with_spread(row, name, n) for name, n in shown.items()}
 
 

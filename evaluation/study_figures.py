@@ -121,7 +121,7 @@ def _of_pairs(
 
 
 def _strong_minus_weak(replicate: Replicate, teachers: Teachers) -> Tensor:
-    weak, strong = (top1(replicate, StudentCell(teachers, own)) for own in (WEAK, STRONG))
+    weak, strong = (top1(replicate, StudentCell(teachers, letter)) for letter in (WEAK, STRONG))
     return strong - weak
 
 

@@ -138,7 +138,9 @@ def _fits(name: str, value: Any) -> bool:
     if name == "seed":
         return type(value) is int
     if name == "checkpoints":
-        return isinstance(value, dict) and all(isinstance(own, str) for own in value.values())
+        return isinstance(value, dict) and all(
+            isinstance(checkpoint, str) for checkpoint in value.values()
+        )
     return value is None or is_number(value)
 
 
@@ -192,8 +194,8 @@ def with_spread(row: Row, name: str, decimals: int) -> str | None:
 
 def _spread(group: Sequence[Row], by: Sequence[str]) -> Row:
     row: Row = {}
-    for name in dict.fromkeys(name for own in group for name in own):
-        found = [own.get(name) for own in group]
+    for name in dict.fromkeys(name for row in group for name in row):
+        found = [row.get(name) for row in group]
         if (
             name == "seed"
             or name in by

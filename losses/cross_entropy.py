@@ -22,7 +22,9 @@ class CrossEntropy(Loss):
         """In float32."""
         if seen.minor is None:
             return self._to(seen.labels, seen.logits)
-        major, minor = (self._to(own, seen.logits) for own in (seen.labels, seen.minor.labels))
+        major, minor = (
+            self._to(labels, seen.logits) for labels in (seen.labels, seen.minor.labels)
+        )
         return (1 - seen.minor.share) * major + seen.minor.share * minor
 
     def _to(self, labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
