@@ -19,9 +19,9 @@ from typing import Any
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from matplotlib.figure import Figure
 
 from common.files import parse_json, read_text, write_text
+from evaluation.figures import Figure
 
 Notebook = dict[str, Any]
 DPI = 80
