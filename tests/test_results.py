@@ -1,10 +1,13 @@
 """What is written of results/ is what its CSV files say."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from evaluation.objectives_page import page
 
 ROOT = Path(__file__).parent.parent
 EARLIER = ROOT / "results/earlier"
@@ -75,6 +78,23 @@ def says(text, value):
     """Whether the number that is written is the value, rounded to as many places."""
     places = len(text.partition(".")[2])
     return abs(float(text) - float(value)) <= 0.5 * 10.0**-places + 1e-9
+
+
+def test_the_page_of_objectives_is_made_of_its_tables():
+    folder = ROOT / "results/objectives"
+    means, ranks = (json.loads((folder / f"{name}.json").read_text())
+                    for name in ("objectives", "objectives_ranks"))  # fmt: skip
+    assert page("photographs", "objectives", means, ranks) == (folder / "objectives.md").read_text()
+    for row, written in zip(means, csv_rows(folder / "objectives.csv"), strict=True):
+        assert {name: "" if value is None else str(value) for name, value in row.items()} == {
+            name: written[name] for name in row
+        }
+    quoted = table(ROOT / "results/README.md", "cell |")
+    assert quoted.keys() == {row["cell"] for row in ranks}
+    for row in ranks:
+        numbers = re.findall(r"-?\d?\.\d+", quoted[row["cell"]][0])
+        for text, end in zip(numbers, ("", "_low", "_high"), strict=True):
+            assert says(text, row[f"rank_correlation{end}"])
 
 
 @pytest.mark.parametrize("number, name", list(enumerate(SETS)))
