@@ -10,6 +10,7 @@ use_python requirements-dev.txt
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m ruff check .
 "$PYTHON" -m mypy
-# Two test files at once. One thread each: the nets are so small that threads wait for each other.
+# A test file a core, in the order of their names: by their number of tests the longest would come last.
+# One thread each: the nets are so small that threads wait for each other.
 export OMP_NUM_THREADS=1
-"$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+"$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
