@@ -155,8 +155,8 @@ def test_processes_mix_the_same_images_as_one(tmp_path):
     """Some images are left out, and nothing is left of the last one for the other processes."""
     all_batches(ALONE, tmp_path)
     assert together(3, all_batches, tmp_path) == ([0] * 3, [])
-    alone = torch.load(tmp_path / "seen1_0.pt")
-    parts = [torch.load(tmp_path / f"seen3_{rank}.pt") for rank in range(3)]
+    alone = torch.load(tmp_path / "seen1_0.pt", weights_only=True)
+    parts = [torch.load(tmp_path / f"seen3_{rank}.pt", weights_only=True) for rank in range(3)]
     assert len(alone) == 4
     for whole, *shared in zip(alone, *parts, strict=True):
         for values, *own in zip(whole, *shared, strict=True):
