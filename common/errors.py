@@ -197,10 +197,10 @@ def _terminable() -> Iterator[None]:
 
 def hear_no_more() -> None:
     """From now on this process ends, and no further signal keeps it from doing so in order: nor
-    the news of a loader's worker that was told to end with it."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    the news of a loader's worker that was told to end with it. Python writes a traceback for a
+    signal that came before and is ignored (SIG_IGN, SIG_DFL) once it is handled."""
+    for number in (*ENDING, signal.SIGCHLD):
+        signal.signal(number, lambda number, frame: None)
 
 
 @contextmanager

@@ -74,6 +74,30 @@ def test_a_signal_that_ends_a_program_is_one_line(number, capsys):
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize("second", [signal.SIGCHLD, signal.SIGHUP])
+def test_a_signal_that_comes_with_the_end_is_not_told(second, capsys, monkeypatch):
+    """A study met it: SIGTERM to a group ends the loader's workers in the same moment."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    numbers = {signal.SIGTERM, second}
+
+    def program(argv):
+        if second == signal.SIGCHLD:
+            signal.signal(second, lambda number, frame: None)  # as torch's loader does
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        for number in numbers:
+            signal.raise_signal(number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        assert run_program(program) == 143
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert not unraisable
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_program_under_nohup_goes_on(capsys):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
