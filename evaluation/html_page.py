@@ -1,5 +1,4 @@
-"""runs/<set>/report/index.html: the report in one file to open or send. It needs no network, and a
-script only to sort its tables."""
+"""A page in one file to open or send. It needs no network, and a script only to sort its tables."""
 
 from __future__ import annotations
 
@@ -7,69 +6,26 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from common.files import read_text, write_text
-from evaluation.claims_page import CONTROLS_TITLE, FIGURES_TITLE, PAPERS_TITLE, TITLES
 from evaluation.inline_svg import inline_svg
-from evaluation.markdown_html import Drawing, Part, as_html, inline, parts_of
-from evaluation.verdicts import SHOWN
+from evaluation.markdown_html import Drawing, Part, as_html, inline
 
 STYLE, SCRIPT = (Path(__file__).with_name(f"page.{ending}") for ending in ("css", "js"))
-NAMES = (
-    "T1w is teacher number 1, trained on the weak view of the images, T2s number 2 on the strong "
-    "one. T1w_T2s_Ss is a student that was trained on the strong view and learnt from both; Sw and "
-    "Ss had no teacher. A replicate (seed) is all of them trained anew. Every number is in a CSV "
-    "file of the report's folder. Click on a column's heading to sort by it."
-)
+SORTING = "Click on a column's heading to sort by it."
 
 
-NO_VERDICTS = (
-    "No claim was judged: that takes weak and strong students of the same teachers, and a verdict "
-    "several replicates."
-)
-
-
-def write_page(folder: Path, dataset: str, making: str) -> Path:
-    """From the Markdown pages and figures in the report's folder, those that are there, and the
-    Markdown of how it was made."""
-    sections = {title: parts for title, parts in _sections(folder, making).items() if parts}
-    draw = partial(_drawn, folder)
-    body = [_section(title, parts, draw) for title, parts in sections.items()]
-    title = f"Why distillation works: {dataset}"
-    path = folder / "index.html"
-    write_text(path, _page(title, list(sections), body))
+def write_page(path: Path, title: str, lead: str, sections: Mapping[str, Sequence[Part]]) -> Path:
+    """lead: Markdown below the title; sections: by their headings, those without parts left out.
+    Figures are those in the page's folder."""
+    filled = {heading: parts for heading, parts in sections.items() if parts}
+    draw = partial(_drawn, path.parent)
+    body = [_section(heading, parts, draw) for heading, parts in filled.items()]
+    write_text(path, _page(title, f"{lead} {SORTING}", list(filled), body))
     return path
-
-
-def _sections(folder: Path, making: str) -> dict[str, list[Part]]:
-    """The page's parts by section, in the order in which they are read."""
-    claims, cells, paper, causes = (
-        _parts(folder / f"{name}.md") for name in ("claims", "cells", "paper", "causes")
-    )
-    elsewhere = (FIGURES_TITLE, CONTROLS_TITLE, PAPERS_TITLE, TITLES[SHOWN])
-    return {
-        "Verdicts": [claim for claim in claims if not claim.title.startswith(elsewhere)]
-        or parts_of(NO_VERDICTS),
-        "Figures": _of(claims, FIGURES_TITLE),
-        "Cells": cells,
-        "The paper's tables": [*paper, *_of(claims, PAPERS_TITLE)],
-        "Causes": causes,
-        "Controls": _of(claims, CONTROLS_TITLE),
-        TITLES[SHOWN]: _of(claims, TITLES[SHOWN]),
-        "How it was made": parts_of(making),
-    }
-
-
-def _parts(path: Path) -> list[Part]:
-    return parts_of(read_text(path)) if path.is_file() else []
-
-
-def _of(parts: Sequence[Part], title: str) -> list[Part]:
-    """The part whose title begins so."""
-    return [part for part in parts if part.title.startswith(title)]
 
 
 def _section(title: str, parts: Sequence[Part], draw: Drawing) -> str:
@@ -98,7 +54,7 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z]+", "-", title.lower())
 
 
-def _page(title: str, sections: Sequence[str], body: Sequence[str]) -> str:
+def _page(title: str, lead: str, sections: Sequence[str], body: Sequence[str]) -> str:
     """The whole file. Nothing from elsewhere is loaded or run, whatever the figures' files say."""
     style, script = read_text(STYLE), read_text(SCRIPT)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -122,7 +78,7 @@ def _page(title: str, sections: Sequence[str], body: Sequence[str]) -> str:
             f"<style>\n{style}</style>",
             "</head>",
             "<body>",
-            f"<header>\n<h1>{html.escape(title)}</h1>\n<p>{NAMES}</p>",
+            f"<header>\n<h1>{html.escape(title)}</h1>\n<p>{inline(lead)}</p>",
             f'<nav aria-label="Sections">\n{links}\n</nav>\n</header>',
             "<main>",
             *body,

@@ -134,11 +134,11 @@ def _beside_the_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[P
 def _one_page(runs: Runs, finished: Sequence[RunDirectory]) -> Path:
     """Write the table of how the runs were made, and the report as one page."""
     from evaluation import making
-    from evaluation.html_page import write_page  # matplotlib only when there is work to do
+    from evaluation.report_page import write_report  # matplotlib only when there is work to do
 
     folder, rows = runs.folder / "report", making.making_rows(finished)
     write_table(folder / "making", rows)
-    return write_page(folder, runs.dataset, making.markdown(rows))
+    return write_report(folder, runs.dataset, making.markdown(rows))
 
 
 def figures_of(run: RunDirectory) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from evaluation.claims_figures import Drawn
 from evaluation.claims_page import DPI, markdown
 from evaluation.figures import COLOURS, saved
 from evaluation.grid_figures import grid_figure, strong_views_figure
-from evaluation.html_page import write_page
 from evaluation.inline_svg import inline_svg
 from evaluation.markdown_html import as_html, parts_of
 from evaluation.paper_claims import paper_rows
+from evaluation.report_page import write_report
 from evaluation.tables import write_table
 from evaluation.verdicts import SHOWN, judged
 
@@ -96,7 +96,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "claims.md").write_text(page)
     (folder / "cells.md").write_text(CELLS)
     (folder / "causes.md").write_text("# Causes\n\n![picture](picture.png)\n\nA picture.\n")
-    write_page(folder, "some<where", MADE)
+    write_report(folder, "some<where", MADE)
     return folder
 
 
@@ -202,7 +202,7 @@ def test_a_drawing_by_hand():
 def test_a_figure_that_is_gone_is_named(tmp_path):
     (tmp_path / "causes.md").write_text("# Causes\n\n![a](../a.png)\n\nCaption.\n")
     (tmp_path / "a.svg").write_text('<svg viewBox="0 0 1 1"><g>')  # cut short
-    page = write_page(tmp_path, "set", MADE).read_text()
+    page = write_report(tmp_path, "set", MADE).read_text()
     assert "<p>a.png is not there.</p>" in page
     assert [text for tag, text in Read(page).headings if tag == "h2"] == [
         "Verdicts",
