@@ -14,6 +14,7 @@ from metrics.intervals import holm, over_replicates
 from metrics.ratio import Ratio, image_variance, ratio_of_means
 
 LEVEL = 0.05
+SMALLEST = 0.0001  # p that is shown
 ONE_REPLICATE = "no verdict: one replicate"
 Judged = Mapping[str, Sequence["Measured"]]  # by the figure's name, a replicate each
 
@@ -90,25 +91,22 @@ def _verdict(row: Row) -> str:
 
 def markdown(rows: Sequence[Row]) -> list[str]:
     """The rows as lines of a table; Holm's p where they have one."""
-    heads = [
-        "endpoint",
-        "figure",
-        "is",
-        "unit",
-        "estimate",
-        "95% interval",
-        "p",
-        "Holm's p",
-        "n",
-        "verdict",
-    ]
-    lines = [_line(heads), "|---" * len(heads) + "|"]
-    for row in rows:
-        words = [row[name] for name in ("endpoint", "figure", "what", "unit")]
-        numbers = [f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
-        chances = ["-" if row[name] is None else f"{row[name]:.4f}" for name in ("p", "p_holm")]
-        lines.append(_line([*words, *numbers, *chances, str(row["replicates"]), row["verdict"]]))
-    return lines
+    heads = ("figure", "verdict", "estimate", "95% interval", "unit", "p", "Holm's p", "n",
+             "endpoint", "is")  # fmt: skip
+    return [_line(heads), "|---" * len(heads) + "|", *(_line(_texts(row)) for row in rows)]
+
+
+def _texts(row: Row) -> list[str]:
+    numbers = [f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+    chances = [_chance(row[name]) for name in ("p", "p_holm")]
+    return [row["figure"], row["verdict"], *numbers, row["unit"], *chances, str(row["replicates"]),
+            row["endpoint"], row["what"]]  # fmt: skip
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return f"{p:.4f}" if p >= SMALLEST else f"< {SMALLEST}"
 
 
 def ratio_sentence(measured: Judged) -> str:

@@ -1,5 +1,5 @@
-"""The Markdown of the report's own pages as HTML: headings, paragraphs, tables, figures, bold and
-code. It is no general reader of Markdown."""
+"""The Markdown of the reports' own pages as HTML: headings, paragraphs, tables, figures, bold, code
+and links to files beside them. It is no general reader of Markdown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 FIGURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
+LINK = re.compile(r"\[([^\]]+)\]\(([\w./#-]+)\)")
 # "0.1 to 0.3", "4.0 ± 0.1 (0.2, n = 2)", "< .001"
 NUMBER = re.compile(r"(?:< )?[-+]?\.?\d(?:to|n = |[^a-zA-Z])*")
 MISSING = "-"
@@ -44,7 +45,8 @@ def as_html(blocks: Sequence[Sequence[str]], about: str, draw: Drawing) -> str:
 def inline(text: str) -> str:
     """A line of Markdown as HTML."""
     escaped = html.escape(text, quote=False)
-    bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escaped)
+    linked = LINK.sub(r'<a href="\2">\1</a>', escaped)
+    bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", linked)
     return re.sub(r"`(.+?)`", r"<code>\1</code>", bold)
 
 

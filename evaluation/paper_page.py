@@ -35,7 +35,7 @@ DIFFERENT = (
 OWN_NUMBERS = (
     "Above 0 is what the paper's text says (of the gap of halves: near 0). n = 8 cells, of one run "
     "each (table G.5: one run minus another): by our rules there is no verdict without seeds, so "
-    "only the direction is told. First the claims' figures (claims.md judges these runs by them), "
+    "only the direction is told. First the figures by which claims are judged (docs/claims.md), "
     "then statements that are no claim there."
 )
 HALVED = "halves"  # the variant of students whose teachers are asked about halves
@@ -107,7 +107,7 @@ def paper_page(rows: Sequence[Row], sections: Sequence[Section], dataset: str) -
     lines += ["", "## The same, of teachers that see one half of each image each (`+halves`)"]
     lines += _table(shown, SECOND, HALVES, by_cell)
     lines += ["", "## Table G.5: methods", "", *_methods(shown, by_cell)]
-    lines += ["", "## What the paper's own numbers say", "", OWN_NUMBERS, "", *_statements()]
+    lines += ["", *own_numbers()]
     for section in sections:
         lines += ["", f"## {section.title}", "", f"![{section.name}]({section.name}.png)"]
         lines += ["", section.caption]
@@ -166,12 +166,19 @@ def _methods(dataset: str, by_cell: Mapping[str, Row]) -> list[str]:
     return lines
 
 
-def _statements() -> list[str]:
-    """What the paper's tables say of its statements, a column a data set."""
+def own_rows() -> list[Row]:
+    """What the paper's tables say of its statements: a row each, its figure of each data set that
+    has it."""
+    return [*paper_rows(with_undirected=False), *statement_rows()]
+
+
+def own_numbers() -> list[str]:
+    """Those rows as a part of a page."""
     sets = datasets()
-    lines = [f"| section | the paper says | figure | {' | '.join(sets)} | direction |"]
+    lines = ["## What the paper's own numbers say", "", OWN_NUMBERS, ""]
+    lines.append(f"| section | the paper says | figure | {' | '.join(sets)} | direction |")
     lines.append("|---" * (len(sets) + 4) + "|")
-    for row in (*paper_rows(with_undirected=False), *statement_rows()):
+    for row in own_rows():
         values = [row[name] for name in sets if name in row]
         texts = [f"{row[name]:+.3f}" if name in row else "-" for name in sets]
         told = f"{sum(value > 0 for value in values)} of {len(values)} above 0"

@@ -32,7 +32,7 @@ class StudyOptions(MeasureOptions):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write replicates' files, or judge those that are there: endpoints.csv, .json and .md."""
+    """Write replicates' files, or judge those that are there: endpoints.csv, .md and one page."""
     options = parse_options(StudyOptions, argv, "The study: its replicates kept, or judged.")
     if options.name or options.cells:
         raise UserError(
@@ -40,11 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if options.write == "yes" and not options.seeds:
         raise UserError("--write keeps the replicates that --seeds names, such as --seeds 3")
-    from evaluation.study_page import publish_endpoints, write_replicates  # torch only from here
-
     if options.write == "yes":
+        from evaluation.study_runs import write_replicates  # torch only from here
+
         write_replicates(options, Path(options.study))
     else:
+        from evaluation.study_page import publish_endpoints  # and matplotlib
+
         publish_endpoints(Path(options.study))
 
 

@@ -1,58 +1,38 @@
-"""The study's replicates, from runs to small files, and from those to endpoints.csv and .md."""
+"""The study's replicates judged: endpoints.csv, .json and .md, two figures, and one page of all."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_text
-from engine.cells import StudentCell, parse_teacher
-from engine.config import StudentConfig
-from engine.environment import code_at, commit
-from engine.run import RunDirectory
 from evaluation import described, judging
-from evaluation.grid import open_grid
-from evaluation.judging import Measured, judged_rows, ratio_sentence
-from evaluation.options import MeasureOptions
-from evaluation.outputs import OutputStore
-from evaluation.replicate import Replicate
-from evaluation.study_figures import (
-    FIGURES,
-    HALVES,
-    KL,
-    PAIRS,
-    RANKS,
-    SAME_HALF,
-    SHUFFLED,
-    WEAK_PAIRS,
-    WW,
-    measured_by,
-    students,
-)
-from evaluation.study_files import (
-    ReplicateFile,
-    codes_alike,
-    one_study,
-    read_replicate,
-    write_replicate,
-)
+from evaluation.figures import saved
+from evaluation.html_page import write_page
+from evaluation.judging import Judged, judged_rows, ratio_sentence
+from evaluation.markdown_html import parts_of
+from evaluation.paper_page import own_numbers, own_rows
+from evaluation.study_drawing import cells_figure, endpoints_figure
+from evaluation.study_figures import EXPLORATORY, FIGURES, PRIMARY, RANKS, SECONDARY
+from evaluation.study_files import ReplicateFile, codes_alike, one_study, read_replicate
 from evaluation.tables import Row, format_table, write_table
 
-SINGLES = [(parse_teacher(name),) for name in ("T1w", "T2w", "T1s", "T2s")]
-TEACHERS = ((), *SINGLES, *PAIRS, *WEAK_PAIRS[1:], HALVES, SAME_HALF)
-STUDENTS: tuple[StudentCell, ...] = (
-    *(cell for teachers in TEACHERS for cell in students(teachers)),
-    *students(WW, KL),
-    *students(WW, SHUFFLED),
+NAMES = (
+    "T1w is teacher number 1, trained on the weak view of the images, T2s number 2 on the strong "
+    "one; w and s in ww, ws, sw, ss are the views of two teachers. T1w_T2s_Ss is a student on the "
+    "strong view that learnt from both."
 )
-TRAINING = ("common", "dataloader", "engine", "losses", "metrics", "models", "train_student.py",
-            "train_teacher.py")  # fmt: skip
-MEASURING = (*TRAINING, "evaluation")  # what figures are a function of
-OF_A_REPLICATE = ("seed", "teacher_seed", "cell")  # settings in which replicates differ
+ENDPOINTS, CELLS, PAPER = "endpoints", "cells", "paper"  # stems of files
+CAPTIONS = {
+    ENDPOINTS: "The figures that were chosen beforehand, each with the number of its endpoint: "
+    "mean and 95% interval (red: primary), below it a dot for each replicate's value, right the "
+    "verdict.",
+    CELLS: "Left: students of one and two teachers. Right: students of two teachers; 0, 0.5, 0.95, "
+    "placebo: teachers trained beside T1w at that dose. Means over replicates, bars: 95% interval "
+    "by Student's t.",
+}
+SHORT = 12  # digits of a commit
 PLANNED, LEAST = range(1, 11), 8  # replicates, and how many of them a verdict needs
 RULE = (
     "Endpoints, figures and rules are those of [results/README.md](../README.md), written before "
@@ -64,24 +44,10 @@ RULE = (
     "replicate models share initial weights: contrasts are paired, cells are not independent."
 )
 HEADINGS = {
-    "primary": "Primary endpoints",
-    "secondary": "Secondary, without correction",
-    "exploratory": "Exploratory: nothing here was chosen beforehand, and nothing is corrected",
+    PRIMARY: ("Primary endpoints", "Chosen beforehand, and corrected for being three."),
+    SECONDARY: ("Secondary figures", "Chosen beforehand, not corrected for their number."),
+    EXPLORATORY: ("Exploratory figures", "Not chosen beforehand, and nothing is corrected."),
 }
-
-
-def write_replicates(options: MeasureOptions, folder: Path) -> None:
-    """Two files for each seed; UserError names the first run that is missing."""
-    cells = tuple(map(str, STUDENTS))
-    grid, store, _ = open_grid(dataclasses.replace(options, cells=cells))
-    for seed in options.seeds:
-        like = grid.runs.of(STUDENTS[0], seed)
-        replicate = Replicate(grid, store, seed, seed, like)
-        rows = described.described(replicate, STUDENTS)
-        measured = {figure.name: Measured.of(measured_by(figure, replicate)) for figure in FIGURES}
-        facts = _facts(store, replicate)
-        paths = write_replicate(folder, ReplicateFile(facts, measured, rows))
-        print(f"replicate {seed}:", ", ".join(map(str, paths)))
 
 
 def publish_endpoints(folder: Path) -> None:
@@ -96,56 +62,31 @@ def publish_endpoints(folder: Path) -> None:
         for name in (figure.name for figure in FIGURES)
     }
     rows = judged_rows(measured)
-    page = folder / "endpoints.md"
-    write_text(page, _page(kept, rows, ratio_sentence(measured)))
-    paths = [*write_table(folder / "endpoints", rows), page]
-    shown = [row for row in rows if row["rank"] != RANKS[-1]]
+    figures = {
+        ENDPOINTS: endpoints_figure(rows, _values(measured)),
+        CELLS: cells_figure([file.cells for file in kept]),
+    }
+    paths = [saved(figure, folder / f"{stem}.{kind}", dpi=150)
+             for stem, figure in figures.items() for kind in ("svg", "png")]  # fmt: skip
+    paths += [*write_table(folder / ENDPOINTS, rows), *write_table(folder / PAPER, own_rows())]
+    page = _page(kept, rows, ratio_sentence(measured))
+    paths += [folder / f"{ENDPOINTS}.md", folder / "index.html"]
+    write_text(paths[-2], page)
+    sections = {part.title or "The study": [part] for part in parts_of(page)}
+    write_page(paths[-1], "Why distillation works: the study", NAMES, sections)
+    shown = [row for row in rows if row["rank"] != EXPLORATORY]
     print(format_table(shown, ("figure", "rank", "estimate", "low", "high", "p", "p_holm",
                                "replicates", "verdict")))  # fmt: skip
     print("results:", ", ".join(map(str, paths)))
 
 
+def _values(measured: Judged) -> dict[str, list[float]]:
+    return {name: [own.value for own in replicates] for name, replicates in measured.items()}
+
+
 def _by(path: Path) -> tuple[int, str]:
     """2 before 10."""
     return len(path.name), path.name
-
-
-def _facts(store: OutputStore, replicate: Replicate) -> dict[str, str]:
-    asked, now = store.options.asked, commit().split()[0]
-    runs = [replicate.used[cell] for cell in sorted(replicate.used, key=str)]
-    commits = {session.get("commit", "unknown").split()[0]
-               for run in runs for session in run.read_environment()["sessions"]}  # fmt: skip
-    return {
-        "replicate": str(replicate.seed),
-        "images": str(replicate.images),
-        "trained at": " ".join(sorted(commits)),
-        "measured at": now,
-        "training code": " ".join(sorted({code_at(made_at, TRAINING) for made_at in commits})),
-        "measuring code": code_at(now, MEASURING),
-        "settings": _digest([asked, *map(_settings, runs)]),
-        "data": _digest([_data(store, replicate.like, split) for split in ("train", "test")]),
-    }
-
-
-def _settings(run: RunDirectory) -> tuple[str, dict[str, object]]:
-    """Those that make the run what it is, in every replicate the same."""
-    left_out = {field.name for field in dataclasses.fields(StudentConfig)
-                if field.metadata["operational"]} | set(OF_A_REPLICATE)  # fmt: skip
-    saved = run.saved_settings()
-    return str(run.cell), {name: saved[name] for name in sorted(saved.keys() - left_out)}
-
-
-def _data(store: OutputStore, like: RunDirectory, split: str) -> str:
-    """Of the pixels that a net is tested on, whatever files they come from, and the labels."""
-    images, source = store.images(like, split), store.sources.of(like)
-    digest = hashlib.sha256(images.labels.tobytes())
-    for index in range(len(images)):
-        digest.update(store.sources.picture(source, split, "test", index).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str:
@@ -156,11 +97,18 @@ def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str
              f"Trained at {_commits(kept, 'trained at')}, "
              f"measured at {_commits(kept, 'measured at')}."]  # fmt: skip
     lines += _missing(kept)
-    for rank in RANKS:
-        of_rank = [row for row in rows if row["rank"] == rank]
-        lines += ["", f"## {HEADINGS[rank]}", "", *judging.markdown(of_rank)]
-    lines += ["", ratio, *described.sections([file.cells for file in kept])]
-    return "\n".join([*lines, ""])
+    tables = {rank: _table(rank, rows) for rank in RANKS}
+    lines += [*tables[PRIMARY], *tables[SECONDARY], "", "## Figures"]
+    for stem, caption in CAPTIONS.items():
+        lines += ["", f"![{stem}]({stem}.png)", "", caption]
+    lines += [*tables[EXPLORATORY], "", ratio, *described.sections([file.cells for file in kept])]
+    return "\n".join([*lines, "", *own_numbers(), ""])
+
+
+def _table(rank: str, rows: Sequence[Row]) -> list[str]:
+    title, note = HEADINGS[rank]
+    of_rank = [row for row in rows if row["rank"] == rank]
+    return ["", f"## {title}", "", note, "", *judging.markdown(of_rank)]
 
 
 def _missing(kept: Sequence[ReplicateFile]) -> list[str]:
@@ -174,5 +122,5 @@ def _missing(kept: Sequence[ReplicateFile]) -> list[str]:
 
 
 def _commits(kept: Sequence[ReplicateFile], fact: str) -> str:
-    commits = {commit for file in kept for commit in file.facts[fact].split()}
+    commits = {commit[:SHORT] for file in kept for commit in file.facts[fact].split()}
     return " ".join(sorted(commits))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import shutil
 import statistics
 
@@ -12,7 +13,10 @@ import torch
 from common.errors import DamagedError, UserError
 from common.files import read_json
 from evaluation import study
+from evaluation.described import OF_CELLS
 from evaluation.judging import Measured, judged_rows, ratio_sentence, slope_by_overlap
+from evaluation.paper_page import own_rows
+from evaluation.study_drawing import endpoints_figure
 from evaluation.study_figures import FIGURES, PRIMARY
 from evaluation.study_files import ReplicateFile, read_replicate, write_replicate
 from metrics.intervals import over_replicates
@@ -36,8 +40,17 @@ def measured(seed, images=IMAGES, effect=1.0):
 
 def replicate(seed, **facts):
     known = FACTS | {"replicate": str(seed), "images": str(IMAGES)} | facts
-    cells = [{"figure": "top-1, %", "cell": "Sw", "value": 40.0 + seed}]
-    return ReplicateFile(known, measured(seed), cells)
+    return ReplicateFile(known, measured(seed), described(seed))
+
+
+def described(seed):
+    """Of a student without a teacher and the students of two pairs of teachers."""
+    rows = [("top-1, %", "Sw", 40.0 + seed)]
+    for pair in ("T1w_T2w", "T1w_T2w+r95"):
+        rows += [("IoU above chance, label, equal area", pair, 0.1 * seed)]
+        rows += [(figure, f"{pair}_{student}", 50.0 + seed)
+                 for student in ("Sw", "Ss") for figure in OF_CELLS]  # fmt: skip
+    return [dict(zip(("figure", "cell", "value"), row, strict=True)) for row in rows]
 
 
 @pytest.fixture
@@ -159,7 +172,7 @@ def test_the_folder_is_judged(folder, capsys):
     assert "Replicates 1, 2, 10: n = 3; 200 test images. Trained at abc, measured at abd" in page
     assert "given these training images" in page
     assert "Planned and not there: 3, 4, 5, 6, 7, 8, 9. **Fewer than 8" in page
-    assert page.count("\n| ") == len(FIGURES) + 3 + 1 + 2 + 0
+    assert page.count("\n| ") == len(FIGURES) + 3 + (1 + 2) + (1 + 5) + 1 + len(own_rows())
     assert "| Sw | 44.333 ± 4.933 | - |" in page
     assert "b of agreement" in capsys.readouterr().out
     assert (folder / "endpoints.csv").is_file()
@@ -171,6 +184,45 @@ def test_eight_replicates_are_enough(tmp_path):
     study.main(["--study", str(tmp_path)])
     page = (tmp_path / "endpoints.md").read_text()
     assert "Planned and not there: 9, 10.\n" in page and "Fewer" not in page
+
+
+def test_the_folder_has_a_page_of_its_own(folder):
+    """Its numbers are those of the CSV, its figures drawings whose points say their cells."""
+    study.main(["--study", str(folder)])
+    page = (folder / "index.html").read_text()
+    for row in read_json(folder / "endpoints.json"):
+        estimate, low, high = (f"{row[name]:.3f}" for name in ("estimate", "low", "high"))
+        assert f'<td class="number">{estimate}</td><td class="number">{low} to {high}' in page
+    points = re.findall(r'class="point"><title>([^<]+)', page)
+    pairs = {"T1w_T2w": 2, "T1w_T2w+r95": 1}  # panels
+    expected = [f"{pair}_{s}" for pair, n in pairs.items() for s in ("Sw", "Ss") for _ in range(n)]
+    assert sorted(points) == sorted(expected)
+    assert page.count("<svg") == 2 and "://" not in page
+    assert len(page) < 3_000_000
+    assert 'href="../README.md"' in page
+    paper = read_json(folder / "paper.json")
+    assert [row["figure"] for row in paper] == [row["figure"] for row in own_rows()]
+
+
+def test_the_figure_shows_every_replicate_beside_the_mean(folder):
+    judged = over((1, 2, 10))
+    rows = judged_rows(judged)
+    values = {name: [own.value for own in replicates] for name, replicates in judged.items()}
+    figure = endpoints_figure(rows, values)
+    chosen = [row for row in rows if row["rank"] != "exploratory"]
+    dots = [sorted(line.get_xdata()) for axes in figure.axes for line in axes.lines
+            if len(line.get_xdata()) == 3]  # fmt: skip
+    assert sorted(dots) == sorted(sorted(values[row["figure"]]) for row in chosen)
+    bars = [bar.get_segments()[0][:, 0].tolist() for axes in figure.axes
+            for bar in axes.collections]  # fmt: skip
+    assert sorted(bars) == sorted([row["low"], row["high"]] for row in chosen)
+
+
+def test_one_replicate_has_a_page_without_verdicts(tmp_path):
+    write_replicate(tmp_path, replicate(1))
+    study.main(["--study", str(tmp_path)])
+    page = (tmp_path / "endpoints.md").read_text()
+    assert page.count("no verdict: one replicate") == len(FIGURES) and "nan" not in page
 
 
 @pytest.mark.parametrize("fact", CODE)

@@ -16,7 +16,7 @@ from engine.cells import expand, parse_student
 from evaluation import calculate_causes, study
 from evaluation.grid import open_grid
 from evaluation.options import MeasureOptions
-from evaluation.study_page import STUDENTS, TEACHERS
+from evaluation.study_runs import STUDENTS, TEACHERS
 from metrics.overlap import equal_area_masks, masks_overlap, packed_masks
 
 ROOT = Path(__file__).parent.parent
@@ -168,8 +168,8 @@ def test_causes_are_judged_for_what_is_finished(studied, values, capsys):
     assert "N, fidelity & " in (studied.folder / SET / "report" / "causes.tex").read_text()
     page = (studied.folder / SET / "report" / "causes.md").read_text()
     assert "**Given these teachers**" in page
-    counts = {line.split(" | ")[1]: line.split(" | ")[-2] for line in page.splitlines()
-              if line.startswith("| ") and "points" in line}  # fmt: skip
+    rows = [line[2:].split(" | ") for line in page.splitlines() if "| points |" in line]
+    counts = {row[0]: row[7] for row in rows}
     assert counts["N, fidelity"] == "2" and counts["mimicry"] == "1"
     assert "overlap, equal area" not in counts
     with pytest.raises(UserError, match="cells of their own"):
