@@ -63,11 +63,12 @@ def own_style() -> Iterator[None]:
 @own_style()
 def rendered(figure: Figure, kind: str, dpi: int) -> bytes:
     """The content of the figure's file; kind: "png", "pdf" or "svg". Text of an SVG is text, and
-    the same figure is the same bytes."""
+    the same figure is the same bytes. Its first file lays it out for all: that takes longest."""
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "figure"
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=NO_METADATA if kind == "svg" else None)
+    figure.set_layout_engine(None)
     return buffer.getvalue()
 
 
