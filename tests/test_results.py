@@ -1,6 +1,7 @@
 """What is written of results/ is what its CSV files say."""
 
 import csv
+import itertools
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from evaluation.objectives_page import page
+from evaluation.paper_page import own_rows
+from evaluation.paper_tables import datasets
 
 ROOT = Path(__file__).parent.parent
 EARLIER = ROOT / "results/earlier"
@@ -95,6 +98,24 @@ def test_the_page_of_objectives_is_made_of_its_tables():
         numbers = re.findall(r"-?\d?\.\d+", quoted[row["cell"]][0])
         for text, end in zip(numbers, ("", "_low", "_high"), strict=True):
             assert says(text, row[f"rank_correlation{end}"])
+
+
+def test_the_papers_own_numbers():
+    """The file is what its tables say, and the page what the file says."""
+    rows, known = csv_rows(ROOT / "results/study/paper.csv"), own_rows()
+    assert [{name: float(row[name]) for name in datasets() if row[name]} for row in rows] == [
+        {name: row[name] for name in datasets() if name in row} for row in known
+    ]
+    by_figure = {(row["claim"], row["figure"]): row for row in rows}
+    lines = (ROOT / "results/README.md").read_text().splitlines()
+    first = next(k for k, line in enumerate(lines) if line.startswith("| section | figure"))
+    written = list(itertools.takewhile(lambda line: line.startswith("|"), lines[first + 2 :]))
+    assert len(written) > 20
+    for line in written:
+        claim, figure, *numbers = (cell.strip() for cell in line.strip("|").split("|"))
+        for text, name in zip(numbers, datasets(), strict=True):
+            value = by_figure[claim, figure][name]
+            assert says(text, value) if value else text == "-", line
 
 
 @pytest.mark.parametrize("number, name", list(enumerate(SETS)))
