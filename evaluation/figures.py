@@ -67,7 +67,7 @@ def rendered(figure: Figure, kind: str, dpi: int) -> bytes:
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "figure"
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=dpi, metadata=NO_METADATA if kind == "svg" else None)
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=NO_DATE.get(kind))
     figure.set_layout_engine(None)
     return buffer.getvalue()
 
@@ -85,7 +85,9 @@ BRIGHT = ("#E69F00", "#56B4E9", "#F0E442", "#FEFEFE")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEUTRAL = "0.55"  # for several views
 OUTLINES = ("-", "--", "-.", ":")  # of the masks of models in one image
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+# What a file would say of itself that differs from one time or one version to the next.
+NO_DATE = {"svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
+           "pdf": {"CreationDate": None}}  # fmt: skip
 PANEL = 2.2  # inches
 MOST_NAMED = 24  # points of a figure: more names hide each other
 DIMMEST = 0.15  # of an image's brightness, where a map is at its least

@@ -57,6 +57,15 @@ def test_settings_and_backend_of_the_user_change_nothing(tmp_path):
     assert done.stdout.split() == [expected, "module://matplotlib_inline.backend_inline"]
 
 
+def test_a_figure_is_the_same_bytes_on_any_day(monkeypatch):
+    made = []
+    for day in ("0", "86400"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", day)
+        figure = drawn()
+        made.append([rendered(figure, kind, 50) for kind in ("png", "pdf", "svg")])
+    assert made[0] == made[1]
+
+
 def test_one_file_alone_imports_matplotlib():
     lines = {
         path.name: path.read_text().splitlines()
