@@ -120,8 +120,23 @@ class Images(Protocol):
         ...
 
 
+class Labelled:
+    """What every kind of split says by its labels and class names."""
+
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, whether or not each has an image in this split."""
+        return len(self.class_names)
+
+
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Labelled):
     """One split of a data set.
 
     images: (N, H, W, 3) uint8; labels: (N,) int64 in [0, number of classes);
@@ -132,14 +147,6 @@ class ImageSet:
     labels: np.ndarray
     class_names: tuple[str, ...]
     masks: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, whether or not each has an image in this split."""
-        return len(self.class_names)
 
     def image(self, index: int) -> Image.Image:
         """The image at `index` as an RGB Pillow image."""
@@ -173,7 +180,7 @@ SIZED_FILES = 100_000
 
 
 @dataclass(frozen=True)
-class FileImageSet:
+class FileImageSet(Labelled):
     """One split of a data set whose images are read when asked for.
 
     text: uint8, relative paths end to end; spans: (N, 2) int64, where in it each path begins and
@@ -197,14 +204,6 @@ class FileImageSet:
         """The images root / path of the (path, label) `entries`, in their order."""
         text, ends, labels = pack(entries)
         return cls(root, text, spans_of(ends), labels, class_names)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, whether or not each has an image in this split."""
-        return len(self.class_names)
 
     def relative_path(self, index: int) -> str:
         """Where the image at `index` is below the root, with forward slashes."""

@@ -19,7 +19,7 @@ from common.checked_zip import MOST_UNFOLDED
 from common.errors import DamagedError, UserError
 from common.files import regular
 from dataloader.array_file import checked_class_names, checked_labels
-from dataloader.images import fingerprint_of, read_rgb
+from dataloader.images import Labelled, fingerprint_of, read_rgb
 
 FILE = re.compile(r"(train|validation|valid|val|test)(-\d+-of-0*(\d+))?(-.*)?\.parquet")
 IMAGE_COLUMNS = ("image", "img")
@@ -28,7 +28,7 @@ BATCH = 256  # rows, of which Python objects are made at once
 
 
 @dataclass(frozen=True)
-class EncodedImageSet:
+class EncodedImageSet(Labelled):
     """One split whose images are in memory as the files that they were, decoded when asked for.
 
     content: uint8, the files end to end; offsets: (M + 1,) int64, where in it each begins, and the
@@ -43,14 +43,6 @@ class EncodedImageSet:
     labels: np.ndarray
     class_names: tuple[str, ...]
     masks: None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, whether or not each has an image in this split."""
-        return len(self.class_names)
 
     def image(self, index: int) -> Image.Image:
         """The image at `index`, RGB, as `read_rgb` makes it; UserError when it cannot be read."""
