@@ -63,13 +63,21 @@ def own_style() -> Iterator[None]:
 @own_style()
 def rendered(figure: Figure, kind: str, dpi: int) -> bytes:
     """The content of the figure's file; kind: "png", "pdf" or "svg". Text of an SVG is text, and
-    the same figure is the same bytes. Its first file lays it out for all: that takes longest."""
+    the same figure is the same bytes."""
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "figure"
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=NO_DATE.get(kind))
-    figure.set_layout_engine(None)
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Once, before its files are written: else each of them is laid out, and drawn twice for it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def saved(figure: Figure, path: Path, dpi: int) -> Path:
