@@ -14,18 +14,21 @@ softmax loss ever moves. It is kept for comparison with the published code."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
-from torchvision.models import VisionTransformer
 
 from metrics.arrays import takes_arrays
 from metrics.validation import check_labels
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,21 @@ POOLED = [
     ClassMaps("avgpool", name, before=True)
     for name in ("fc", "classifier", "classifier.0", "linear")
 ]
-TABLE: dict[type[nn.Module], Source | None] = {
-    models.VisionTransformer: Rollout(),
-    models.SwinTransformer: ClassMaps("permute", "head"),
-    models.EfficientNet: ClassMaps("features", "classifier.1"),
-    models.MobileNetV2: ClassMaps("features", "classifier.1"),
-    models.MNASNet: ClassMaps("layers", "classifier.1"),
-    models.ShuffleNetV2: ClassMaps("conv5", "fc"),
-    models.DenseNet: ClassMaps("features", "classifier", rectified=True),
-    models.SqueezeNet: ClassMaps("classifier.2", None),  # a convolution with a map for each class
-    models.ConvNeXt: None,  # a LayerNorm after the mean
-    models.MaxVit: None,
-    models.MobileNetV3: None,  # two layers
-    models.VGG: None,
-    models.AlexNet: None,
+# By the names of torchvision's classes: to import them takes as long as to import torch.
+TABLE: dict[str, Source | None] = {
+    "VisionTransformer": Rollout(),
+    "SwinTransformer": ClassMaps("permute", "head"),
+    "EfficientNet": ClassMaps("features", "classifier.1"),
+    "MobileNetV2": ClassMaps("features", "classifier.1"),
+    "MNASNet": ClassMaps("layers", "classifier.1"),
+    "ShuffleNetV2": ClassMaps("conv5", "fc"),
+    "DenseNet": ClassMaps("features", "classifier", rectified=True),
+    "SqueezeNet": ClassMaps("classifier.2", None),  # a convolution with a map for each class
+    "ConvNeXt": None,  # a LayerNorm after the mean
+    "MaxVit": None,
+    "MobileNetV3": None,  # two layers
+    "VGG": None,
+    "AlexNet": None,
 }
 
 
@@ -75,9 +79,8 @@ def source_of(model: nn.Module) -> Source | None:
     A class outside the table has maps if it ends in modules `avgpool` and a linear `fc`, or one of
     the names in POOLED.
     """
-    for kind, source in TABLE.items():
-        if isinstance(model, kind):
-            return source
+    if known := entries_of(model, TABLE):
+        return known[0]
     modules = dict(model.named_modules())
     linear = (
         source
@@ -85,6 +88,13 @@ def source_of(model: nn.Module) -> Source | None:
         if isinstance(modules.get(cast(str, source.classifier)), nn.Linear)
     )
     return next(linear, None) if "avgpool" in modules else None
+
+
+def entries_of(model: nn.Module, table: Mapping[str, Entry]) -> list[Entry]:
+    """Those of the classes of torchvision that the model is of, its own class first."""
+    kinds = type(model).__mro__
+    names = [kind.__name__ for kind in kinds if kind.__module__.startswith("torchvision.models.")]
+    return [table[name] for name in names if name in table]
 
 
 CLASS_SUM = "class_sum"
@@ -259,6 +269,7 @@ def attention_rollout(model: VisionTransformer, images: Tensor) -> Tensor:
     Raises:
         ValueError: images that are not (B, 3, H, W), NaN or infinity.
 
+    >>> from torchvision.models import VisionTransformer
     >>> model = VisionTransformer(32, 16, 1, 2, 8, 8, num_classes=3)
     >>> attention_rollout(model, torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 2, 2])

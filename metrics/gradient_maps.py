@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from metrics.arrays import takes_arrays
-from metrics.attention import ClassMaps, check_images, collected, in_eval_mode
+from metrics.attention import ClassMaps, check_images, collected, entries_of, in_eval_mode
 from metrics.validation import check_finite, check_labels
 
 BEFORE_POOLING = ClassMaps("avgpool", None, before=True)
-LAST_FEATURES: dict[type[nn.Module], ClassMaps] = {  # of nets that have no class maps
-    models.VGG: BEFORE_POOLING,
-    models.AlexNet: BEFORE_POOLING,
-    models.MobileNetV3: BEFORE_POOLING,
-    models.ConvNeXt: BEFORE_POOLING,
-    models.MaxVit: ClassMaps("classifier", None, before=True),
+LAST_FEATURES: dict[str, ClassMaps] = {  # of nets that have no class maps
+    "VGG": BEFORE_POOLING,
+    "AlexNet": BEFORE_POOLING,
+    "MobileNetV3": BEFORE_POOLING,
+    "ConvNeXt": BEFORE_POOLING,
+    "MaxVit": ClassMaps("classifier", None, before=True),
 }
 
 
 def last_features(model: nn.Module) -> ClassMaps | None:
     """Where the last feature map of a net without class maps is found; None where it is in no
     table."""
-    known = (source for kind, source in LAST_FEATURES.items() if isinstance(model, kind))
-    return next(known, None)
+    return next(iter(entries_of(model, LAST_FEATURES)), None)
 
 
 @takes_arrays

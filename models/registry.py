@@ -11,9 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import nn
-from torchvision.models import get_model, get_model_builder, list_models
 
 from models.rehearsal import rehearsal
 from models.small_mobilenet import SmallMobileNetV2
@@ -22,6 +20,8 @@ from models.small_shufflenets import SmallShuffleNetV1, SmallShuffleNetV2
 from models.small_vgg import SmallVGG
 from models.small_vit import PATCHES, small_vit
 from models.wide_resnet import WideResNet
+
+Builder = Callable[[int, int], nn.Module]  # of a number of classes and an image's pixels
 
 SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
 MADE_FOR = 224  # pixels, which every net takes, and more
@@ -38,7 +38,9 @@ def build_model(
     torchvision's attribute of that name. ValueError for an unknown name, or a size that the net
     cannot take.
     """
-    builders = _builders() | _timm_builder(arch)
+    builders = _ours() | _timm_builder(arch)
+    if arch not in builders:
+        builders |= _torchvisions()
     if arch not in builders:
         close = ", ".join(difflib.get_close_matches(arch, builders, n=3, cutoff=0.4))
         raise ValueError(
@@ -62,7 +64,7 @@ def build_model(
 TIMM = "timm/"  # before the names of the package's nets
 
 
-def _timm_builder(arch: str) -> dict[str, Callable[[int, int], nn.Module]]:
+def _timm_builder(arch: str) -> dict[str, Builder]:
     """What builds a net of the package timm, where `arch` names one."""
     if not arch.startswith(TIMM):
         return {}
@@ -97,17 +99,29 @@ def architectures() -> list[str]:
     return list(_builders())
 
 
-def _builders() -> dict[str, Callable[[int, int], nn.Module]]:
+def _builders() -> dict[str, Builder]:
+    return _ours() | _torchvisions()
+
+
+def _ours() -> dict[str, Builder]:
     return {
         **{f"resnet{depth}": partial(_small, depth) for depth in SMALL_DEPTHS},
         **{name: partial(_of_any_size, net) for name, net in _literature().items()},
         **{f"vit_lite_{patch}": partial(small_vit, patch) for patch in PATCHES},
         **{f"{name}_small_stem": partial(_small_stem, name) for name in SMALL_STEMS},
-        **{name: partial(_torchvision, name) for name in list_models(torchvision.models)},
     }
 
 
+def _torchvisions() -> dict[str, Builder]:
+    """Its import takes as long as torch's: nets of ours are built without."""
+    from torchvision import models
+
+    return {name: partial(_torchvision, name) for name in models.list_models(models)}
+
+
 def _torchvision(name: str, num_classes: int, image_size: int) -> nn.Module:
+    from torchvision.models import get_model
+
     return get_model(name, weights=None, num_classes=num_classes, **_options(name, image_size))
 
 
@@ -124,6 +138,8 @@ def _options(name: str, image_size: int) -> dict[str, object]:
 
 def _small_stem(name: str, num_classes: int, image_size: int) -> nn.Module:
     """torchvision's net for small images: a 3x3 convolution and no max-pool at its start."""
+    from torchvision.models import get_model_builder
+
     model = get_model_builder(name)(num_classes=num_classes)
     model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")

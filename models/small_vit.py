@@ -7,8 +7,12 @@ torchvision's ViT with other sizes, so that its maps and its names of weights ar
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
-from torchvision.models import VisionTransformer
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
 
 PATCHES = (4, 8)  # pixels of a side
 HEAD_STD = 0.02  # torchvision's head starts at 0, all logits alike: some losses divide by a spread
@@ -16,6 +20,8 @@ HEAD_STD = 0.02  # torchvision's head starts at 0, all logits alike: some losses
 
 def small_vit(patch: int, num_classes: int, image_size: int) -> VisionTransformer:
     """A freshly initialised net; normalised images (B, 3, H, W) to logits (B, C)."""
+    from torchvision.models import VisionTransformer  # slow to import, and rarely needed
+
     model = VisionTransformer(
         image_size=image_size,
         patch_size=patch,

@@ -90,7 +90,8 @@ def test_a_max_vit_has_them_too():
 def test_the_table_is_of_nets_without_class_maps():
     from metrics.attention import TABLE
 
-    assert set(LAST_FEATURES) == {kind for kind, source in TABLE.items() if source is None}
+    assert set(LAST_FEATURES) == {name for name, source in TABLE.items() if source is None}
+    assert all(issubclass(getattr(models, name), nn.Module) for name in TABLE)
     assert last_features(nn.Linear(2, 2)) is None
 
 
