@@ -8,10 +8,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy import stats
-from scipy.stats import rankdata
+from scipy import special  # its distributions by name, scipy.stats, are slow to import
 from torch import Tensor
 
 from metrics.arrays import takes_arrays
@@ -25,10 +23,16 @@ def spearman(x: Tensor, y: Tensor) -> Tensor:
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
     tensor(1., dtype=torch.float64)
     """
-    ranks = [torch.from_numpy(np.asarray(rankdata(v.numpy(), axis=-1))) for v in (x, y)]
-    a, b = (rank - rank.mean(dim=-1, keepdim=True) for rank in ranks)
+    a, b = (rank - rank.mean(dim=-1, keepdim=True) for rank in map(_ranks, (x, y)))
     scale = (a.square().sum(-1) * b.square().sum(-1)).sqrt()
     return torch.where(scale > 0, (a * b).sum(-1) / scale.clamp_min(1e-12), 0.0)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """From 1, along the last dimension: the mean of the places that equal values share."""
+    ordered = values.sort(dim=-1).values
+    before, upto = (torch.searchsorted(ordered, values, right=last) for last in (False, True))
+    return (before + upto + 1).double() / 2
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ def over_replicates(values: Iterable[float], shared_variance: float) -> Replicat
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     mean = statistics.fmean(values)
     error, freedom = standard_error(spread, shared_variance, len(values))
-    half = _t_quantile(freedom) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+    half = t_quantile(freedom) * error
+    p = 2 * _t_tail(abs(mean) / error, freedom) if error else float(mean == 0)
     return ReplicateInterval(mean, mean - half, mean + half, p, freedom, error)
 
 
@@ -87,7 +91,7 @@ def expected_half_width(spread: float, shared_variance: float, replicates: int) 
     if replicates < 2:
         return math.inf
     error, freedom = standard_error(spread, shared_variance, replicates)
-    return _t_quantile(freedom) * error
+    return t_quantile(freedom) * error
 
 
 def replicates_needed(
@@ -134,10 +138,21 @@ def shared_variance(resampled: Tensor) -> float:
     return max(0.0, between.item())
 
 
-def _t_quantile(degrees_of_freedom: float) -> float:
-    return float(stats.t.ppf(0.975, degrees_of_freedom))
+def t_quantile(degrees_of_freedom: float) -> float:
+    """Half of a 95% interval in standard errors, by Student's t (1908), which is normal where there
+    are infinitely many degrees of freedom."""
+    if math.isinf(degrees_of_freedom):
+        return float(special.ndtri(0.975))
+    return float(special.stdtrit(degrees_of_freedom, 0.975))
+
+
+def _t_tail(t: float, degrees_of_freedom: float) -> float:
+    """The probability of a larger t."""
+    if math.isinf(degrees_of_freedom):
+        return float(special.ndtr(-t))
+    return float(special.stdtr(degrees_of_freedom, -t))
 
 
 def half_width(std: float, n: int) -> float:
-    """Of the 95% interval of a mean of n >= 2 values, by Student's t (Student 1908)."""
-    return _t_quantile(n - 1) * std / math.sqrt(n)
+    """Of the 95% interval of a mean of n >= 2 values, by Student's t."""
+    return t_quantile(n - 1) * std / math.sqrt(n)

@@ -7,11 +7,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from metrics.arrays import takes_arrays
-from metrics.intervals import over_replicates, shared_variance
+from metrics.intervals import over_replicates, shared_variance, t_quantile
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def ratio_of_means(numerators: Tensor, denominators: Tensor) -> Ratio | None:
         return None
     top, bottom = means.mean(dim=1).tolist()
     covariance = torch.cov(means) / means.shape[1] + _shared(rows)
-    quantile = float(stats.t.ppf(0.975, below.degrees_of_freedom))
+    quantile = t_quantile(below.degrees_of_freedom)
     return _fieller(top, bottom, (quantile**2 * covariance).tolist())
 
 

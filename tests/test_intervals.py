@@ -16,7 +16,27 @@ from metrics.intervals import (
     over_replicates,
     replicates_needed,
     shared_variance,
+    spearman,
+    t_quantile,
 )
+
+
+@pytest.mark.parametrize("levels", [2, 4, 1000])
+def test_rank_correlations_share_the_ranks_of_ties(levels: int, random) -> None:
+    """By an independent library; few levels make many ties."""
+    x, y = random.integers(0, levels, (2, 5, 9))
+    x[:, :2], y[:, :2] = (0, 1), (0, 1)  # nothing is constant
+    expected = [stats.spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
+    assert spearman(x, y).tolist() == pytest.approx(expected)
+
+
+def test_what_is_constant_has_no_order() -> None:
+    assert spearman(np.ones(4), np.arange(4)).item() == 0
+
+
+@pytest.mark.parametrize("freedom", [1.0, 2.7, 9.0, 1e4, math.inf])
+def test_the_quantile_of_t(freedom: float) -> None:
+    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-12)
 
 
 def test_images_that_all_replicates_share_give_the_normal_interval() -> None:

@@ -1,4 +1,8 @@
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +44,23 @@ def parameters(model):
 )
 def test_parameter_counts(arch, classes, count):
     assert parameters(build_model(arch, classes)) == count
+
+
+LIGHT = """
+import sys
+import evaluation.claims_page, evaluation.overlap_table, evaluation.report
+from engine.checkpoint import build
+from metrics.attention import has_maps
+from models.rehearsal import rehearsal
+assert has_maps(*rehearsal(build("resnet8", 10, 32), 32))
+assert not {"scipy.stats", "torchvision"} & set(sys.modules)
+"""
+
+
+def test_what_is_slow_to_import_is_not_imported_for_small_nets():
+    """Together they take as long as torch."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", LIGHT], env=environment, check=True)
 
 
 SMALLEST = (  # of each family that torchvision has
