@@ -99,6 +99,7 @@ NO_DATE = {"svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
 PANEL = 2.2  # inches
 MOST_NAMED = 24  # points of a figure: more names hide each other
 DIMMEST = 0.15  # of an image's brightness, where a map is at its least
+STEP = 1.04  # from one picture to the next, in sides of a picture
 FAINT = 0.6  # of an image's brightness, below the outlines of all models
 
 
@@ -184,27 +185,28 @@ class AttentionRow:
 @own_style()
 def attention_figure(rows: Sequence[AttentionRow], names: Sequence[str]) -> Figure:
     """Image, then the same as bright as each model's map, with the outline of its mask, then all
-    outlines in one image and the IoU of the masks there."""
-    columns = len(names) + 2
-    figure = Figure(figsize=(1.5 * columns, 1.5 * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, row in zip(axes, rows, strict=True):
+    outlines in one image and the IoU of the masks there. In one pair of axes: one for each picture
+    would take seconds to lay out."""
+    titles = ["image", *names, "together"]
+    figure = Figure(figsize=(1.5 * len(titles), 1.5 * len(rows) + 0.3), layout="constrained")
+    axes = figure.add_subplot()
+    for y, row in enumerate(rows):
         side = row.masks[0].shape[-1]
         image = np.asarray(row.image.resize((side, side), Image.Resampling.BILINEAR))
-        line[0].imshow(image)
-        line[-1].imshow((FAINT * image).astype(np.uint8))
-        for k, (heatmap, mask) in enumerate(zip(row.maps, row.masks, strict=True)):
-            _overlay(line[k + 1], image, heatmap)
-            for axis in (line[k + 1], line[-1]):
-                _outline(axis, mask, k)
+        lit = [_lit(image, heatmap) for heatmap in row.maps]
+        for x, picture in enumerate((image, *lit, (FAINT * image).astype(np.uint8))):
+            axes.imshow(picture, extent=(STEP * x, STEP * x + 1, STEP * y + 1, STEP * y))
+        for k, mask in enumerate(row.masks):
+            for x in (k + 1, len(names) + 1):
+                _outline(axes, mask, k, STEP * x, STEP * y)
         if len(row.masks) > 1:
             overlap = intersection_over_union(torch.stack(list(row.masks))[:, None])
-            line[-1].text(0.03, 0.03, f"IoU {overlap:.2f}", color=BRIGHT[-1], fontsize=8,
-                          transform=line[-1].transAxes)  # fmt: skip
-    for axis, title in zip(axes[0], ["image", *names, "together"], strict=True):
-        axis.set_title(title, fontsize=9)
-    for axis in axes.flat:
-        axis.set_axis_off()
+            place = STEP * (len(names) + 1) + 0.03, STEP * y + 0.97
+            axes.text(*place, f"IoU {overlap:.2f}", color=BRIGHT[-1], fontsize=8)
+    for x, title in enumerate(titles):
+        axes.text(STEP * x + 0.5, -0.03, title, ha="center", fontsize=9)
+    axes.set(xlim=(0, STEP * len(titles)), ylim=(STEP * len(rows), 0))
+    axes.set_axis_off()
     return figure
 
 
@@ -235,20 +237,23 @@ def _bars(axes: Axes, rows: Sequence[Row], name: str) -> None:
     axes.set_xticks(range(len(rows)), labels, rotation=60, ha="right", fontsize=8)
 
 
-def _overlay(axis: Axes, image: np.ndarray, heatmap: Tensor) -> None:
+def _lit(image: np.ndarray, heatmap: Tensor) -> np.ndarray:
+    """The image, as bright as the map."""
     side = image.shape[0]
     smooth = F.interpolate(heatmap[None, None].float(), (side, side), mode="bilinear")[0, 0]
     scaled = (smooth - smooth.min()) / (smooth.max() - smooth.min()).clamp_min(1e-12)
     light = DIMMEST + (1 - DIMMEST) * scaled.numpy()[..., None]
-    axis.imshow((image * light).astype(np.uint8))
+    return (image * light).astype(np.uint8)
 
 
-def _outline(axis: Axes, mask: Tensor, model: int) -> None:
-    """Of a mask, in the model's own colour and stroke; none of one that is empty or full."""
+def _outline(axes: Axes, mask: Tensor, model: int, x: float, y: float) -> None:
+    """Of a mask, in the model's own colour and stroke, on the picture whose upper left corner is at
+    x, y; none of one that is empty or full."""
     if mask.any() and not mask.all():
         colour, stroke = BRIGHT[model % len(BRIGHT)], OUTLINES[model % len(OUTLINES)]
-        axis.contour(mask.float().numpy(), levels=[0.5], colors=colour, linestyles=stroke,
-                     linewidths=1.4)  # fmt: skip
+        middles = (np.arange(mask.shape[-1]) + 0.5) / mask.shape[-1]
+        axes.contour(x + middles, y + middles, mask.float().numpy(), levels=[0.5], colors=colour,
+                     linestyles=stroke, linewidths=1.4)  # fmt: skip
 
 
 def _colour(cell: str) -> str:

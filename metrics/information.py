@@ -182,10 +182,11 @@ def mutual_information_chance_floor(
     a, b, count = _numbered(predictions_a, predictions_b, num_classes)
     check_count(shuffles, name="shuffles")
     generator = torch.Generator().manual_seed(seed)
+    alone = sum(entropy_from_counts(torch.bincount(labels.long())) for labels in (a, b))
     total = 0.0
     for _ in range(shuffles):
         order = torch.randperm(len(b), generator=generator).to(b.device)
-        total += mutual_information_from_histogram(joint_histogram(a, b[order], count))
+        total += max(0.0, alone - entropy_from_counts(joint_histogram(a, b[order], count)))
     return total / shuffles
 
 

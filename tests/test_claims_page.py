@@ -84,9 +84,15 @@ def test_outlines_stand_together_with_their_overlap() -> None:
     left[:2, :2] = right[:2, 1:3] = 1
     image = Image.new("RGB", (4, 4), "grey")
     row = AttentionRow(image, [left, right], [left.bool(), right.bool()])
-    *_, together = attention_figure([row], ["T1w", "student"]).axes
-    assert together.get_title() == "together" and len(together.collections) == 2
-    assert together.texts[0].get_text() == "IoU 0.33"
+    (axes,) = attention_figure([row], ["T1w", "student"]).axes
+    assert [text.get_text() for text in axes.texts] == [
+        "IoU 0.33", "image", "T1w", "student", "together"
+    ]  # fmt: skip
+    pictures = [drawn.get_extent()[:2] for drawn in axes.images]
+    outlines = [drawn.get_paths()[0].get_extents() for drawn in axes.collections]
+    of = [[k for k, (low, high) in enumerate(pictures) if low <= box.x0 < box.x1 <= high]
+          for box in outlines]  # fmt: skip
+    assert sorted(of) == [[1], [2], [3], [3]] and len(pictures) == 4
 
 
 def test_the_correlation_above_a_panel_has_the_sign_of_its_points() -> None:
