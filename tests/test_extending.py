@@ -43,7 +43,7 @@ def house(tmp_path):
     """A copy of the code, and a way to run its programs."""
     root = tmp_path / "house"
     for part in PARTS:
-        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, root / part)
     for file in ("train_teacher.py", "train_student.py", "pyproject.toml"):
         shutil.copy(ROOT / file, root)
     (root / "tiny.yaml").write_text(TINY.replace("epochs: 3", "epochs: 1"))
