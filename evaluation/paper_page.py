@@ -117,13 +117,16 @@ def paper_page(rows: Sequence[Row], sections: Sequence[Section], dataset: str) -
 def _table(
     dataset: str, columns: Sequence[Beside], images: str, by_cell: Mapping[str, Row]
 ) -> list[str]:
-    """A line a cell of the paper's table, two columns a measure; then the rank correlations."""
+    """A line a cell of the paper's table, two columns a measure; then the rank correlations. None
+    where no cell is here: the paper has its numbers."""
     printed = {beside: column(dataset, beside.measure, images) for beside in columns}
     known = [beside for beside in columns if printed[beside]]
     if not known:
         return ["", f"The paper does not give these of {dataset}."]
     suffix = "" if images == WHOLE else f"+{HALVED}"
     here = {cell: by_cell.get(f"{cell}{suffix}", NOTHING) for cell in printed[known[0]]}
+    if all(row is NOTHING for row in here.values()):
+        return ["", "None of its cells is trained here."]
     heads = [head for beside in known for head in _heads(beside)]
     lines = ["", f"| cell | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for cell, row in here.items():
