@@ -16,11 +16,8 @@ from evaluation.grid_values import SeededTeachers, Teachers
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import target_of
 from evaluation.per_image import Mean
-from metrics.conventions import SHARE, THRESHOLD
+from metrics.conventions import SHARE, SHARES, THRESHOLD, THRESHOLDS
 from metrics.overlap import Rule, binarize, equal_area_masks, masks_overlap, packed_masks
-
-THRESHOLDS = (0.3, THRESHOLD, 0.5)
-SHARES = (0.1, SHARE, 0.5)
 
 
 def by_threshold(threshold: float) -> str:

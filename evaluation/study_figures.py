@@ -21,7 +21,7 @@ from metrics.contrasts import (
     slope_on,
     standardised_difference,
 )
-from metrics.conventions import SHARE, THRESHOLD
+from metrics.conventions import SHARE, SHARES, THRESHOLD, THRESHOLDS
 from metrics.panel import panel_slope
 
 Teachers = tuple[TeacherCell, ...]
@@ -43,8 +43,8 @@ HALVES, SAME_HALF = _pair("T1w+left", "T2w+right"), _pair("T1w+left", "T2w+left"
 KL, SHUFFLED = "kl", "shuffled"  # students of WW with the whole weight on KL
 
 OF_LABEL = Looking("label", share=SHARE)
-THRESHOLDS = {value: Looking("ensemble", threshold=value) for value in (0.3, THRESHOLD, 0.5)}
-AREAS = {value: Looking("ensemble", share=value) for value in (0.1, SHARE, 0.5)}
+BY_THRESHOLD = {value: Looking("ensemble", threshold=value) for value in THRESHOLDS}
+BY_AREA = {value: Looking("ensemble", share=value) for value in SHARES}
 
 
 def top1(replicate: Replicate, cell: StudentCell) -> Tensor:
@@ -187,8 +187,8 @@ def _slope(name: str, rank: str, pairs: Sequence[Teachers], covariates: bool) ->
 
 
 FIGURES: tuple[Figure, ...] = (
-    _strong_views("threshold 0.4", PRIMARY, THRESHOLDS[THRESHOLD]),
-    _strong_views("equal area", PRIMARY, AREAS[SHARE]),
+    _strong_views("threshold 0.4", PRIMARY, BY_THRESHOLD[THRESHOLD]),
+    _strong_views("equal area", PRIMARY, BY_AREA[SHARE]),
     Figure("N, fidelity", "3", PRIMARY, POINTS, "teachers trained to look alike at .95 minus "
            "placebo", _of_pairs(_fidelity, DOSED, PLACEBO)),
     *_slope("", PRIMARY, PAIRS, True),
@@ -203,9 +203,9 @@ FIGURES: tuple[Figure, ...] = (
     Figure("mimicry, strong student", "4", SECONDARY, POINTS, "the same on the strong view",
            partial(_mimicry, letters=STRONG)),
     *(_strong_views(f"threshold {value}", EXPLORATORY, looking)
-      for value, looking in THRESHOLDS.items() if value != THRESHOLD),
+      for value, looking in BY_THRESHOLD.items() if value != THRESHOLD),
     *(_strong_views(f"area {value}", EXPLORATORY, looking)
-      for value, looking in AREAS.items() if value != SHARE),
+      for value, looking in BY_AREA.items() if value != SHARE),
     Figure("N, fidelity, standardised", "", EXPLORATORY, POINTS, "N where both ensembles are right "
            "or wrong and equally sure", lambda r: standardised(r, DOSED, PLACEBO).contributions),
     Figure("N, top-1", "", EXPLORATORY, POINTS, "top-1, .95 minus placebo",

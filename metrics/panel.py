@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from metrics.arrays import takes_arrays
+from metrics.conventions import LEAST_VARIATION
 from metrics.validation import check_finite, check_same_shape
-
-LEAST_VARIATION = 1e-12  # of x, as a share of its squares: less is rounding
 
 
 @takes_arrays

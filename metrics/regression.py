@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from metrics.conventions import LEAST_VARIATION
+
 
 def slope_within(
     x: Tensor, y: Tensor, groups: Sequence[int], given: Tensor | None = None
@@ -25,7 +27,6 @@ def slope_within(
     if len(shapes) > 1 or sum(groups) != x.shape[-1]:
         raise ValueError(f"x, y, given: expected one shape (..., {sum(groups)}), got {shapes}")
     regressor, response = _centred(x, groups), _centred(y, groups)
-    scale = regressor.square().sum(-1)
     if given is not None:
         known = _centred(given, groups)
         regressor = (
@@ -33,8 +34,7 @@ def slope_within(
             - _ratio((regressor * known).sum(-1), known.square().sum(-1))[..., None] * known
         )
     rest = regressor.square().sum(-1)
-    # What is left of a variable that another one gives in full is rounding.
-    varies = rest > torch.finfo(rest.dtype).eps * scale
+    varies = rest > LEAST_VARIATION * x.double().square().sum(-1)
     return torch.where(varies, _ratio((regressor * response).sum(-1), rest), 0.0)
 
 

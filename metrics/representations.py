@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metrics.arrays import takes_arrays
 from metrics.attention import ClassMaps, in_eval_mode
+from metrics.conventions import LEAST_VARIATION
 from metrics.validation import check_finite
 
 FEWEST = 4  # samples, which the unbiased estimator divides by n - 3
@@ -72,7 +73,10 @@ def _centred(features: Tensor, *, name: str) -> Tensor:
         raise ValueError(f"{name}: expected (N, D), got {tuple(features.shape)}")
     check_finite(features, name=name)
     features = features.detach().double()
-    return features - features.mean(dim=0)
+    centred = features - features.mean(dim=0)
+    if centred.square().sum() <= LEAST_VARIATION * features.square().sum():
+        raise ValueError(f"{name}: the features tell no samples apart")
+    return centred
 
 
 def _independence(x: Tensor, y: Tensor) -> float:

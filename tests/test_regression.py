@@ -34,6 +34,8 @@ def test_a_slope_is_that_of_least_squares_with_dummies(beside: bool) -> None:
 def test_what_does_not_vary_within_groups_has_no_slope() -> None:
     x, y = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.arange(4.0)
     assert slope_within(x, y, [2, 2]).item() == 0
+    x = torch.tensor([0.1, 0.1, 0.1, 0.7, 0.7, 0.7], dtype=torch.float64)  # means round
+    assert slope_within(x, torch.tensor([0.5, 0.6, 0.9, 0.1, 0.2, 0.7]), [3, 3]).item() == 0
     x = torch.rand(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert slope_within(x, y, [2, 2], given=3 * x + 0.1).item() == 0
 

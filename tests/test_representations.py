@@ -60,6 +60,7 @@ def test_unrelated_features_have_none_on_average():
         (features(0)[0], features(1), "N, D"),
         (features(0), features(1) * np.nan, "NaN"),
         (np.ones((9, 2)), features(1, 9), "no samples apart"),
+        (features(1, 9), np.tile(features(0, 1), (9, 1)), "no samples apart"),  # means round
     ],
 )
 def test_what_has_no_meaning_is_refused(x, y, word):
