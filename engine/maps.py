@@ -68,12 +68,12 @@ def _maps(
     fixed: bool,
 ) -> Maps:
     features = tuple(features.float() for (features,) in stages)
-    classes = [_class_maps(features, _weight(model, fixed)) for (features,) in last]
+    classes = [_class_maps(seen, _weight(model, seen, fixed)) for (seen,) in last]
     return Maps(features, *classes)
 
 
-def _weight(model: nn.Module, fixed: bool) -> torch.Tensor:
-    weight = classifier_weight(model)
+def _weight(model: nn.Module, features: torch.Tensor, fixed: bool) -> torch.Tensor:
+    weight = classifier_weight(model, features)
     return weight.detach() if fixed else weight
 
 

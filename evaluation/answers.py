@@ -297,7 +297,7 @@ def _logits_and_maps(
         rollout = rollout[chosen]
         return logits, _scaled(rollout[:, None]).half(), rollout
     logits, features = forward_with_features(model, inputs)
-    raw = class_maps(features[chosen], classifier_weight(model))
+    raw = class_maps(features[chosen], classifier_weight(model, features))
     centred = raw - raw.mean(dim=1, keepdim=True)
     return logits, _scaled(centred).half(), _scaled(raw.sum(dim=1)).float()
 

@@ -180,7 +180,7 @@ class Controls:
         logits, features = forward_with_features(model, images)
         if not says_where(features):
             return {}
-        weight = classifier_weight(model)
+        weight = classifier_weight(model, features)
         shifted = weight + _one_vector(weight)
         values = {}
         for name, target in ((CLASS_SUM, CLASS_SUM), (PREDICTED, logits.argmax(1))):

@@ -227,7 +227,7 @@ def check_classifier(name: str, net: nn.Module, source: ClassMaps, size: int) ->
     image = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with blamed_on(f"{name}: "):
         logits, features = forward_with_features(net, image, source)
-        means = class_maps(features, classifier_weight(net, source)).mean(dim=(2, 3))
+        means = class_maps(features, classifier_weight(net, features, source)).mean(dim=(2, 3))
     bias = cast(nn.Linear, net.get_submodule(source.classifier or "")).bias
     made = means if bias is None else means + bias.detach()
     if made.shape != logits.shape or (made - logits).abs().max() > NEAR * logits.abs().max():

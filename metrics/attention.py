@@ -129,7 +129,7 @@ def class_activation_map(
     logits, features = forward_with_features(model, images, source)
     if isinstance(target, str) and target == PREDICTED:
         target = logits.argmax(dim=1)
-    return maps_from_features(features, classifier_weight(model, source), target)
+    return maps_from_features(features, classifier_weight(model, features, source), target)
 
 
 @takes_arrays
@@ -175,17 +175,18 @@ def collected(model: nn.Module, source: ClassMaps) -> Iterator[list[Tensor]]:
         yield seen
 
 
-def classifier_weight(model: nn.Module, source: ClassMaps | None = None) -> Tensor:
-    """The (C, D) weight of the linear classifier; the identity where each feature is already a
-    class's.
+def classifier_weight(
+    model: nn.Module, features: Tensor, source: ClassMaps | None = None
+) -> Tensor:
+    """The (C, D) weight of the linear classifier of the features (B, D, h, w); the identity where
+    each feature is already a class's.
 
     Raises:
         ValueError: a model that has no class maps.
     """
     source = source or _class_maps_of(model)
     if source.classifier is None:
-        classes = cast(int, model.num_classes)
-        return torch.eye(classes, device=next(model.parameters()).device)
+        return torch.eye(features.shape[1], device=features.device)
     return cast(nn.Linear, model.get_submodule(source.classifier)).weight
 
 

@@ -22,7 +22,7 @@ class FrozenTeachers(nn.Module):
         self.teachers, self._by_batch = nn.ModuleList(teachers), by_batch
         self._norms = [m for m in self.modules() if by_batch and isinstance(m, _BatchNorm)]
         for norm in self._norms:
-            norm.momentum = 0.0  # the running statistics stay
+            norm.track_running_stats = False  # what it has stays, and is what eval mode takes
         self.requires_grad_(False)
         self.train(False)
 

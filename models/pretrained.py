@@ -204,7 +204,7 @@ def fitted(model: nn.Module, weights: Weights) -> Start:
     if has_new_layer:
         kept |= {key: expected[key] for key in final}
     if problems := _problems(kept, expected):
-        other = architecture_of(named)
+        other = architecture_of(named) if _shapes(kept) != _shapes(expected) else None
         advice = f"; it fits --arch {other}" if other else ""
         raise ValueError(f"does not fit the architecture: {problems}{advice}")
     precise = {key: value.to(expected[key].dtype) for key, value in kept.items()}

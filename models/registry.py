@@ -24,7 +24,7 @@ from models.wide_resnet import WideResNet
 Builder = Callable[[int, int], nn.Module]  # of a number of classes and an image's pixels
 
 SMALL_STEMS = ("resnet18", "resnet34", "resnet50")
-MADE_FOR = 224  # pixels, which every net takes, and more
+MADE_FOR = 224  # pixels, which every net of torchvision takes, and more
 SMALL_DEPTHS = (8, 20, 32, 56)
 CONVOLUTION_DEPTHS = (8, 14, 20, 32, 44, 56)
 
@@ -50,7 +50,7 @@ def build_model(
         )
     try:
         model = builders[arch](num_classes, image_size)
-        if image_size < MADE_FOR:
+        if image_size < MADE_FOR or arch.startswith(TIMM):
             rehearsal(model, image_size)
     except (ValueError, RuntimeError, AssertionError) as error:  # torchvision's own words on sizes
         raise ValueError(

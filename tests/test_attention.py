@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import VisionTransformer, resnet18
 
 from metrics.attention import (
+    ClassMaps,
     attention_rollout,
     class_activation_map,
     class_maps,
@@ -269,6 +270,26 @@ def test_a_failing_forward_leaves_no_hook_and_no_mode_behind(channel_net):
 def test_bad_targets_are_refused(channel_net, target, message):
     with pytest.raises(ValueError, match=message):
         class_activation_map(channel_net, randn(13, 2, 3, 4, 4), target=target)
+
+
+class MapsAlone(nn.Module):
+    """Ends in a map for each class, and says nowhere how many there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 4, 1)
+
+    def forward(self, images):
+        return self.head(images).mean((2, 3))
+
+
+def test_a_net_that_ends_in_maps_shows_them():
+    model, images = MapsAlone(), randn(0, 2, 3, 5, 5)
+    labels = torch.tensor([3, 1])
+    raw = model.head(images).detach()
+    expected = raw[torch.arange(2), labels] - raw.mean(dim=1)
+    found = class_activation_map(model, images, target=labels, source=ClassMaps("head", None))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import TINY
+
+from models import registry
 
 ROOT = Path(__file__).parent.parent
 PARTS = (
@@ -146,6 +149,17 @@ def test_another_loss_is_a_file_and_a_line(house):
     trained = json.loads((run / "epochs.jsonl").read_text())["train"]
     whole = 0.6 * trained["cross_entropy"] + 0.4 * 9 * trained["kl"] + 2 * trained["logits"]
     assert trained["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_net_is_a_line(monkeypatch):
+    name = re.search(r"line in `(\w+)` of `models/registry.py`", GUIDE)[1]
+    ours = getattr(registry, name)()
+    monkeypatch.setattr(registry, name, lambda: ours | {"mine": ours["resnet8"]})
+    assert "mine" in registry.architectures()
+    assert registry.build_model("mine", 10, image_size=32)(torch.zeros(1, 3, 32, 32)).shape == (
+        1,
+        10,
+    )
 
 
 def test_a_notebook_elsewhere_uses_the_checkout(tmp_path):
