@@ -61,12 +61,11 @@ class ClassMap(PerImage):
         import torch
 
         classes = seen.labels if self.map_class == OF_LABEL else seen.taught.mean(0).argmax(-1)
-        heatmap = label_map(seen.maps, classes)
-        if heatmap[0].numel() == 1:
+        of_all = [label_map(maps, classes) for maps in (seen.maps, *seen.teacher_maps)]
+        if any(heatmap[0].numel() == 1 for heatmap in of_all):
             raise UserError(
-                "--loss class_map compares places, and the student's maps have a single one: take "
-                "another --arch or a larger --image-size"
+                "--loss class_map compares places, and maps of the student or a teacher have a "
+                "single one: take another --arch or a larger --image-size"
             )
-        return torch.stack(
-            [_per_image(heatmap, label_map(maps, classes)) for maps in seen.teacher_maps]
-        )
+        heatmap, *taught = of_all
+        return torch.stack([_per_image(heatmap, of_teacher) for of_teacher in taught])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metrics.arrays import takes_arrays
 from metrics.validation import (
+    check_labels,
     check_labels_shape,
     check_logits,
     check_logits_and_labels,
@@ -185,17 +186,16 @@ def cohen_kappa(p: Tensor, q: Tensor) -> float:
     predict the same one class.
 
     Raises:
-        ValueError: shapes that differ, or no samples.
+        ValueError: shapes that differ, no samples, or class numbers below 0.
 
     >>> cohen_kappa(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))
     0.5
     """
     check_same_shape(p, q, names="p and q")
-    check_labels_shape(p, len(q), name="p")
-    if len(p) == 0:
-        raise ValueError("p and q: no samples")
-    classes = int(max(p.max(), q.max())) + 1
-    shares = [torch.bincount(each, minlength=classes).double() / len(each) for each in (p, q)]
+    for labels, name in ((p, "p"), (q, "q")):
+        check_labels(labels, labels.numel(), torch.iinfo(torch.long).max, name=name)
+    names, numbers = torch.stack([p, q]).unique(return_inverse=True)  # classes as they occur
+    shares = [torch.bincount(each, minlength=len(names)).double() / len(p) for each in numbers]
     return _above_chance((p == q).double().mean(), shares[0] @ shares[1])
 
 

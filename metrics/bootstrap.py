@@ -263,8 +263,9 @@ def interval(
     ``functools.partial``.
 
     Raises:
-        ValueError: as the measure; arrays of different lengths, or none; resamples < 1, confidence
-            outside (0, 1), or a measure that is no finite number on each resample.
+        ValueError: as the measure; arrays of different lengths, or none; resamples < 1 (for the
+            normal interval < 2), confidence outside (0, 1), or a measure that is no finite number
+            on each resample.
 
     >>> from metrics.agreement import cohen_kappa
     >>> a, b = np.arange(900) % 2, np.arange(900) % 3 % 2
@@ -280,9 +281,13 @@ def interval(
         return partial(mutual_information_interval, **settings, confidence=confidence)(*arrays)
     if function is expected_calibration_error:
         return partial(bootstrap_calibration_error, **settings, **options)(*arrays)
-    estimate = MEAN_OF.get(measure, measure)(*arrays)
+    estimate = measure(*arrays)
+    if measure in MEAN_OF:
+        estimate = MEAN_OF[measure](*arrays)
     if isinstance(estimate, Tensor) and estimate.shape == (len(arrays[0]),):
         return bootstrap_intervals({"measure": estimate}, **options)["measure"]
+    if resamples < 2:
+        raise ValueError(f"resamples: a spread takes 2 or more, got {resamples}")
     spread = _on_resamples(measure, arrays, resamples, seed).std().item()
     half = NormalDist().inv_cdf((1 + confidence) / 2) * spread
     return float(estimate) - half, float(estimate) + half

@@ -17,7 +17,12 @@ from torch import Tensor
 from metrics.agreement import correct_per_sample, log_probabilities
 from metrics.arrays import takes_arrays
 from metrics.conventions import BINS
-from metrics.validation import check_count, check_logits_and_labels
+from metrics.validation import (
+    check_count,
+    check_labels,
+    check_logits_and_labels,
+    check_logits_shape,
+)
 
 WEIGHTINGS = ("sample", "bin")
 
@@ -42,6 +47,7 @@ def top_label_confidence(logits: Tensor) -> Tensor:
     >>> top_label_confidence(np.log([[0.2, 0.8]]))
     tensor([0.8000], dtype=torch.float64)
     """
+    check_logits_shape(logits)
     return logits.detach().double().softmax(dim=1).amax(dim=1)
 
 
@@ -226,9 +232,14 @@ def equal_mass_calibration_error(logits: Tensor, labels: Tensor, *, n_bins: int 
 def negative_log_likelihood_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
     """-ln p(label) of each sample, nats: the cross-entropy. (B, C), (B,) -> (B,) float64.
 
+    Raises:
+        ValueError: shapes that do not fit, or a label that is no class.
+
     >>> negative_log_likelihood_per_sample(np.log([[0.2, 0.8]]), np.array([1]))
     tensor([0.2231], dtype=torch.float64)
     """
+    check_logits_shape(logits)
+    check_labels(labels, *logits.shape)
     return F.nll_loss(log_probabilities(logits), labels.long(), reduction="none")
 
 
@@ -239,9 +250,14 @@ def brier_score_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
     Brier 1950, equation 2: the sum runs over all classes, so with two classes its mean is twice the
     binary score that scikit-learn reports. What is not finite stays so.
 
+    Raises:
+        ValueError: shapes that do not fit, or a label that is no class.
+
     >>> brier_score_per_sample(np.log([[0.2, 0.8]]), np.array([1]))
     tensor([0.0800], dtype=torch.float64)
     """
+    check_logits_shape(logits)
+    check_labels(labels, *logits.shape)
     probabilities = logits.detach().double().softmax(dim=1)
     truth = F.one_hot(labels.long(), logits.shape[1])
     return (probabilities - truth).square().sum(dim=1)

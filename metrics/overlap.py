@@ -191,6 +191,8 @@ def rank_correlation_per_image(a: Tensor, b: Tensor) -> Tensor:
     """
     _check_maps(a)
     _check_maps(b)
+    if len(a) != len(b):
+        raise ValueError(f"maps: {len(a)} and {len(b)} images, expected as many")
     side = max(a.shape[1:], b.shape[1:])
     flat = [(m if m.shape[1:] == side else _resize(m, side)).flatten(1) for m in (a, b)]
     return spearman(*(maps.detach().cpu() for maps in flat))
@@ -326,11 +328,12 @@ def packed_masks(maps: Tensor, size: int, *, rule: Rule = binarize) -> PackedMas
 
 
 def masks_overlap(masks: Sequence[PackedMasks]) -> SetOverlap:
-    """Overlap of M models' masks of the same n images.
+    """Overlap of M models' masks of the same n images; ValueError for others.
 
     Chunks are drawn at random, so that the images that a chance pairing brings together are of
     all classes even where the set is sorted by class.
     """
+    _check_packed(masks)
     order = torch.randperm(len(masks[0]), generator=torch.Generator().manual_seed(0))
     per_image = torch.empty(len(order), dtype=torch.float64)
     intersection, union = 0.0, 0.0

@@ -35,7 +35,7 @@ def test_kappa_of_a_constant_is_not_known() -> None:
 @pytest.mark.parametrize(("p", "q"), [(torch.ones(2).long(), torch.ones(3).long()),
                                       (torch.ones(0).long(), torch.ones(0).long())])  # fmt: skip
 def test_kappa_refuses_what_has_no_meaning(p: torch.Tensor, q: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="p and q"):
+    with pytest.raises(ValueError, match=r"no samples|differ"):
         cohen_kappa(p, q)
 
 

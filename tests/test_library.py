@@ -191,13 +191,49 @@ def test_the_interval_of_information_holds_the_truth():
         ((np.eye(3), np.arange(2)), {}, "arrays"),
         ((np.zeros((0, 2)), np.zeros(0, int)), {}, "arrays"),
         ((np.eye(3), np.arange(3)), {"resamples": 0}, "resamples"),
-        ((np.eye(3), np.arange(3)), {"confidence": 1}, "confidence"),
+        ((np.eye(3), np.arange(3)), {"confidence": 0}, "confidence"),
         ((np.eye(3), np.arange(3)), {"confidence": 1}, "confidence"),
     ],
 )
 def test_an_interval_that_means_nothing_is_refused(arrays, settings, word):
     with pytest.raises(ValueError, match=word):
         interval(metrics.maximum_calibration_error, *arrays, **settings)
+
+
+def test_the_interval_of_a_measure_is_refused_where_the_measure_is():
+    """Means over samples are taken of values whose own functions look at shapes alone."""
+    logits, wrong = np.array([[np.nan, 0], [1, 0], [0, 1]]), np.array([0, 0, 7])
+    with pytest.raises(ValueError, match="NaN"):
+        interval(metrics.top1_accuracy, logits, np.array([0, 0, 1]))
+    with pytest.raises(ValueError, match="class numbers"):
+        interval(metrics.top1_accuracy, np.nan_to_num(logits), wrong)
+    with pytest.raises(ValueError, match="NaN"):
+        interval(metrics.top1_agreement, logits, logits)
+    with pytest.raises(ValueError, match="2 or more"):
+        interval(metrics.cohen_kappa, wrong, wrong, resamples=1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "arrays"),
+    [
+        ("negative_log_likelihood_per_sample", (np.zeros((2, 2)), np.array([0, -100]))),
+        ("negative_log_likelihood_per_sample", (np.zeros((2, 2)), np.array([0, 5]))),
+        ("brier_score_per_sample", (np.zeros((3, 2)), np.array([1]))),
+        ("brier_score_per_sample", (np.zeros((1, 2)), np.array([1.7]))),
+        ("top_label_confidence", (np.array([0.0, 1.0]),)),
+        ("cohen_kappa", (np.array([0, -1]), np.array([0, 1]))),
+        ("cohen_kappa", (np.array([0, 1]), np.array([0.0, 1.0]))),
+        ("cohen_kappa", (np.array([], int), np.array([], int))),
+    ],
+)
+def test_what_a_score_cannot_be_of_is_refused(measure, arrays):
+    with pytest.raises(ValueError, match=r"expected|must lie|no samples"):
+        getattr(metrics, measure)(*arrays)
+
+
+def test_kappa_does_not_depend_on_how_classes_are_numbered():
+    p, q = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    assert metrics.cohen_kappa(p * 10**12, q * 10**12) == metrics.cohen_kappa(p, q)
 
 
 def test_a_measure_that_is_undefined_on_a_resample_is_refused():

@@ -21,6 +21,8 @@ from metrics.overlap import (
     intersection_over_union_per_image,
     overlap_counts,
     pointing_hits,
+    rank_correlation_per_image,
+    set_overlap,
     shuffled_overlap,
 )
 
@@ -273,6 +275,12 @@ def test_other_bad_input_is_refused():
         pointing_hits(torch.rand(2, 4, 4), ones & torch.tensor([True, False])[:, None, None])
     with pytest.raises(ValueError, match="object_masks"):
         pointing_hits(torch.rand(3, 4, 4), ones)
+    for counts in ((2, 4), (4, 2), (1, 3)):
+        maps = [torch.rand(count, 4, 4) for count in counts]
+        with pytest.raises(ValueError, match="images"):
+            set_overlap(maps, 8)
+        with pytest.raises(ValueError, match="images, expected as many"):
+            rank_correlation_per_image(*maps)
 
 
 def test_an_interval_above_chance_is_that_of_the_values_above_chance():

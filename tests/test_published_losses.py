@@ -278,10 +278,12 @@ class TestByHand:
         torch.testing.assert_close(ClassMap(map_class=of)(seen), torch.stack(expected).mean())
 
 
-def test_maps_of_a_single_place_are_refused():
-    maps = Maps(classes=torch.ones(2, 3, 1, 1))
-    seen = Seen(torch.zeros(2, 3), torch.zeros(1, 2, 3), torch.zeros(2).long(), maps, (maps,))
-    with pytest.raises(UserError, match="the student's maps have a single one"):
+@pytest.mark.parametrize("sides", [(1, 4), (4, 1), (1, 1)])
+def test_maps_of_a_single_place_are_refused(sides):
+    """Of the student or of a teacher: pooled to one place any two are alike."""
+    student, teacher = (Maps(classes=torch.rand(2, 3, side, side)) for side in sides)
+    seen = Seen(torch.zeros(2, 3), torch.zeros(1, 2, 3), torch.zeros(2).long(), student, (teacher,))
+    with pytest.raises(UserError, match="maps of the student or a teacher have a single one"):
         ClassMap()(seen)
 
 
