@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from common.errors import UserError, one_line
-from engine.cells import TEACHER_NUMBERS, Cell, TeacherCell, expand, grid_order, teacher_cells
+from engine.cells import (
+    TEACHER_NUMBERS,
+    Cell,
+    TeacherCell,
+    expand,
+    grid_order,
+    student_cells,
+    teacher_cells,
+)
 from engine.compute import pick_device
-from engine.config import FIRST_SEED
+from engine.config import FIRST_SEED, OWN_VIEW, TRAINED
 from engine.run import RunDirectory, Runs
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
@@ -62,6 +70,11 @@ def named(run: RunDirectory) -> str:
     return f"{run.cell} seed {run.seed}"
 
 
+def asks_as_trained(student: RunDirectory) -> bool:
+    """Whether its teachers are asked about the part of the images that they were trained on."""
+    return student.saved_settings().get("teachers_see", TRAINED) in (TRAINED, OWN_VIEW)
+
+
 SCRIPT_STEMS = {
     "CIFAR100": "cifar100",
     "CIFAR100_imb100": "cifar100_imb",
@@ -107,7 +120,7 @@ class Grid:
             if run.path in self.left_out:
                 raise UserError(f"teacher {run.cell} is left out ({run.path})")
             if not run.is_finished():
-                script = self._script(run.cell, run.seed)
+                script = self._script(run.cell, run.seed).format(cells=run.cell)
                 raise UserError(
                     f"teacher {run.cell} is not finished ({run.path}): made by {script}"
                 )
@@ -140,10 +153,12 @@ class Grid:
         by_script: dict[str, list[Cell]] = {}
         for cell in missing:
             by_script.setdefault(self._script(cell), []).append(cell)
-        return [f"not there: {_named(cells)}, made by {how}" for how, cells in by_script.items()]
+        return [f"not there: {_named(cells)}, made by {how.format(cells=' '.join(map(str, cells)))}"
+                for how, cells in by_script.items()]  # fmt: skip
 
     def _script(self, cell: Cell, seed: int = FIRST_SEED) -> str:
-        """The command that trains a cell; a set without scripts of its own borrows CIFAR-100's."""
+        """The command that trains a cell, with a place for {cells} where its script trains others
+        unless told; a set without scripts of its own borrows CIFAR-100's."""
         of_seed = f"SEEDS={seed} " if seed != FIRST_SEED else ""
         dataset = self.runs.dataset
         if cell.variant is not None:
@@ -151,11 +166,25 @@ class Grid:
             return f"python train_{role}.py --dataset {dataset} --cell {cell} and its settings"
         stem = SCRIPT_STEMS.get(dataset, SCRIPT_STEMS["CIFAR100"])
         prefix = "" if dataset in SCRIPT_STEMS else f"DATASET={dataset} "
+        told = "" if self._is_default(cell) else 'CELLS="{cells}" '
         if isinstance(cell, TeacherCell):
-            return f"{of_seed}{prefix}bash script/{stem}-T.sh"
+            return f"{of_seed}{told}{prefix}bash script/{stem}-T.sh"
         # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
         three = "3T_" if len(cell.teachers) == len(TEACHER_NUMBERS) and "cifar" in stem else ""
-        return f"{prefix}bash script/{three}{stem}.sh"
+        return f"{told}{prefix}bash script/{three}{stem}.sh"
+
+    def _is_default(self, cell: Cell) -> bool:
+        """Whether a script trains it that is not told what to train: a cell of the groups, of
+        ImageNet of two teachers."""
+        few = self.runs.dataset.startswith("ImageNet")
+        if isinstance(cell, TeacherCell):
+            return cell.number <= (2 if few else len(TEACHER_NUMBERS))
+        count = len(cell.teachers)
+        return (
+            count <= len(TEACHER_NUMBERS)
+            and cell in student_cells(count)
+            and (count == 2 or not few)
+        )
 
 
 def open_grid(options: MeasureOptions) -> tuple[Grid, OutputStore, list[RunDirectory]]:

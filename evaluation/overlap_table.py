@@ -18,7 +18,7 @@ from engine.run import RunDirectory
 from evaluation.agreement_table import STUDENT
 from evaluation.answers import AttentionMaps
 from evaluation.figures import AttentionRow, Figure, attention_figure, overlap_figure
-from evaluation.grid import Grid, named, of_each, open_grid
+from evaluation.grid import Grid, asks_as_trained, named, of_each, open_grid
 from evaluation.measures import OVERLAP
 from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
@@ -70,6 +70,14 @@ def publish_overlap(options: OverlapOptions) -> None:
     )
 
 
+def _of_teachers(student: RunDirectory) -> tuple[str, int]:
+    """The name and the seed of the row of its teachers: shared by students, and so named after the
+    teachers, or its own."""
+    if asks_as_trained(student):
+        return joined(student.cell.teachers), student.teacher_seed
+    return str(student.cell), student.seed
+
+
 class Measure:
     """The overlaps of a grid under one choice of images, target and threshold. All models of a
     group are asked about the images and the view of its last one."""
@@ -84,10 +92,11 @@ class Measure:
         return [run for run, all_have_maps in known if all_have_maps]
 
     def of_teachers(self, students: Sequence[RunDirectory]) -> list[list[Row]]:
-        """Of each set of two or more teachers that some student has, its row."""
+        """Of each set of two or more teachers that some student has, its row; of teachers that are
+        asked about other parts of the images than they were trained on, one for each student."""
         several = [run for run in students if len(run.cell.teachers) > 1]
-        groups = {(run.cell.teachers, run.teacher_seed): run for run in several}
-        return of_each(groups.values(), self._teachers_row, lambda run: joined(run.cell.teachers))
+        groups = {_of_teachers(run): run for run in several}
+        return of_each(groups.values(), self._teachers_row, lambda run: _of_teachers(run)[0])
 
     def rows(self, students: Sequence[RunDirectory]) -> list[list[Row]]:
         """Of each student, a row with all its teachers, then with each, then, of three and more,
@@ -139,10 +148,11 @@ class Measure:
 
     def _teachers_row(self, student: RunDirectory) -> list[Row]:
         runs = self.grid.teachers(student)
-        kept = [self._known_maps(run, runs[-1]) for run in runs]
+        like = runs[-1] if asks_as_trained(student) else student
+        kept = [self._known_maps(run, like) for run in runs]
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
-        row: Row = {"cell": joined(student.cell.teachers), "seed": student.teacher_seed}
-        row |= self._overlap(runs, maps, size) | self._object(runs, maps, kept[0])
+        row: Row = dict(zip(("cell", "seed"), _of_teachers(student), strict=True))
+        row |= self._overlap(runs, maps, size, like) | self._object(runs, maps, kept[0], like)
         return [row | self.store.stamp(*runs)]
 
     def _student_rows(self, run: RunDirectory) -> list[Row]:
@@ -153,9 +163,9 @@ class Measure:
         for chosen in compared_sets(len(runs) - 1):
             models, names = (*chosen, -1), joined([run.cell.teachers[k] for k in chosen])
             row: Row = {"cell": str(run.cell), "seed": run.seed, "pair": f"{names}-{STUDENT}"}
-            row |= self._overlap([runs[k] for k in models], [maps[k] for k in models], size)
+            row |= self._overlap([runs[k] for k in models], [maps[k] for k in models], size, run)
             if not rows:  # once, for it is of the student alone
-                row |= self._object(runs[-1:], maps[-1:], kept[0])
+                row |= self._object(runs[-1:], maps[-1:], kept[0], run)
             rows.append(row | self.store.stamp(*runs))
         return rows
 
@@ -177,22 +187,23 @@ class Measure:
         return [maps.select(target_of(self.options.target, maps, teachers)) for maps in kept]
 
     def _overlap(
-        self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], size: int
+        self,
+        runs: Sequence[RunDirectory],
+        maps: Sequence[torch.Tensor],
+        size: int,
+        like: RunDirectory,
     ) -> Row:
         masks = [self.masks.of(heatmap, size) for heatmap in maps]
         row = overlap_measures(masks) | constant_maps(masks)
-        return row | self._in_image(runs, maps, size)
+        return row | self._in_image(maps, size, self._parts(runs, like))
 
-    def _parts(self, runs: Sequence[RunDirectory]) -> list[str]:
-        """The part of the images that each model looks at, asked as the last one asks."""
-        return [self.store.sources.part_seen(run, runs[-1]) for run in runs]
+    def _parts(self, runs: Sequence[RunDirectory], like: RunDirectory) -> list[str]:
+        """The part of the images that each model looks at, asked as `like` asks."""
+        return [self.store.sources.part_seen(run, like) for run in runs]
 
-    def _in_image(
-        self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], size: int
-    ) -> Row:
+    def _in_image(self, maps: Sequence[torch.Tensor], size: int, parts: Sequence[str]) -> Row:
         """The overlap in the image's own coordinates, where some of the models see half of it; all
         other columns compare the maps place by place, as published."""
-        parts = self._parts(runs)
         if set(parts) == {WHOLE}:
             return {}
         masks = [
@@ -206,13 +217,17 @@ class Measure:
         return PackedMasks.pack(masks_of_half(maps, size, right=part == RIGHT, threshold=threshold))
 
     def _object(
-        self, runs: Sequence[RunDirectory], maps: Sequence[torch.Tensor], kept: AttentionMaps
+        self,
+        runs: Sequence[RunDirectory],
+        maps: Sequence[torch.Tensor],
+        kept: AttentionMaps,
+        like: RunDirectory,
     ) -> Row:
         """Overlap with the true object, mean over the models, where the data set knows it and all
         of them see the whole of it."""
-        size, like = int(kept.image_size), runs[-1]
+        size = int(kept.image_size)
         objects = self._objects(kept, like, size)
-        if objects is None or set(self._parts(runs)) != {WHOLE}:
+        if objects is None or set(self._parts(runs, like)) != {WHOLE}:
             return {}
         packed = PackedMasks.pack(objects)
         overlaps = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from engine.flags import parse
 from engine.run import RunDirectory, Runs
 from evaluation.calculate_agreement import AS_TRAINED, REPORTED
 from evaluation.cells_page import cells_page
-from evaluation.grid import named, of_each
+from evaluation.grid import asks_as_trained, named, of_each
 from evaluation.latex import write_latex
 from evaluation.measures import (
     AFFINITY,
@@ -93,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(parse(ReportOptions, argv, "The grid's results so far.", dataset=dataset))
 
 
-def publish(options: ReportOptions) -> None:
-    """The same, for a caller that has the options."""
+def publish(options: ReportOptions, judged: Collection[str] | None = None) -> None:
+    """The same, for a caller that has the options, and knows which of the pages of claims and
+    causes were made now; without, those that are there are shown."""
     runs = Runs(Path(options.output_dir), options.dataset)
     begun = runs.all()
     for run in begun:
@@ -104,7 +105,8 @@ def publish(options: ReportOptions) -> None:
     if not done:
         raise UserError(f"no run in {runs.folder} is finished yet")
     finished = of_each(done, figures_of, named)
-    rows = with_measures(grid_rows(finished), Tables(runs.folder))
+    apart = {str(run.cell) for run in done if _asks_otherwise(run)}
+    rows = with_measures(grid_rows(finished), Tables(runs.folder), apart)
     selected_on = " and ".join(sorted({metrics["selected_on"] for metrics in finished}))
     page = runs.folder / "report" / "cells.md"
     write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset, selected_on))
@@ -115,7 +117,7 @@ def publish(options: ReportOptions) -> None:
         paths.append(write_latex(runs.folder / "results", rows, ("cell", "seeds"), columns))
     print(format_table([_printed(row) for row in rows], _columns(rows)))
     print(legend(selected_on, _columns(rows)))
-    paths.append(_one_page(runs, done))
+    paths.append(_one_page(runs, done, judged))
     print("results:", ", ".join(map(str, paths)))
 
 
@@ -131,14 +133,15 @@ def _beside_the_paper(rows: Sequence[Row], folder: Path, dataset: str) -> list[P
         return []
 
 
-def _one_page(runs: Runs, finished: Sequence[RunDirectory]) -> Path:
+def _one_page(runs: Runs, finished: Sequence[RunDirectory], judged: Collection[str] | None) -> Path:
     """Write the table of how the runs were made, and the report as one page."""
     from evaluation import making
-    from evaluation.report_page import write_report  # matplotlib only when there is work to do
+    from evaluation.report_page import JUDGED, write_report  # matplotlib only when there is work
 
     folder, rows = runs.folder / "report", making.making_rows(finished)
     write_table(folder / "making", rows)
-    return write_report(folder, runs.dataset, making.markdown(rows))
+    shown = JUDGED if judged is None else judged
+    return write_report(folder, runs.dataset, making.markdown(rows), shown)
 
 
 def figures_of(run: RunDirectory) -> dict[str, Any]:
@@ -147,6 +150,13 @@ def figures_of(run: RunDirectory) -> dict[str, Any]:
     if metrics["cell"] != str(run.cell):
         raise UserError(f"{run.metrics} is of {shown(metrics['cell'])}")
     return metrics
+
+
+def _asks_otherwise(run: RunDirectory) -> bool:
+    try:
+        return not asks_as_trained(run)
+    except UserError:  # told where its settings are needed
+        return False
 
 
 def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
@@ -169,12 +179,11 @@ class Tables:
     def rows(self, options: MeasureOptions) -> list[Row]:
         """The rows of a measurement, of the 1T and 2T script's file and of the 3T script's."""
         name = options.name
-        rows = updated(self._table(name), self._table(f"{name}_3T", like=name))
-        return [
-            row
-            for row in rows
-            if row.get("asked", options.asked) == options.asked and self._holds(name, row)
-        ]
+        return updated(*(
+            [row for row in table
+             if row.get("asked", options.asked) == options.asked and self._holds(name, row)]
+            for table in (self._table(name), self._table(f"{name}_3T", like=name))
+        ))  # fmt: skip
 
     def _table(self, stem: str, like: str | None = None) -> list[Row]:
         """The rows of a file, read once; `like` is the measurement that it is of."""
@@ -195,12 +204,15 @@ class Tables:
         return reason is None
 
 
-def with_measures(rows: Sequence[Row], tables: Tables) -> list[Row]:
+def with_measures(rows: Sequence[Row], tables: Tables, apart: Collection[str] = ()) -> list[Row]:
     """The rows with what has been measured of each cell so far: ECE; agreement with its teachers;
     CKA and IoU among them and with it; the affinity of its own view. Where other than all seeds of
-    a cell were measured, `<name>_n` says how many."""
+    a cell were measured, `<name>_n` says how many. apart: cells whose teachers have an overlap of
+    their own, since they are asked about other parts of the images."""
     measured = {name: tables.rows(options) for name, options in MEASUREMENTS.items()}
-    joined = [row | _measures_of(parse_cell(row["cell"]), measured) for row in rows]
+    joined = [
+        row | _measures_of(parse_cell(row["cell"]), measured, row["cell"] in apart) for row in rows
+    ]
     return [
         {k: v for k, v in row.items() if not (k.endswith("_n") and v == row["seeds"])}
         for row in joined
@@ -249,7 +261,7 @@ def _percent(figures: dict[str, float], name: str) -> float | None:
     return 100 * figures[name] if name in figures else None
 
 
-def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
+def _measures_of(cell: Cell, tables: dict[str, list[Row]], apart: bool) -> Row:
     name, teachers = str(cell), joined(cell.teachers)
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
     ensemble = _of_pair(tables["agreement_test"], "ensemble")
@@ -259,7 +271,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]]) -> Row:
         **_under_own_view(tables, cell),
         **_alignments(tables["agreement_test"], cell),
         **_means(tables["ece"], name, CALIBRATION),
-        **_means(tables["iou_T_T"], teachers, OVERLAP["T_T"]),
+        **_means(tables["iou_T_T"], name if apart else teachers, OVERLAP["T_T"]),
         **_means(_of_pair(tables["iou_T_S"], teachers), name, OVERLAP["T_S"]),
         **_means(own_view, name, AFFINITY),
     }

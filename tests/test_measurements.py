@@ -15,8 +15,11 @@ from PIL import Image
 from Affinity import calculate_affinity, calculate_affinity_3T
 from common.errors import UserError, run_program
 from dataloader.datasets import load_split
+from engine.cells import expand
 from engine.checkpoint import load_model
+from engine.run import Runs
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
+from evaluation.grid import Grid
 from evaluation.options import AgreementOptions
 from evaluation.results import publish
 from evaluation.tables import Column, over_seeds, with_spread
@@ -305,6 +308,29 @@ def test_report_joins_what_was_measured(taught, flags, results, capsys):
     expected = measured["T1w_T2w-S"]["iou"]
     assert rows["T1w_T2w_Sw"]["iou_student"] == pytest.approx(expected)
     assert rows["Sw"].get("iou_student") is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "cells", "commands"),
+    [
+        ("CIFAR100", "T1w T1w_Sw", ["bash script/cifar100-T.sh", "bash script/cifar100.sh"]),
+        ("CIFAR100", "T2w_Sw", ['CELLS="T2w_Sw" bash script/cifar100.sh']),
+        ("CIFAR100", "T4w", ['CELLS="T4w" bash script/cifar100-T.sh']),
+        ("CIFAR100", "T1w_T2w_T3w_Sw", ["bash script/3T_cifar100.sh"]),
+        ("ImageNet", "Ss T1w_Sw", ['CELLS="Ss T1w_Sw" bash script/ImageNet.sh']),
+        ("ImageNet", "T3w", ['CELLS="T3w" bash script/ImageNet-T.sh']),
+        ("ImageNet", "T2w T1w_T2w_Sw", ["bash script/ImageNet-T.sh", "bash script/ImageNet.sh"]),
+        ("own", "T2w_Sw", ['CELLS="T2w_Sw" DATASET=own bash script/cifar100.sh']),
+    ],
+)
+def test_the_command_that_makes_what_is_missing_makes_it(
+    dataset, cells, commands, tmp_path, capsys
+):
+    (tmp_path / dataset).mkdir()
+    with pytest.raises(UserError, match="none of the cells"):
+        Grid(Runs(tmp_path, dataset)).finished(expand(cells.split()), ())
+    told = [line.split("made by ")[1] for line in capsys.readouterr().err.splitlines()]
+    assert told == commands
 
 
 def test_missing_runs_are_named_and_the_rest_is_measured(taught, flags, tmp_path, capsys):

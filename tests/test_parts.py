@@ -18,6 +18,7 @@ from engine.questions import parts_heard, questions_of
 from evaluation.options import MeasureOptions, OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import publish_overlap
+from evaluation.report import Tables, with_measures
 from metrics.half_images import masks_of_half
 from metrics.overlap import binarize
 from models.parts import part_of, part_seen, see
@@ -217,6 +218,14 @@ class TestMeasuring:
         assert "object_iou" not in halves
         assert halves["cell"] and rows["T_T"]["T1w_T2w"].get("iou_in_image") is None
         assert rows["T_S"]["T1w_T2w_Sw+halves"]["iou_in_image"] == 0
+        asked = rows["T_T"]["T1w_T2w_Sw+halves"]  # of whole teachers
+        assert asked["iou_in_image"] == 0 and asked["iou"] != rows["T_T"]["T1w_T2w"]["iou"]
+        cells = [{"cell": str(cell), "seeds": 1} for cell in students]
+        reported = with_measures(cells, Tables(options.folder), {"T1w_T2w_Sw+halves"})
+        assert [row["iou_teachers"] for row in reported] == [
+            rows["T_T"][name]["iou"]
+            for name in ("T1w+left_T2w+right", "T1w_T2w", "T1w_T2w_Sw+halves")
+        ]
         assert rows["T_S"]["T1w_T2w_Sw"].get("iou_in_image") is None
 
 

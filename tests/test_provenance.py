@@ -95,6 +95,16 @@ def test_a_row_whose_checkpoint_changed_or_is_gone_is_named_and_left_out(flags, 
     assert "T1w" not in error
 
 
+def test_an_old_row_of_three_teachers_script_hides_no_new_one(flags, rows, runs, capsys):
+    calculate_ece.main([*flags, "--cells", "T1w", "--name", "ece_3T"])
+    shutil.copy(runs("T2s").checkpoint("last"), runs("T1w").checkpoint("last"))
+    calculate_ece.main([*flags, "--cells", "T1w"])
+    results, error = reported(flags, rows, capsys)
+    (row,) = rows("ece")
+    assert results["T1w"]["ece"] == row["ece"]
+    assert "stale, left out: ece of T1w seed 1" in error
+
+
 def test_a_row_that_does_not_say_is_left_out(flags, rows, tmp_path, capsys):
     path = tmp_path / "runs" / DATASET / "ece.json"
     path.write_text(json.dumps([{"cell": "T1w", "seed": 1, "ece": 0.5}]))
