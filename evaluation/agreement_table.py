@@ -156,16 +156,24 @@ def alignment(features: Mapping[str, Features], p: str, q: str, place: str = "")
         return {}
 
 
-def pair_measures(p: Model, q: Model, shots: Mapping[str, torch.Tensor] | None = None) -> Row:
+def pair_measures(
+    p: Model,
+    q: Model,
+    shots: Mapping[str, torch.Tensor] | None = None,
+    *,
+    labelled: bool = True,
+) -> Row:
     """Every measure of two models, with 95% intervals of those that are means; what needs logits
-    only where they are kept. shots: which images are of many-, medium- and few-shot classes, (N,)
-    bool each."""
+    only where they are kept, what needs labels only where they are known. shots: which images are
+    of many-, medium- and few-shot classes, (N,) bool each."""
     values = _joined([_values(p, q, rows) for rows in by_rows(len(p[0].labels))])
     predictions = values.pop("predictions_p"), values.pop("predictions_q")
     row = means_with_intervals(values)
     if "kl_q_to_p_nats" in row:
         row["reference_kl_q_to_p_times_10"] = 10 * row["kl_q_to_p_nats"]
-    row |= _information(*predictions) | _against_chance(*predictions, p[0].labels)
+    row |= _information(*predictions) | {"cohen_kappa": _or_none(cohen_kappa(*predictions))}
+    if labelled:
+        row |= _of_right(*predictions, p[0].labels)
     fidelity = values["fidelity"].double()
     return row | {
         f"fidelity_{name}": fidelity[chosen].mean().item() for name, chosen in (shots or {}).items()
@@ -208,14 +216,13 @@ def _information(p: torch.Tensor, q: torch.Tensor) -> Row:
     }
 
 
-def _against_chance(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> Row:
-    """What accuracy alone does to agreement, agreement where the first model is right or wrong
-    (None where it never is), and where they do not agree."""
+def _of_right(p: torch.Tensor, q: torch.Tensor, labels: torch.Tensor) -> Row:
+    """Whether both err on the same images, agreement where the first model is right or wrong (None
+    where it never is), and where they do not agree."""
     right, agree = p == labels, (p == q).double()
     apart = disagreement(p, q, labels)
     split = {"right": agree[right], "wrong": agree[~right]}
     return {
-        "cohen_kappa": _or_none(cohen_kappa(p, q)),
         "error_consistency": _or_none(error_consistency(right, q == labels)),
         **{
             f"fidelity_p_{name}": values.mean().item() if len(values) else None

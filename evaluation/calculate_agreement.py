@@ -18,9 +18,10 @@ from dataloader.views import GRID_LETTERS
 from engine.cells import StudentCell
 from evaluation.options import AgreementOptions, parse_options
 
+MOST_TRAINING_IMAGES = 10_000  # evenly spaced, of a report
 # What a report asks of every pair, under the name of its columns: do they agree on what the student
 # was taught with, and as the view changes? A part of ImageNet's training images tells as much.
-TRAINING = {"split": "train", "max_images": 10_000}
+TRAINING = {"split": "train", "max_images": MOST_TRAINING_IMAGES}
 AS_TRAINED = {view: f"train_{view}" for view in GRID_LETTERS.values()}
 REPORTED: Mapping[str, Mapping[str, Any]] = {
     "test": {},

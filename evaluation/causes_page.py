@@ -40,7 +40,7 @@ def publish_causes(options: MeasureOptions) -> None:
             f"{options.folder} holds no students of two teachers: bash script/causes.sh"
         )
     grid, store, runs = open_grid(dataclasses.replace(options, cells=tuple(map(str, students))))
-    like = grid.runs.teachers_of(runs[0])[0]  # a teacher is asked about what it was trained on
+    like = _reference(grid, runs)
     replicates = [Replicate(grid, store, seed, teachers, like) for seed, teachers in _seeds(runs)]
     measured = {figure.name: list(_measured(figure, replicates)) for figure in CAUSES}
     rows = judged_rows(measured, CAUSES)
@@ -58,6 +58,14 @@ def publish_causes(options: MeasureOptions) -> None:
         paths.append(write_estimates(folder / "causes", rows, ("figure", "unit", "verdict")))
     print(format_table(rows, ("figure", "estimate", "low", "high", "p", "replicates", "verdict")))
     print("results:", ", ".join(map(str, [folder / "causes.md", *paths])))
+
+
+def _reference(grid: Grid, runs: Sequence[RunDirectory]) -> RunDirectory:
+    """A teacher, which is asked about what it was trained on, of those that are there."""
+    for run in runs:
+        if grid.is_there(teacher := grid.runs.teachers_of(run)[0]):
+            return teacher
+    raise UserError(f"no first teacher of a student in {grid.runs.folder} is finished")
 
 
 def _students(runs: Runs) -> list[StudentCell]:

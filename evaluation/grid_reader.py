@@ -14,6 +14,7 @@ from engine.cells import PAPER_LETTERS
 from engine.records import Record
 from engine.run import RunDirectory
 from evaluation.answers import Answers
+from evaluation.calculate_agreement import MOST_TRAINING_IMAGES
 from evaluation.grid import Grid, named
 from evaluation.grid_values import (
     AFFINITY,
@@ -32,8 +33,6 @@ from evaluation.overlaps import USUAL, Overlaps, read_overlaps
 from evaluation.per_image import Gap, Mean, PerImage, Ratio
 from evaluation.tables import is_number
 from metrics.agreement import ensemble_logits
-
-MOST_TRAINING_IMAGES = 10_000  # evenly spaced; as many as the report asks of every pair
 
 
 def read_grid_values(

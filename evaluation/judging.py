@@ -10,10 +10,10 @@ from torch import Tensor
 
 from evaluation.study_figures import D_OVERLAP, FIGURES, N_FIDELITY, PRIMARY, Figure
 from evaluation.tables import Row
+from metrics.conventions import LEVEL
 from metrics.intervals import holm, over_replicates
 from metrics.ratio import Ratio, image_variance, ratio_of_means
 
-LEVEL = 0.05
 SMALLEST = 0.0001  # p that is shown
 ONE_REPLICATE = "no verdict: one replicate"
 Judged = Mapping[str, Sequence["Measured"]]  # by the figure's name, a replicate each

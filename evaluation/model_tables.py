@@ -35,7 +35,6 @@ from evaluation.tables import Column, Row, write_table
 from metrics.agreement import ensemble_logits
 from metrics.overlap import RecentMasks, binarize
 
-OF_LABELS = ("error_consistency", "fidelity_p_right", "fidelity_p_wrong")
 INTERVAL = tuple(Column(f"mutual_information_nats_{end}") for end in ("low", "high"))
 GROUPS = (  # each a table on the screen, of the pairs that have its first column
     AGREEMENT,
@@ -71,6 +70,8 @@ class Models:
         names = [file.name for file in files]
         if student is not None and student not in names:
             raise UserError(f"--student {student} is none of {', '.join(names)}")
+        if names == [student]:
+            raise UserError(f"--student {student} is the only model: give its teachers too")
         if len(set(names)) < len(names):
             raise UserError("two models have one name: name each, NAME=FILE")
         if ENSEMBLE in names:
@@ -141,9 +142,7 @@ def pair_rows(models: Models, shown: dict[str, Answers], size: int, threshold: f
     pairs = compared(models.teachers, models.student, with_ensemble=ENSEMBLE in shown)
     for p, q in pairs:
         of_p, of_q = (models.members if name == ENSEMBLE else (shown[name],) for name in (p, q))
-        row = {"p": p, "q": q, **pair_measures(of_p, of_q)}
-        if not models.labelled:
-            row = {name: value for name, value in row.items() if name not in OF_LABELS}
+        row = {"p": p, "q": q, **pair_measures(of_p, of_q, labelled=models.labelled)}
         if p in models.maps and q in models.maps:
             row |= _overlap(models.maps, (p, q), target, masks, size)
         rows.append(row | alignment(models.features, p, q))

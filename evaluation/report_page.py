@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from common.files import read_text
@@ -23,18 +23,20 @@ NO_VERDICTS = (
 )
 
 
-def write_report(folder: Path, dataset: str, making: str) -> Path:
+JUDGED = ("claims", "causes")  # pages that other programs make
+
+
+def write_report(folder: Path, dataset: str, making: str, judged: Collection[str] = JUDGED) -> Path:
     """From those pages and figures that are in the report's folder, and the Markdown of how it was
-    made."""
+    made. judged: of JUDGED those that are not of an earlier report."""
     title = f"Why distillation works: {dataset}"
-    return write_page(folder / "index.html", title, NAMES, _sections(folder, making))
+    return write_page(folder / "index.html", title, NAMES, _sections(folder, making, judged))
 
 
-def _sections(folder: Path, making: str) -> dict[str, list[Part]]:
+def _sections(folder: Path, making: str, judged: Collection[str]) -> dict[str, list[Part]]:
     """The page's parts by section, in the order in which they are read."""
-    claims, cells, paper, causes = (
-        _parts(folder / f"{name}.md") for name in ("claims", "cells", "paper", "causes")
-    )
+    cells, paper = (_parts(folder / f"{name}.md") for name in ("cells", "paper"))
+    claims, causes = (_parts(folder / f"{name}.md") if name in judged else [] for name in JUDGED)
     elsewhere = (FIGURES_TITLE, CONTROLS_TITLE, PAPERS_TITLE, TITLES[SHOWN])
     return {
         "Verdicts": [claim for claim in claims if not claim.title.startswith(elsewhere)]

@@ -33,7 +33,7 @@ def _pair(*names: str) -> Teachers:
     return tuple(map(parse_teacher, names))
 
 
-WW, WS, SW, SS = PAIRS = (
+WW, *_, SS = PAIRS = (
     _pair("T1w", "T2w"), _pair("T1w", "T2s"), _pair("T1s", "T2w"), _pair("T1s", "T2s")
 )  # fmt: skip
 DOSES = {0.0: _pair("T1w", "T2w+r0"), 0.5: _pair("T1w", "T2w+r50"), 0.95: _pair("T1w", "T2w+r95")}

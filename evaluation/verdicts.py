@@ -19,10 +19,10 @@ from evaluation.comparisons import HALVES, Comparison, Resampled
 from evaluation.grid_values import GridValues
 from evaluation.tables import Row
 from metrics.bootstrap import resample_counts
+from metrics.conventions import LEVEL
 from metrics.intervals import ReplicateInterval, holm, over_replicates, shared_variance
 
 RESAMPLES = 500
-LEVEL = 0.05
 # How the cells are looked at. Claims of one look are corrected for their number together; what is
 # only shown has no verdict.
 LOOKS = ALL, HELD, SHOWN = ("all cells", "a view held", "shown")
@@ -140,7 +140,7 @@ def verdict(judged: Judged, corrected: float | None) -> str:
         return "not judged"
     if corrected is None:
         return "no verdict: one replicate"
-    sign = judged.decision.sign if corrected <= LEVEL else 0
+    sign = judged.decision.sign if corrected < LEVEL else 0
     if not judged.claim.directed:
         words = "not 0" if sign else "cannot tell"
     else:

@@ -98,7 +98,7 @@ def replicates_needed(
     spread: float, shared_variance: float, half: float, *, most: int = 1000
 ) -> int | None:
     """The fewest replicates whose expected half width is at most `half`; None where even `most` are
-    not enough: the images alone leave more doubt than that."""
+    not enough."""
     for count in range(2, most + 1):
         if expected_half_width(spread, shared_variance, count) <= half:
             return count

@@ -62,14 +62,9 @@ def report_on(options: MeasureOptions) -> None:
     try:
         measure(options, teachers, students)
     except UserError:
-        report.publish(of_report)  # what the runs say of themselves, then why there is no more
+        report.publish(of_report, ())  # what the runs say of themselves, then why there is no more
         raise
-    if students:
-        asked = _as(ClaimsOptions, options, students)
-        _judge("the claims", partial(calculate_claims.measure, asked))
-    if calculate_causes.can_be_asked(students) and not options.cells:
-        _judge("causes", partial(calculate_causes.measure, options))
-    report.publish(of_report)
+    report.publish(of_report, list(_judged(options, students)))
 
 
 def measure(
@@ -128,12 +123,21 @@ def _finished(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentC
     return teachers, [cell for cell in students if cell not in orphans]
 
 
-def _judge(what: str, measure: Callable[[], None]) -> None:
-    """Where it can be asked: a few cells are no reason to withhold the table."""
-    try:
-        measure()
-    except UserError as error:
-        print(f"{what} were not judged: {error}", file=sys.stderr)
+def _judged(options: MeasureOptions, students: Sequence[StudentCell]) -> Iterator[str]:
+    """Judge what can be asked, and name it: a few cells are no reason to withhold the table."""
+    measures = {}
+    if students:
+        asked = _as(ClaimsOptions, options, students)
+        measures["claims"] = partial(calculate_claims.measure, asked)
+    if calculate_causes.can_be_asked(students) and not options.cells:
+        measures["causes"] = partial(calculate_causes.measure, options)
+    for what, measure in measures.items():
+        try:
+            measure()
+        except UserError as error:
+            print(f"the {what} were not judged: {error}", file=sys.stderr)
+        else:
+            yield what
 
 
 def _as(

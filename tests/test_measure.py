@@ -144,7 +144,7 @@ def test_features_are_aligned(truth, made, measured, capsys):
     capsys.readouterr()
     _, pairs = measured(*(made(k, k, features=np.ones((N, 2))) for k in "ab"))
     assert "linear_cka" not in pairs["a", "b"]
-    assert "no CKA: a and b: x or y: the features tell no samples apart" in capsys.readouterr().err
+    assert "no CKA: a and b: x: the features tell no samples apart" in capsys.readouterr().err
 
 
 def test_maps_of_two_kinds_are_never_compared(truth, made, measured, capsys):
@@ -247,8 +247,16 @@ def test_without_labels_there_is_agreement_alone(truth, made, measured, tmp_path
     row = pairs["a", "b"]
     assert row["fidelity"] == metrics.top1_agreement(truth["logits_a"], truth["logits_b"])
     assert "cohen_kappa" in row
-    assert not {"error_consistency", "fidelity_p_right", "fidelity_p_wrong"} & set(row)
     assert not (tmp_path / "out" / "reliability.png").exists()
+    _, labelled = measured(made("a"), made("b", "b"))
+    of_labels = {"error_consistency", "fidelity_p_right", "fidelity_p_wrong", "only_p_right",
+                 "only_q_right", "wrong_apart", "top1_q_minus_p_points"}  # fmt: skip
+    assert set(labelled["a", "b"]) - set(row) == of_labels
+
+
+def test_a_student_alone_is_refused(made, measured):
+    with pytest.raises(UserError, match="--student a is the only model"):
+        measured(made("a"), "--student", "a")
 
 
 def test_stored_outputs_of_a_checkpoint_are_read(taught, measured):

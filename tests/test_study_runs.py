@@ -2,19 +2,23 @@
 
 import csv
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import DATASET, run_copy
 
 import train_student
 import train_teacher
 from common.errors import UserError
 from engine.cells import expand, parse_student
+from engine.run import Runs
 from evaluation import calculate_causes, study
-from evaluation.grid import open_grid
+from evaluation.causes_page import _reference
+from evaluation.grid import Grid, open_grid
 from evaluation.options import MeasureOptions
 from evaluation.study_runs import STUDENTS, TEACHERS
 from metrics.overlap import equal_area_masks, masks_overlap, packed_masks
@@ -174,6 +178,16 @@ def test_causes_are_judged_for_what_is_finished(studied, values, capsys):
     assert "overlap, equal area" not in counts
     with pytest.raises(UserError, match="cells of their own"):
         calculate_causes.main([*studied.where, "--cells", "Sw"])
+
+
+def test_a_first_teacher_that_is_gone_does_not_keep_the_others_from_being_judged(taught, tmp_path):
+    run = run_copy(taught, tmp_path)
+    shutil.rmtree(run("T1w").path)
+    students = [run("T1w_T2w_Sw"), run("T1s_T2s_Ss")]
+    grid = Grid(Runs(tmp_path / "runs", DATASET))
+    assert str(_reference(grid, students).cell) == "T1s"
+    with pytest.raises(UserError, match="no first teacher"):
+        _reference(grid, students[:1])
 
 
 def test_the_report_asks_where_there_may_be_an_answer():
