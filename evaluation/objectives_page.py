@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from common.files import write_text
@@ -114,13 +115,15 @@ def _with_interval(row: Row, column: Column) -> str:
 @own_style()
 def objectives_figure(means: Sequence[Row]) -> Figure:
     """Top-1 against fidelity: a panel for each cell without its variant, a point an objective, with
-    the interval over replicates."""
+    the interval over replicates. An objective looks the same in all panels."""
     panels = _by_plain(means)
+    places = list(dict.fromkeys(_objective(row) for rows in panels.values() for row in rows))
     figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     x, y = (next(c for c in COLUMNS if c.key == name) for name in reversed(CONTRASTS))
     for axes, (cell, rows) in zip(grid, panels.items(), strict=True):
-        for place, row in enumerate(rows):
+        for row in rows:
+            place = places.index(_objective(row))
             axes.errorbar(
                 x.factor * row[x.key], y.factor * row[y.key], _bar(row, y), _bar(row, x),
                 marker=MARKERS[place // len(COLOURS) % len(MARKERS)], markersize=5,
@@ -129,8 +132,10 @@ def objectives_figure(means: Sequence[Row]) -> Figure:
             )  # fmt: skip
         axes.set_title(cell, fontsize=9)
         name_axes(axes, FIDELITY_AXIS, TOP1_AXIS)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=TINY + 1)
+    drawn = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid]
+    handles = {label: handle for handle, label in itertools.chain(*drawn)}
+    figure.legend([handles[name] for name in places], places, loc="outside lower center",
+                  ncols=5, fontsize=TINY + 1)  # fmt: skip
     return figure
 
 

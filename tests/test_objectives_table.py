@@ -17,7 +17,7 @@ from engine.config import StudentConfig
 from engine.flags import RECIPE_FOLDER, resolve
 from engine.scheduling import side_by_side, train_each, train_together
 from evaluation import calculate_iou, compare_objectives
-from evaluation.objectives_page import COLUMNS
+from evaluation.objectives_page import COLUMNS, objectives_figure
 from evaluation.objectives_table import Student, means, ranks
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +86,23 @@ class TestMeans:
     def test_a_replicate_without_kl_gives_no_difference(self):
         of = [student("T1w_Sw+kl", 1, 8, 3), student("T1w_Sw+dist", 2, 7, 3)]
         assert "top1_minus_kl" not in means(self.rows(*of), of)[1]
+
+
+def test_an_objective_looks_the_same_in_all_panels():
+    """And the legend names those too that the first panel lacks."""
+    numbers = dict.fromkeys(("top1", "fidelity_ensemble"), 0.5)
+    ends = {f"{name}_{end}": None for name in numbers for end in ("low", "high")}
+    cells = ("T1w_Sw+at", "T1w_Sw+dkd", "T1w_Ss+dkd", "T1w_Ss+kl")
+    figure = objectives_figure([{"cell": cell, **numbers, **ends} for cell in cells])
+    (legend,) = figure.legends
+    known = {
+        text.get_text(): handle.get_color()
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    assert list(known) == ["at", "dkd", "kl"] and len(set(known.values())) == 3
+    for axes in figure.axes:
+        for drawn in axes.containers:
+            assert drawn.lines[0].get_color() == known[drawn.get_label()]
 
 
 def test_the_variants_are_the_published_settings():
