@@ -3,6 +3,7 @@ whether those that follow their teachers more are more often right."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,11 @@ from evaluation.agreement_table import STUDENT
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_reader import ensemble_predictions, last_figures, training_store
 from evaluation.objectives_page import COLUMNS, CONTRASTS, REFERENCE, publish_page
-from evaluation.options import ObjectiveOptions
+from evaluation.options import MeasureOptions, ObjectiveOptions, OverlapOptions
 from evaluation.outputs import OutputStore
+from evaluation.report import Tables
 from evaluation.results import publish
-from evaluation.tables import Row, beside, read_rows
+from evaluation.tables import Row
 from metrics.calibration import calibration_gap, equal_width_sums, sample_columns
 from metrics.conventions import BINS
 from metrics.intervals import ReplicateInterval, over_replicates, spearman
@@ -49,14 +51,23 @@ class Student:
 def publish_objectives(options: ObjectiveOptions) -> None:
     """Print and write a row for each student, means over replicates, and the rank correlations."""
     grid, store, runs = open_grid(options)
-    overlaps = {
-        (row["cell"], row["pair"], row["seed"]): row.get("iou")
-        for row in read_rows(beside(options.folder / "iou_T_S", ".json"), ("cell", "pair"))
-    }
-    measured = of_each(grid.with_teachers(runs), partial(_measured, grid, store, overlaps), named)
+    work = partial(_measured, grid, store, overlaps_known(options))
+    measured = of_each(grid.with_teachers(runs), work, named)
     rows, students = [row for row, _ in measured], [student for _, student in measured]
     publish(options.folder / options.name, rows, COLUMNS, {}, store.summary())
     publish_page(options, means(rows, students), ranks(students))
+
+
+def overlaps_known(options: ObjectiveOptions) -> dict[tuple[str, str, int], float | None]:
+    """By cell, pair and seed, the IoU of students and teachers that was measured as these options
+    ask, of the checkpoints that are there."""
+    asked = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(MeasureOptions)
+        if not field.metadata["operational"]
+    }
+    rows = Tables(options.folder).rows(OverlapOptions(group="T_S", name="iou_T_S", **asked))
+    return {(row["cell"], row["pair"], row["seed"]): row.get("iou") for row in rows}
 
 
 def _measured(

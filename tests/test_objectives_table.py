@@ -12,13 +12,16 @@ from conftest import DATASET
 from test_objectives import FEW
 
 from common.errors import UserError
+from common.files import sha256
 from engine.cells import parse_student
 from engine.config import StudentConfig
 from engine.flags import RECIPE_FOLDER, resolve
 from engine.scheduling import side_by_side, train_each, train_together
 from evaluation import calculate_iou, compare_objectives
 from evaluation.objectives_page import COLUMNS, objectives_figure
-from evaluation.objectives_table import Student, means, ranks
+from evaluation.objectives_table import Student, means, overlaps_known, ranks
+from evaluation.options import ObjectiveOptions, OverlapOptions
+from evaluation.tables import write_table
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = ROOT / "script/objectives.yaml"
@@ -86,6 +89,36 @@ class TestMeans:
     def test_a_replicate_without_kl_gives_no_difference(self):
         of = [student("T1w_Sw+kl", 1, 8, 3), student("T1w_Sw+dist", 2, 7, 3)]
         assert "top1_minus_kl" not in means(self.rows(*of), of)[1]
+
+
+class TestOverlaps:
+    """Rows of two targets, the other one last, of a checkpoint that is there."""
+
+    @pytest.fixture
+    def options(self, tmp_path):
+        options = ObjectiveOptions(dataset="made_up", output_dir=str(tmp_path))
+        checkpoint = options.folder / "T1w_Sw+kl/seed1/last.pt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"weights")
+        place = checkpoint.relative_to(options.folder).as_posix()
+        row = {"cell": "T1w_Sw+kl", "pair": "T1w-S", "seed": 1}
+        row |= {"checkpoints": {place: sha256(checkpoint)}}
+        rows = [
+            row | {"asked": OverlapOptions(group="T_S", target=target).asked, "iou": value}
+            for target, value in (("ensemble", 0.5), ("class_sum", 0.9))
+        ]
+        write_table(options.folder / "iou_T_S", rows)
+        return options
+
+    def test_those_of_the_usual_target(self, options):
+        assert overlaps_known(options) == {("T1w_Sw+kl", "T1w-S", 1): 0.5}
+        few = dataclasses.replace(options, max_images=10)
+        assert overlaps_known(few) == {}
+
+    def test_none_of_a_checkpoint_that_changed(self, options, capsys):
+        (options.folder / "T1w_Sw+kl/seed1/last.pt").write_bytes(b"others")
+        assert overlaps_known(options) == {}
+        assert "stale, left out: iou_T_S of T1w_Sw+kl seed 1" in capsys.readouterr().err
 
 
 def test_an_objective_looks_the_same_in_all_panels():
