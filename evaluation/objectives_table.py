@@ -35,27 +35,35 @@ FEWEST = 4  # objectives that can be ranked
 @dataclass(frozen=True)
 class Student:
     """A student's test images, each (N,): is it right, does it agree with the mean of its teachers'
-    logits?"""
+    logits? index, labels: which images they are."""
 
     cell: Cell
     seed: int
     top1: Tensor
     fidelity_ensemble: Tensor
+    index: Tensor
+    labels: Tensor
 
     @property
     def objective(self) -> str:
         """Its name in the file of variants."""
         return self.cell.variant or "plain"
 
+    def tested_as(self, other: Student) -> bool:
+        """Whether both are asked about the same images."""
+        return torch.equal(self.index, other.index) and torch.equal(self.labels, other.labels)
+
 
 def publish_objectives(options: ObjectiveOptions) -> None:
-    """Print and write a row for each student, means over replicates, and the rank correlations."""
+    """Print and write a row for each student, means over replicates, and the rank correlations.
+    UserError, before anything is written, where students are tested on different images."""
     grid, store, runs = open_grid(options)
     work = partial(_measured, grid, store, overlaps_known(options))
     measured = of_each(grid.with_teachers(runs), work, named)
     rows, students = [row for row, _ in measured], [student for _, student in measured]
+    over_replicates = means(rows, students), ranks(students)
     publish(options.folder / options.name, rows, COLUMNS, {}, store.summary())
-    publish_page(options, means(rows, students), ranks(students))
+    publish_page(options, *over_replicates)
 
 
 def overlaps_known(options: ObjectiveOptions) -> dict[tuple[str, str, int], float | None]:
@@ -82,7 +90,9 @@ def _measured(
     if together is None:
         raise UserError("the teachers' logits take too much room: use fewer with --max-images")
     agrees = answers.predictions == together
-    student = Student(run.cell, run.seed, answers.correct.double(), agrees.double())
+    student = Student(
+        run.cell, run.seed, answers.correct.double(), agrees.double(), answers.index, answers.labels
+    )
     last, pair = last_figures(run), f"{joined(run.cell.teachers)}-{STUDENT}"
     sums = equal_width_sums(sample_columns(answers.correct, answers.confidence), BINS)
     row = {
@@ -120,8 +130,10 @@ def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
     of CONTRASTS from the cell of REFERENCE in the same replicates; with <name>_low and _high, the
     95% interval, where there are several replicates.
 
-    Of a difference it knows the choice of test images as well, which replicates share.
+    Of a difference it knows the choice of test images as well, which replicates share: UserError
+    where they do not.
     """
+    _check_images(students)
     found = []
     for cell in dict.fromkeys(student.cell for student in students):
         of_cell = [row for row in rows if row["cell"] == str(cell)]
@@ -133,6 +145,15 @@ def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
             row |= _contrast(name, cell, students)
         found.append(row)
     return found
+
+
+def _check_images(students: Sequence[Student]) -> None:
+    for student in students:
+        if not student.tested_as(students[0]):
+            a, b = (f"{s.cell} seed {s.seed}" for s in (student, students[0]))
+            raise UserError(
+                f"{a} is tested on other images than {b}: compare them apart (--cells, --seeds)"
+            )
 
 
 def _contrast(name: str, cell: Cell, students: Sequence[Student]) -> Row:

@@ -33,7 +33,8 @@ def student(name, seed, right, agrees):
     top1, fidelity = (torch.zeros(20, dtype=torch.float64) for _ in range(2))
     top1[1 : 2 * right : 2], fidelity[0 : 2 * agrees : 2] = 1, 1
     top1[::4], fidelity[1::4] = 1, 1
-    return Student(parse_student(name), seed, top1, fidelity)
+    images = torch.arange(20), torch.zeros(20).long()
+    return Student(parse_student(name), seed, top1, fidelity, *images)
 
 
 def students(cell, seed, *pairs):
@@ -89,6 +90,19 @@ class TestMeans:
     def test_a_replicate_without_kl_gives_no_difference(self):
         of = [student("T1w_Sw+kl", 1, 8, 3), student("T1w_Sw+dist", 2, 7, 3)]
         assert "top1_minus_kl" not in means(self.rows(*of), of)[1]
+
+    @pytest.mark.parametrize(
+        "other", [{"index": torch.arange(1, 21)}, {"labels": torch.ones(20).long()},
+                  {name: torch.zeros(18) for name in ("index", "labels", "top1")}]
+    )  # fmt: skip
+    def test_other_test_images_are_refused(self, other):
+        """Whether or not they are as many."""
+        of = [student(f"T1w_Sw+{loss}", seed, 8, 3) for loss in ("kl", "dist") for seed in (1, 2)]
+        of[1] = dataclasses.replace(of[1], **other)
+        with pytest.raises(
+            UserError, match=r"\+kl seed 2 is tested on other .* \+?T1w.*\+kl seed 1"
+        ):
+            means(self.rows(*of), of)
 
 
 class TestOverlaps:
