@@ -53,32 +53,36 @@ StrengthCurves = Mapping[str, Mapping[float, Mapping[str, Sequence[float]]]]
 
 @dataclass(frozen=True)
 class CellFigures:
-    """What is drawn of a student cell, each over its seeds in turn; percent and points."""
+    """What is drawn of a student cell, each by seed; percent and points."""
 
     values: GridValues
 
-    def top1(self, cell: StudentCell) -> list[float]:
+    def top1(self, cell: StudentCell) -> dict[int, float]:
         """On the test images."""
         return self._each(cell, TOP1)
 
-    def gap(self, cell: StudentCell) -> list[float]:
+    def gap(self, cell: StudentCell) -> dict[int, float]:
         """Training minus test top-1; empty where it is not known."""
         return self._each(cell, GAP)
 
-    def fidelity(self, cell: StudentCell) -> list[float]:
+    def fidelity(self, cell: StudentCell) -> dict[int, float]:
         """To the ensemble of its teachers; empty where it is not known."""
         return self._each(cell, FIDELITY)
 
-    def overlap(self, cell: StudentCell) -> list[float]:
-        """IoU above chance of its teachers, of each of their replicates."""
+    def overlap(self, cell: StudentCell) -> dict[int, float]:
+        """IoU above chance of its teachers, by the seed of their replicate."""
         known = sorted(self.values.overlaps.get(USUAL, {}).items(), key=lambda item: item[0][1])
-        return [self._mean(values) for (teachers, _), values in known if teachers == cell.teachers]
+        return {
+            seed: self._mean(values)
+            for (teachers, seed), values in known
+            if teachers == cell.teachers
+        }
 
-    def _each(self, cell: StudentCell, measure: str) -> list[float]:
+    def _each(self, cell: StudentCell, measure: str) -> dict[int, float]:
         if cell not in self.values.known(measure):
-            return []
+            return {}
         seeds = self.values.seeds_of([cell])
-        return [100 * self._mean(self.values.of(measure)[cell, seed]) for seed in seeds]
+        return {seed: 100 * self._mean(self.values.of(measure)[cell, seed]) for seed in seeds}
 
     def _mean(self, values: PerImage) -> float:
         return values.over(torch.ones(1, self.values.images, dtype=torch.float64)).item()
@@ -101,8 +105,9 @@ def grid_figure(values: GridValues, rows: Sequence[Row]) -> Figure:
         (1, 1, -1, -1),  # of the correlation in the claim's estimate
         strict=True,
     ):
-        points = {cell: (float(np.mean(x(cell))), float(np.mean(y(cell))))
-                  for cell in values.cells if x(cell) and y(cell)}  # fmt: skip
+        known = {cell: (x(cell), y(cell)) for cell in values.cells}
+        points = {cell: (_mean(along), _mean(up))
+                  for cell, (along, up) in known.items() if along and up}  # fmt: skip
         for cell, place in points.items():
             _point(axes, cell, *place, panel=panels.index(axes))
         for count, (_, colour) in LOOKS.items():
@@ -126,7 +131,7 @@ def strong_views_figure(values: GridValues) -> Figure:
     """The paper's main figure: IoU, fidelity, gap and top-1 against how many of the teachers were
     trained on the strong view, the rest of them on the weak one. A line for each number of teachers
     and view of the student: the mean over cells, with the standard deviation over seeds of that
-    mean."""
+    mean, of the seeds that all of a point's cells have."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     of, panels = CellFigures(values), figure.subplots(2, 2).flat
     for axes, value, name in zip(
@@ -262,23 +267,30 @@ def _band(axes: Axes, runs: Sequence[Sequence[float]], count: int) -> None:
     )  # fmt: skip
 
 
+def _mean(by_seed: Mapping[int, float]) -> float:
+    return float(np.mean(list(by_seed.values())))
+
+
 def _line(
     axes: Axes,
     cells: Sequence[StudentCell],
-    value: Callable[[StudentCell], list[float]],
+    value: Callable[[StudentCell], dict[int, float]],
     count: int,
     letter: str,
 ) -> None:
-    by_strong: dict[int, list[list[float]]] = {}
+    by_strong: dict[int, list[dict[int, float]]] = {}
     for cell in cells:
-        if value(cell):
+        if known := value(cell):
             strong = sum(teacher.letter == STRONG for teacher in cell.teachers)
-            by_strong.setdefault(strong, []).append(value(cell))
-    if not by_strong:
+            by_strong.setdefault(strong, []).append(known)
+    shared = {x: sorted(set.intersection(*map(set, by_strong[x]))) for x in sorted(by_strong)}
+    places = [x for x, seeds in shared.items() if seeds]
+    if not places:
         return
-    places = sorted(by_strong)
-    seeds = {x: min(map(len, by_strong[x])) for x in places}
-    means = [np.mean([curve[: seeds[x]] for curve in by_strong[x]], axis=0) for x in places]
+    means = [
+        np.mean([[curve[seed] for seed in shared[x]] for curve in by_strong[x]], axis=0)
+        for x in places
+    ]
     spread = [mean.std(ddof=1) if len(mean) > 1 else 0.0 for mean in means]
     offset = 0.04 * (count - 1.5) + {WEAK: -0.02, STRONG: 0.02}.get(letter, 0)
     axes.errorbar(

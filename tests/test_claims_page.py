@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from made_up_grids import made_up
@@ -23,6 +25,7 @@ from evaluation.grid_figures import (
 )
 from evaluation.grid_values import TOP1, students_of
 from evaluation.paper_claims import paper_rows
+from evaluation.per_image import Mean
 from evaluation.verdicts import ALL, SHOWN, judged
 from metrics.calibration import equal_width_sums, reliability, sample_columns
 
@@ -138,6 +141,23 @@ def test_the_main_figure_draws_means_by_hand() -> None:
     label = "2 teachers, strong"
     (line,) = [c.lines[0] for c in top1.containers if c.get_label() == label]
     assert line.get_ydata()[1] == pytest.approx(100 * sum(by_hand).item() / len(by_hand))
+
+
+def test_a_point_is_of_the_seeds_that_all_its_cells_have() -> None:
+    """10, 20 and 30 % of T1w_Sw, 20 and 30 % of T2w_Sw's seeds 2 and 3: 25; none in common: no
+    point."""
+    first, second = parse_student("T1w_Sw"), parse_student("T2w_Sw")
+    whole = made_up((1, 2, 3), 0, [first, second])
+
+    def points(*right: tuple) -> list[list[float]]:
+        top1 = {(cell, seed): Mean.of_all(torch.arange(whole.images) < 4 * percent)
+                for cell, seed, percent in right}  # fmt: skip
+        drawn = strong_views_figure(dataclasses.replace(whole, students={TOP1: top1})).axes[3]
+        return [c.lines[0].get_ydata().tolist() for c in drawn.containers]
+
+    of_first = [(first, 1, 10), (first, 2, 20), (first, 3, 30)]
+    assert points(*of_first, (second, 2, 20), (second, 3, 30)) == [pytest.approx([25])]
+    assert points(*of_first, (second, 4, 20)) == []
 
 
 def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
