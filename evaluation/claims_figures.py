@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +12,9 @@ from torch import Tensor
 from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
 from engine.cells import PAPER_LETTERS, Cell, StudentCell
-from engine.run import RunDirectory
+from engine.config import StudentConfig, TeacherConfig
+from engine.records import Record
+from engine.run import RunDirectory, Runs
 from evaluation.answers import Answers
 from evaluation.figures import Figure
 from evaluation.grid import Grid, named, of_each, of_parts
@@ -85,7 +89,7 @@ class ClaimsFigures:
         yield Drawn("grid", caption, grid_figure(self.values, self.rows))
 
     def _strength(self) -> Iterator[Drawn]:
-        if curves := strength_curves(self.grid.runs.all()):
+        if curves := strength_curves(self.grid.runs):
             most = max(len(v["top1"]) for curve in curves.values() for v in curve.values())
             caption = (
                 "Against the strength of the strong view (0: the weak one); bars: standard "
@@ -204,25 +208,52 @@ def _group_name(cell: Cell) -> str:
     return f"{cell.view}, {counted(len(cell.teachers), 'teacher')}"
 
 
-def strength_curves(runs: Sequence[RunDirectory]) -> StrengthCurves:
+SWEPT = ("strength", "cell", "seed", "teacher_seed")  # in which the runs of a curve may differ
+
+
+def strength_curves(runs: Runs) -> StrengthCurves:
     """Top-1 and fidelity in %, gap in points, at the last epoch, of the finished students that were
-    trained under several strengths of the strong view, as variants of one plain cell."""
-    curves: dict[str, dict[float, dict[str, list[float]]]] = {}
-    for run in runs:
+    trained under several strengths of the strong view, as variants of one plain cell. Students of a
+    curve, and their teachers, differ in nothing but SWEPT; where a cell has several such curves,
+    each is called as its first student."""
+    everyone, settings = runs.all(), functools.cache(_settings)
+    known = set(everyone)
+    curves: dict[tuple, dict[float, dict[str, list[float]]]] = {}
+    names: dict[tuple, str] = {}
+    for run in everyone:
         if not (isinstance(run.cell, StudentCell) and run.cell.variant and run.is_finished()):
             continue
-        strength, last = run.saved_settings().get("strength"), last_figures(run)
+        (strength, others), last = settings(run), last_figures(run)
         if strength is None or not last:
             continue
-        at = curves.setdefault(str(run.cell.plain), {}).setdefault(
-            strength, {n: [] for n in STRENGTH_PANELS}
-        )
-        at["top1"].append(100 * last["test"]["top1"])
-        if is_number(last.get("gap_points")):
-            at["gap"].append(last["gap_points"])
-        if "fidelity_ensemble" in last["test"]:
-            at["fidelity"].append(100 * last["test"]["fidelity_ensemble"])
-    return {cell: strengths for cell, strengths in curves.items() if len(strengths) > 1}
+        taught_by = [settings(teacher)[1] for teacher in runs.teachers_of(run) if teacher in known]
+        key = (str(run.cell.plain), others, *taught_by)
+        names.setdefault(key, str(run.cell))
+        curve = curves.setdefault(key, {})
+        _add(curve.setdefault(strength, {name: [] for name in STRENGTH_PANELS}), last)
+    several = [key for key, strengths in curves.items() if len(strengths) > 1]
+    cells = [cell for cell, *_ in several]
+    return {key[0] if cells.count(key[0]) == 1 else names[key]: curves[key] for key in several}
+
+
+def _settings(run: RunDirectory) -> tuple[float | None, tuple]:
+    """A run's strength, and its other settings that change what is trained, without SWEPT."""
+    role = StudentConfig if isinstance(run.cell, StudentCell) else TeacherConfig
+    saved = run.saved_settings()
+    return saved.get("strength"), tuple(
+        saved.get(field.name, field.default)
+        for field in dataclasses.fields(role)
+        if not field.metadata["operational"] and field.name not in SWEPT
+    )
+
+
+def _add(at: dict[str, list[float]], last: Record) -> None:
+    """A run's figures of its last epoch, to those of a strength."""
+    at["top1"].append(100 * last["test"]["top1"])
+    if is_number(last.get("gap_points")):
+        at["gap"].append(last["gap_points"])
+    if "fidelity_ensemble" in last["test"]:
+        at["fidelity"].append(100 * last["test"]["fidelity_ensemble"])
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from made_up_grids import made_up
 from PIL import Image
 
-from engine.cells import parse_student
+from engine.cells import parse_cell, parse_student
+from engine.records import write_metrics
+from engine.run import Runs
 from evaluation.claims import claims
-from evaluation.claims_figures import Drawn
+from evaluation.claims_figures import Drawn, strength_curves
 from evaluation.claims_page import markdown
 from evaluation.figures import AttentionRow, Figure, attention_figure, rendered
 from evaluation.grid_figures import (
@@ -158,6 +162,35 @@ def test_a_point_is_of_the_seeds_that_all_its_cells_have() -> None:
     of_first = [(first, 1, 10), (first, 2, 20), (first, 3, 30)]
     assert points(*of_first, (second, 2, 20), (second, 3, 30)) == [pytest.approx([25])]
     assert points(*of_first, (second, 4, 20)) == []
+
+
+def train_nothing(folder: Path, cell: str, seed: int, top1: float, **settings) -> None:
+    """A finished run's settings and figures."""
+    run = Runs(folder, "made_up").of(parse_cell(cell), seed)
+    run.path.mkdir(parents=True)
+    run.config.write_text(yaml.safe_dump({"cell": cell, "seed": seed, **settings}))
+    test = {"test": {"top1": top1}}
+    write_metrics(run.metrics, {"cell": cell, "seed": seed, "selected_on": "test",
+                                "last": test, "best": test})  # fmt: skip
+
+
+def test_a_curve_over_strength_is_of_runs_that_differ_in_nothing_else(tmp_path) -> None:
+    for name, more in (("T1s", {}), ("T1s+s0", {"strength": 0.0}), ("T1s+big", {"arch": "vgg8"})):
+        train_nothing(tmp_path, name, 1, 0.9, **more)
+    for cell, seed, top1, more in (
+        ("T1s+s0_Ss+s0", 1, 0.25, {"strength": 0.0}),
+        ("T1s+s0_Ss+s0", 2, 0.5, {"strength": 0.0, "teacher_seed": 1, "workers": 7}),
+        ("T1s_Ss+s1", 1, 0.75, {"strength": 1.0}),
+        ("T1s_Ss+T5", 1, 0.1, {"strength": 1.0, "temperature": 5.0}),
+        ("T1s+big_Ss+taught", 1, 0.2, {"strength": 1.0}),
+    ):
+        train_nothing(tmp_path, cell, seed, top1, **more)
+    runs = Runs(tmp_path, "made_up")
+    points = {cell: {strength: at["top1"] for strength, at in curve.items()}
+              for cell, curve in strength_curves(runs).items()}  # fmt: skip
+    assert points == {"T1s_Ss": {0.0: [25, 50], 1.0: [75]}}
+    train_nothing(tmp_path, "T1s_Ss+T5-s0", 1, 0.3, strength=0.0, temperature=5.0)
+    assert set(strength_curves(runs)) == {"T1s+s0_Ss+s0", "T1s_Ss+T5"}
 
 
 def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
