@@ -20,7 +20,7 @@ from typing import Any
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.errors import UserError, run_program
+from common.errors import UserError, one_line, run_program
 from common.settings import NO_YES, Settings, option
 from engine.cells import Cell, expand, grid_order, parse_cell
 from engine.config import StudentConfig
@@ -107,9 +107,18 @@ def row_of(run: RunDirectory) -> Row:
     except (OSError, UserError):
         row.setdefault("epochs", None)
     if run.is_finished():
-        row["top1"] = f"{100 * run.read_metrics()['last']['test']['top1']:.1f}"
+        row["top1"] = _top1(run)
     newest = max((file.st_mtime for file in files), default=time.time())
     return row | {"bytes": bytes_used, "size": _size(bytes_used), "age": _age(time.time() - newest)}
+
+
+def _top1(run: RunDirectory) -> str | None:
+    """In percent; None, with a word on stderr, where the record is damaged."""
+    try:
+        return f"{100 * run.read_metrics()['last']['test']['top1']:.1f}"
+    except (OSError, UserError) as error:
+        print(f"without its top-1: {run.cell} seed {run.seed}: {one_line(error)}", file=sys.stderr)
+        return None
 
 
 def _eta(run: RunDirectory, epochs: int) -> str | None:

@@ -12,8 +12,10 @@ import pytest
 from conftest import DATASET, run_copy
 
 from common.errors import UserError, run_program
+from engine.cells import parse_cell
 from engine.lock import RunLock
-from engine.records import read_epochs, write_epochs
+from engine.records import read_epochs, write_epochs, write_metrics
+from engine.run import Runs
 from evaluation.status import main
 
 ROOT = Path(__file__).parent.parent
@@ -130,6 +132,25 @@ def test_what_is_not_there_is_told_in_one_line(copy, tmp_path, words, reason, ca
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert reason in error
+
+
+def test_a_damaged_record_is_named_and_stops_nothing(tmp_path, told, capsys):
+    for cell in ("Sw", "Ss"):
+        run = Runs(tmp_path / "runs", DATASET).of(parse_cell(cell), 1)
+        run.path.mkdir(parents=True)
+        run.config.write_text(f"cell: {cell}\n")
+        run.metrics.write_text('{"last": 1}')
+    test = {"test": {"top1": 0.5}}
+    write_metrics(run.metrics, {"cell": "Ss", "seed": 1, "selected_on": "test", "last": test,
+                                "best": test})  # fmt: skip
+    main(["--dataset", DATASET, "--output-dir", str(tmp_path / "runs")])
+    out, err = capsys.readouterr()
+    assert [line.split()[:3] for line in out.splitlines()[1:3]] == [
+        ["Ss", "1", "done"], ["Sw", "1", "done"]
+    ]  # fmt: skip
+    assert " 50.0 " in out and err.count("\n") == 1 and "without its top-1: Sw seed 1: " in err
+    told("--delete", "Sw", "--yes")
+    assert [path.parent.name for path in tmp_path.glob("runs/*/*/seed1")] == ["Ss"]
 
 
 def test_a_run_in_work_stays(copy, told):
