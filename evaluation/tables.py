@@ -172,7 +172,8 @@ def over_seeds(rows: Sequence[Row], by: Sequence[str] = ("cell",)) -> list[Row]:
     """One row for each value of the columns `by`, in the order of their first appearance.
 
     A number becomes its mean over the seeds that have it, with its standard deviation under
-    `<name>_std` (None for a single one). Anything else, and `seed` itself, is left out.
+    `<name>_std` (None for a single one) and, where only some of the seeds have it, their number
+    under `<name>_n`. Anything else, and `seed` itself, is left out.
     """
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -205,6 +206,8 @@ def _spread(group: Sequence[Row], by: Sequence[str]) -> Row:
         values = [value for value in found if is_number(value)]
         row[name] = statistics.fmean(values) if values else None
         row[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else None
+        if 0 < len(values) < len(group):
+            row[f"{name}_n"] = len(values)
     return row
 
 

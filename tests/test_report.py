@@ -87,6 +87,17 @@ def test_an_interval_is_over_the_seeds_that_were_measured():
     assert "| Sw | 3 | 0.200 ± 0.127 (0.014, n = 2) |" in cells_page([row], {}, "somewhere")
 
 
+def test_a_seed_without_a_figure_is_none_of_its_interval():
+    """Gaps of 10 and 12 of three seeds: 11 ± 12.7, not ± 3.5."""
+    of_seeds = [metrics("T1w", seed, 0.5) for seed in (1, 2, 3)]
+    del of_seeds[0]["last"]["gap_points"]
+    for of_seed, gap in zip(of_seeds[1:], (10.0, 12.0), strict=True):
+        of_seed["last"]["gap_points"] = gap
+    (row,) = grid_rows(of_seeds)
+    assert row["gap_points_n"] == 2 and "top1_last_n" not in row
+    assert "| 11.0 ± 12.7 (1.4, n = 2) |" in cells_page([row], {}, "somewhere")
+
+
 def test_one_seed_of_iou_has_its_interval_over_images():
     row = {"cell": "T1w_T2w_Sw", "seeds": 1, "iou_teachers": 0.43}
     row |= {"iou_teachers_low": 0.41, "iou_teachers_high": 0.45}
