@@ -69,18 +69,18 @@ def named_files(given: tuple[str, ...]) -> dict[str, Path]:
 
     UserError where a file is given twice, or a name.
     """
-    named: dict[str, Path] = {}
+    named: list[tuple[str, Path]] = []
     alone: list[Path] = []
     for text in given:
         name, equals, path = text.partition("=")
         if Path(text).exists() or not equals:
             alone.append(Path(text))
-        elif named.setdefault(name, Path(path)) != Path(path):
-            raise UserError(f"two files are called {name}: name each otherwise, NAME=FILE")
-    names = _names_apart(alone)
-    if len({*named, *names}) < len(named) + len(alone):
+        else:
+            named.append((name, Path(path)))
+    named += zip(_names_apart(alone), alone, strict=True)
+    if any(len(set(each)) < len(given) for each in zip(*named, strict=True)):
         raise UserError("a file is given twice, or two have one name: name each, NAME=FILE")
-    return named | dict(zip(names, alone, strict=True))
+    return dict(named)
 
 
 def _names_apart(paths: Sequence[Path]) -> list[str]:

@@ -281,7 +281,13 @@ def test_names_tell_files_apart(tmp_path):
     given = tuple(map(str, paths))
     assert list(named_files(given)) == ["x/s1/out", "y/s1/out"]
     assert named_files((f"net={paths[0]}", str(paths[1]))) == {"net": paths[0], "out": paths[1]}
-    for twice in ((given[0], given[0]), ("n=a.npz", "n=b.npz"), ("out=a.npz", given[0])):
+    for twice in (
+        (given[0], given[0]),
+        ("n=a.npz", "n=b.npz"),
+        ("out=a.npz", given[0]),
+        ("x=a.npz", "x=a.npz", "y=b.npz"),
+        ("x=a.npz", "y=a.npz"),
+    ):
         with pytest.raises(UserError, match="NAME=FILE"):
             named_files(twice)
 
