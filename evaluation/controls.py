@@ -72,10 +72,10 @@ class Controls:
         by_cell = {cell: [run for run in students if run.cell == cell] for cell in GRID_STUDENTS}
         for view, letter in _letters():
             of_cells = []
-            for cell, runs in by_cell.items():
+            for runs in (runs for cell, runs in by_cell.items() if cell.letter == letter):
                 pairs = itertools.islice(itertools.combinations(runs, 2), MOST_PAIRS)
                 values = [self._alike(a, b) | self._look_alike(a, b) for a, b in pairs]
-                if cell.letter == letter and values:
+                if values:
                     of_cells.append(_means(values))
             yield from _spread("two students that differ in their seed", view, of_cells)
 

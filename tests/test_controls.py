@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from conftest import DATASET, Bench
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 
+from engine.cells import parse_student
+from engine.run import RunDirectory, Runs
 from evaluation.controls import Controls
-from evaluation.grid import open_grid
+from evaluation.grid import Grid, open_grid
 from evaluation.options import ClaimsOptions
+from evaluation.outputs import OutputStore
 from evaluation.tables import Row
 from metrics.agreement import cohen_kappa, error_consistency
 from metrics.overlap import PackedMasks, rank_correlation_per_image
@@ -62,6 +66,26 @@ def test_area_is_the_share_of_ones() -> None:
     masks = torch.from_numpy(np.random.default_rng(0).random((6, 13, 13)) < 0.3)
     area = PackedMasks.pack(masks).area
     assert area.tolist() == pytest.approx(masks.flatten(1).double().mean(1).tolist())
+
+
+def test_each_pair_of_a_cells_seeds_is_looked_at_once() -> None:
+    """Not once for every view."""
+    asked = []
+
+    class Counted(Controls):
+        def _alike(self, a: RunDirectory, b: RunDirectory) -> dict[str, float]:
+            asked.append((a.seed, b.seed))
+            return {"agreement": 0.5}
+
+        def _look_alike(self, a: RunDirectory, b: RunDirectory) -> dict[str, float]:
+            return {}
+
+    runs = Runs(Path("runs"), DATASET)
+    grid, store = Grid(runs), OutputStore(ClaimsOptions())
+    of_seeds = [runs.of(parse_student("T1w_Ss"), seed) for seed in (1, 2)]
+    (row,) = Counted(grid, store, of_seeds)._same_cell()
+    assert (row["view"], row["mean"], row["n"]) == ("strong", 0.5, 1)
+    assert asked == [(1, 2)]
 
 
 @pytest.fixture
