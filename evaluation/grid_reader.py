@@ -39,7 +39,7 @@ def read_grid_values(
     grid: Grid, store: OutputStore, runs: Sequence[RunDirectory]
 ) -> GridValues | None:
     """Values of the plain students among `runs` that answered the same images as the first, and
-    of their teachers; None where there are none."""
+    of their teachers; None where there are none. Others are named on stderr."""
     students = [run for run in runs if run.cell in GRID_STUDENTS]
     return _Reader(grid, store, students).values() if students else None
 
@@ -70,10 +70,13 @@ class _Reader:
         students: dict[str, dict[SeededStudent, PerImage]] = {}
         seeds = {}
         for run in self.students:
-            if torch.equal(self.store.answers(run).labels, self._first.labels):
-                seeds[run.cell, run.seed] = run.teacher_seed
-                for measure, values in (*self._alone(run), *self._taught(run, overlaps)):
-                    students.setdefault(measure, {})[run.cell, run.seed] = values
+            if not torch.equal(self.store.answers(run).labels, self._first.labels):
+                others = f"it is tested on other images than {named(self.students[0])}"
+                print(f"left out of the claims: {named(run)}: {others}", file=sys.stderr)
+                continue
+            seeds[run.cell, run.seed] = run.teacher_seed
+            for measure, values in (*self._alone(run), *self._taught(run, overlaps)):
+                students.setdefault(measure, {})[run.cell, run.seed] = values
         return GridValues(len(self._first.labels), students, overlaps, seeds)
 
     @cached_property

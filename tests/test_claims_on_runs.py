@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 import torch
 from conftest import DATASET, Bench
 
+from common.errors import UserError
 from engine.cells import parse_student
+from engine.run import RunDirectory, Runs
 from evaluation import calculate_claims, calculate_ece, calculate_iou, report
+from evaluation.answers import Answers
 from evaluation.claims import claims
 from evaluation.claims_page import heading
-from evaluation.grid import open_grid
+from evaluation.grid import Grid, open_grid
 from evaluation.grid_reader import read_grid_values
-from evaluation.grid_values import AFFINITY, CLEAN_GAP
+from evaluation.grid_values import AFFINITY, CLEAN_GAP, TOP1
 from evaluation.options import ClaimsOptions
+from evaluation.outputs import OutputStore
 from evaluation.tables import Row
 from evaluation.verdicts import ALL, judged
 
@@ -48,6 +53,29 @@ def flags(bench: Bench) -> list[str]:
 
 def read(bench: Bench, name: str) -> list[Row]:
     return json.loads((bench.folder / DATASET / f"{name}.json").read_text())
+
+
+class MadeUpStore(OutputStore):
+    """Answers of a model that names class 0 on four images, whose labels the seed gives."""
+
+    def answers(self, run: RunDirectory, **asked: Any) -> Answers:
+        if asked:
+            raise UserError("no other images are here")
+        zeros = torch.zeros(4)
+        labels = torch.full((4,), int(run.seed == 2))
+        return Answers(torch.arange(4), labels, zeros.long(), *[zeros.double()] * 4)
+
+
+def test_a_student_of_other_test_images_is_named(tmp_path, capsys) -> None:
+    runs = Runs(tmp_path, DATASET)
+    of_seeds = [runs.of(parse_student("Sw"), seed) for seed in (1, 2, 3)]
+    for run in of_seeds:
+        run.path.mkdir(parents=True)
+        run.config.write_text(f"cell: Sw\nseed: {run.seed}\n")
+    values = read_grid_values(Grid(runs), MadeUpStore(ClaimsOptions()), of_seeds)
+    assert [seed for _, seed in values.of(TOP1)] == [1, 3]
+    told = "left out of the claims: Sw seed 2: it is tested on other images than Sw seed 1\n"
+    assert told in capsys.readouterr().err
 
 
 def test_claims_of_two_replicates(bench, capsys) -> None:
