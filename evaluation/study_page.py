@@ -61,7 +61,7 @@ def publish_endpoints(folder: Path) -> None:
         name: [file.measured[name] for file in kept if name in file.measured]
         for name in (figure.name for figure in FIGURES)
     }
-    rows = judged_rows(measured)
+    rows = _with_enough(judged_rows(measured), len(kept))
     figures = {
         ENDPOINTS: endpoints_figure(rows, _values(measured)),
         CELLS: cells_figure([file.cells for file in kept]),
@@ -78,6 +78,12 @@ def publish_endpoints(folder: Path) -> None:
     print(format_table(shown, ("figure", "rank", "estimate", "low", "high", "p", "p_holm",
                                "replicates", "verdict")))  # fmt: skip
     print("results:", ", ".join(map(str, paths)))
+
+
+def _with_enough(rows: Sequence[Row], replicates: int) -> list[Row]:
+    """Without verdicts, which nobody may look at before the last one, of fewer than LEAST."""
+    few = {"verdict": f"no verdict: {replicates} of {LEAST} replicates"}
+    return [row | (few if replicates < LEAST else {}) for row in rows]
 
 
 def _values(measured: Judged) -> dict[str, list[float]]:

@@ -201,15 +201,15 @@ def test_a_drawing_by_hand():
 
 def test_pages_of_an_earlier_report_are_not_shown_as_todays(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "report")
-    for judged, shown in (
+    for pages, shown in (
         ((), []),
         (("claims",), ["Figures", "Controls"]),
         (("causes",), ["Causes"]),
     ):
-        page = write_report(tmp_path / "report", "set", MADE, judged).read_text()
+        page = write_report(tmp_path / "report", "set", MADE, pages).read_text()
         found = [text for tag, text in Read(page).headings if tag == "h2"]
         assert set(found) & {"Figures", "Controls", "Causes"} == set(shown)
-        assert ("No claim was judged" in page) == ("claims" not in judged)
+        assert ("No claim was judged" in page) == ("claims" not in pages)
 
 
 def test_a_figure_that_is_gone_is_named(tmp_path):

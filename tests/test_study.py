@@ -172,6 +172,7 @@ def test_the_folder_is_judged(folder, capsys):
     assert "Replicates 1, 2, 10: n = 3; 200 test images. Trained at abc, measured at abd" in page
     assert "given these training images" in page
     assert "Planned and not there: 3, 4, 5, 6, 7, 8, 9. **Fewer than 8" in page
+    assert {row["verdict"] for row in rows} == {"no verdict: 3 of 8 replicates"}
     assert page.count("\n| ") == len(FIGURES) + 3 + (1 + 2) + (1 + 5) + 1 + len(own_rows())
     assert "| Sw | 44.333 ± 4.933 | - |" in page
     assert "b of agreement" in capsys.readouterr().out
@@ -184,6 +185,7 @@ def test_eight_replicates_are_enough(tmp_path):
     study.main(["--study", str(tmp_path)])
     page = (tmp_path / "endpoints.md").read_text()
     assert "Planned and not there: 9, 10.\n" in page and "Fewer" not in page
+    assert "no verdict:" not in page and "| supported |" in page
 
 
 def test_the_folder_has_a_page_of_its_own(folder):
@@ -222,7 +224,7 @@ def test_one_replicate_has_a_page_without_verdicts(tmp_path):
     write_replicate(tmp_path, replicate(1))
     study.main(["--study", str(tmp_path)])
     page = (tmp_path / "endpoints.md").read_text()
-    assert page.count("no verdict: one replicate") == len(FIGURES) and "nan" not in page
+    assert page.count("no verdict: 1 of 8 replicates") == len(FIGURES) and "nan" not in page
 
 
 @pytest.mark.parametrize("fact", CODE)

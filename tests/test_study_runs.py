@@ -142,7 +142,7 @@ def test_its_slope_is_least_squares_with_a_dummy_for_each_image_and_cell(studied
 def test_the_replicate_is_judged_alone_without_a_verdict(studied, values, capsys):
     folder = studied.folder.parent / "study"
     study.main(["--study", str(folder)])
-    assert capsys.readouterr().out.count("no verdict: one replicate") == 10
+    assert capsys.readouterr().out.count("no verdict: 1 of 8 replicates") == 10
     page = (folder / "endpoints.md").read_text()
     assert page.count("| T1w_T2w+placebo95 |") == 1
     assert "overlap by 0 in the image's own coordinates" in page
