@@ -140,9 +140,9 @@ class RunDirectory:
             if self.epochs.is_file() and len(self.epochs.read_bytes().splitlines()) > 1:
                 raise DamagedError(f"{self.checkpoint('last')} is missing")
 
-    def check_whole(self, *, has_best: bool) -> None:
-        """UserError where a file is missing that was written before last.pt; the best epoch's is
-        once an epoch was tested."""
+    def check_whole(self, *, has_best: bool = False) -> None:
+        """UserError where a file is missing that was written before last.pt, or the best
+        epoch's, which is there once an epoch was tested."""
         best = [self.checkpoint("best")] * has_best
         with self._blamed():
             for path in (self.config, self.environment, *best):

@@ -80,28 +80,52 @@ class TrainingRun:
     def add(self, record: Record, num_classes: int) -> None:
         """Keep an epoch."""
         self.history.append(record)
-        if is_best := self._is_best(record):
+        if self._is_best(record):
             self.best_epoch = record["epoch"]
         if self._place is not None:
             self._place.check()
-            self._write(num_classes, is_best=is_best)
+            self._write(num_classes)
         if self._scalars is not None:
             self._scalars.write(record)
 
-    def _write(self, num_classes: int, *, is_best: bool) -> None:
-        """The records, then best.pt if the epoch is the best so far and the epoch's own if it is to
-        be kept, then last.pt: in this order a run killed between two of them repeats the epoch and
-        writes them again."""
+    def _write(self, num_classes: int) -> None:
+        """The records, then last.pt, then what else the epoch is kept in. A run killed before
+        last.pt repeats the epoch, which may get other bits (on a GPU); one killed after it keeps
+        the epoch, and `_catch_up` writes what is missing."""
         self.directory.write_epochs(self.history)
         header = self._header(num_classes)
-        kept = ["best"] if is_best else []
-        if header.epoch in self.config.keep_epochs:
-            kept.append(f"epoch{header.epoch}")
-        for which in kept:
-            model = {"model": self.learner.model.state_dict()}
-            checkpoint.save(self.directory.checkpoint(which), header, model)
         state = self.learner.state_dict() | {"best_epoch": self.best_epoch}
         checkpoint.save(self.directory.checkpoint("last"), header, state)
+        for which in self._kept():
+            self._keep(which, header)
+
+    def _kept(self) -> list[str]:
+        """The checkpoints that the last epoch is kept in besides last.pt."""
+        epoch = len(self.history)
+        is_asked_for = epoch in self.config.keep_epochs
+        return ["best"] * (self.best_epoch == epoch) + [f"epoch{epoch}"] * is_asked_for
+
+    def _keep(self, which: str, header: Header) -> None:
+        model = {"model": self.learner.model.state_dict()}
+        checkpoint.save(self.directory.checkpoint(which), header, model)
+
+    def _catch_up(self, header: Header) -> None:
+        """Write what a kill after last.pt left out."""
+        for which in self._kept():
+            path = self.directory.checkpoint(which)
+            if not path.is_file() or checkpoint.load(path)[0].epoch != header.epoch:
+                self._keep(which, header)
+
+    def _check_best(self) -> None:
+        """UserError unless best.pt is of the best epoch. An earlier version wrote it before last.pt
+        and may have been killed between: then it is of the next epoch, which may be the best."""
+        if self.best_epoch == 0 and self.history:
+            return  # none was tested yet
+        self.directory.check_whole(has_best=True)
+        best = self.directory.checkpoint("best")
+        epoch = checkpoint.load(best)[0].epoch
+        if epoch not in (self.best_epoch, len(self.history) + 1):
+            raise UserError(f"{best} is of epoch {epoch}, the best is {self.best_epoch}: {ADVICE}")
 
     def _header(self, num_classes: int) -> Header:
         config, model = self.config, self.learner.model
@@ -112,8 +136,7 @@ class TrainingRun:
         if self._place is not None:
             self._place.check()
             header = self._header(num_classes)
-            model = {"model": self.learner.model.state_dict()}
-            checkpoint.save(self.directory.checkpoint("best"), header, model)
+            self._keep("best", header)
             state = self.learner.state_dict() | {"best_epoch": 0}
             checkpoint.save(self.directory.checkpoint("last"), header, state)
 
@@ -127,6 +150,7 @@ class TrainingRun:
         if self._place is None:
             return
         self._place.check()
+        self._check_best()
         seconds = [record["seconds"] for record in self.history]
         write_metrics(
             self.directory.metrics,
@@ -191,10 +215,13 @@ class TrainingRun:
         header, state = checkpoint.load(last)
         self.history = self.directory.read_epochs(header.epoch)
         tested = [record["epoch"] for record in self.history if "validation" in record]
-        self.directory.check_whole(has_best=bool(tested or not self.history))
+        self.directory.check_whole()
         self.best_epoch = restore(self.learner, header, state, last)
         if self.best_epoch not in (tested or [0]):
             raise UserError(f"{last} names no epoch that was tested as the best: {ADVICE}")
+        if self._place is not None:
+            self._catch_up(header)
+            self._check_best()
 
     def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:
         if ranks.total(epochs) != ranks.size * epochs:

@@ -1,5 +1,6 @@
 """Whole runs in miniature, started as a user starts them."""
 
+import dataclasses
 import json
 import resource
 import shutil
@@ -15,6 +16,7 @@ import train_teacher
 from common.errors import DivergedError, UserError, run_program
 from common.files import sha256
 from dataloader.datasets import load_split
+from engine import checkpoint, loop
 from engine.checkpoint import Header, load, load_model, save
 from engine.config import StudentConfig
 from engine.data import load_data
@@ -126,6 +128,76 @@ def test_a_run_killed_anywhere_resumes_to_the_same_bits(with_teachers, monkeypat
     assert same(weights(resumed), expected[0])
     assert same(weights(resumed, "best"), expected[1])
     assert without_times(resumed) == expected[2]
+
+
+def validated_as(monkeypatch, *top1):
+    """What validation finds in the epochs to come."""
+    genuine, figures = loop.Course._validated, iter(top1)
+
+    def changed(self, runs, trained):
+        tested = genuine(self, runs, trained)
+        tested[0]["validation"]["top1"] = next(figures)
+        return tested
+
+    monkeypatch.setattr(loop.Course, "_validated", changed)
+
+
+def test_the_best_epoch_is_in_best_pt_where_a_repeated_epoch_has_other_bits(bench, monkeypatch):
+    """As on a GPU: killed between the two files of the second epoch, whose bits come but once."""
+    genuine, saved = checkpoint.save, []
+
+    def kill(path, header, state):
+        saved.append(path.name)
+        if len(saved) == 4:
+            raise KilledError
+        genuine(path, header, state)
+
+    with monkeypatch.context() as patch:
+        validated_as(patch, 0.5, 0.6)
+        patch.setattr(checkpoint, "save", kill)
+        with pytest.raises(KilledError):
+            bench.student("Sw")
+    with monkeypatch.context() as patch:
+        validated_as(patch, 0.49, 0.49)
+        run = bench.student("Sw")
+    best = json.loads(run.metrics.read_text())["best"]
+    assert load(run.checkpoint("best"))[0].epoch == best["epoch"]
+    assert best["test"]["top1"] == max(r["validation"]["top1"] for r in records(run))
+
+
+class TestBestOfAnotherEpoch:
+    """An earlier version wrote best.pt before last.pt."""
+
+    @pytest.fixture
+    def run(self, bench, monkeypatch):
+        """Two epochs of three, of which the second is the best; best.pt is of the third."""
+        with monkeypatch.context() as patch:
+            validated_as(patch, 0.5, 0.6)
+            with pytest.raises(StopIteration):
+                bench.student("Sw")
+        run = bench.run("Sw", 1)
+        header, state = load(run.checkpoint("best"))
+        save(run.checkpoint("best"), dataclasses.replace(header, epoch=3), state)
+        return run
+
+    def test_it_is_written_from_last_pt_where_that_is_the_best(self, run, bench, monkeypatch):
+        before = weights(run)
+        validated_as(monkeypatch, 0.4)
+        bench.student("Sw")
+        assert load(run.checkpoint("best"))[0].epoch == 2
+        assert same(weights(run, "best"), before)
+
+    def test_else_a_run_goes_on_if_it_is_the_best_again(self, run, bench, monkeypatch, capsys):
+        header, state = load(run.checkpoint("last"))
+        save(run.checkpoint("last"), header, state | {"best_epoch": 1})
+        with monkeypatch.context() as patch:
+            validated_as(patch, 0.4)
+            assert run_program(train_student.main, bench.flags("Sw")) == 2
+        assert "best.pt is of epoch 3, the best is 1: put it back" in capsys.readouterr().err
+        assert not run.is_finished()
+        save(run.checkpoint("last"), header, state | {"best_epoch": 1})
+        validated_as(monkeypatch, 0.7)
+        assert load(bench.student("Sw").checkpoint("best"))[0].epoch == 3
 
 
 def test_a_finished_run_is_left_alone_and_never_replaces_it_only_on_demand(with_teachers, capsys):
