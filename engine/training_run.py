@@ -258,8 +258,10 @@ class TrainingRun:
             )
         session = describe(compute.device) | compute.record()
         sessions = [*saved["sessions"], session]
-        origin = {"pretrained": self._pretrained()}
-        write_json(path, {"teachers": now, **origin, "view": view, "sessions": sessions})
+        # What the first epoch began with: the file may be another one by now.
+        start = saved["pretrained"] if "pretrained" in saved else self._pretrained()
+        record = {"teachers": now, "pretrained": start, "view": view, "sessions": sessions}
+        write_json(path, record)
 
     def _pretrained(self) -> dict[str, str] | None:
         """File and SHA-256 of the weights that it started from, if not from scratch."""

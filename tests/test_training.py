@@ -309,6 +309,19 @@ class TestFewImages:
         flags = ("--pretrained", weights, "--epochs", 0, "--max-train-images", 1)
         assert bench.teacher("T2w", *flags, "--max-test-images", 8).is_finished()
 
+    def test_the_weights_that_it_began_with_stay_on_record(self, bench):
+        file = bench.folder.parent / "weights.pt"
+        flags = ("--pretrained", file, "--epochs", 0, "--max-test-images", 8)
+        torch.save(build_model("resnet8", 10).state_dict(), file)
+        first = sha256(file)
+        run = bench.teacher("T1w", *flags)
+        run.metrics.unlink()
+        torch.save(build_model("resnet8", 10).state_dict(), file)
+        assert bench.teacher("T1w", *flags) == run
+        record = json.loads(run.environment.read_text())
+        assert len(record["sessions"]) == 2
+        assert record["pretrained"]["sha256"] == first != sha256(file)
+
 
 class TestErrors:
     def fails(self, program, argv, capsys, code=UserError.exit_code):
