@@ -26,6 +26,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.errors import DivergedError, OneLineParser, UserError, run_program, shown
+from common.workers import available_cores
 from engine.config import Config, StudentConfig, TeacherConfig
 from engine.flags import resolve
 from engine.leash import leashed
@@ -215,8 +216,8 @@ def _environment(device: str | None, sharing: int) -> dict[str, str]:
         return dict(os.environ)
     processes = Machines.of(os.environ).processes
     chosen = {"CUDA_VISIBLE_DEVICES": gpus.visible(device, processes, os.environ)}
-    if device == gpus.CPU:
-        chosen["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // sharing))
+    if device == gpus.CPU and "OMP_NUM_THREADS" not in os.environ:
+        chosen["OMP_NUM_THREADS"] = str(max(1, available_cores() // (sharing * processes)))
     return {**os.environ, **chosen}
 
 

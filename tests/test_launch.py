@@ -43,13 +43,18 @@ def test_every_job_runs_whatever_the_number_of_devices(tmp_path):
 
 
 def test_each_device_gets_its_environment(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("script.launch.available_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert _environment("2", 3)["CUDA_VISIBLE_DEVICES"] == "2"
     shared = _environment("cpu", 2)
     assert (shared["CUDA_VISIBLE_DEVICES"], shared["OMP_NUM_THREADS"]) == ("", "4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
     assert _environment("2", 3)["CUDA_VISIBLE_DEVICES"] == "7"
     assert _environment(None, 1)["CUDA_VISIBLE_DEVICES"] == "4,5,7"
+    monkeypatch.setenv("NPROC", "2")
+    assert _environment("cpu", 2)["OMP_NUM_THREADS"] == "2"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert _environment("cpu", 2)["OMP_NUM_THREADS"] == "3"
 
 
 @pytest.mark.parametrize(
