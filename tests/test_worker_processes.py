@@ -18,7 +18,9 @@ from torch.utils.data._utils import signal_handling
 from common.errors import UserError, run_program
 from dataloader.loader import ViewLoader
 from dataloader.views import cifar_view
-from dataloader.worker_processes import living_workers
+from dataloader.worker_processes import LOADERS, TRAINING, living_workers
+from engine.config import StudentConfig
+from engine.data import PARTNERS, load_data
 
 
 class Failing:
@@ -174,6 +176,21 @@ def test_with_few_open_files_nothing_begins(ended):
     assert "open files, and 64 are allowed" in line
     assert "ulimit -n" in line
     assert "fewer --workers" in line
+
+
+def test_a_group_has_no_more_loaders_than_files_are_allowed_for():
+    config = StudentConfig(
+        dataset="synthetic",
+        cell="T1s_Sw",
+        image_size=32,
+        validate_views="yes",
+        holdout_fraction=0.1,
+        workers=0,
+    )
+    data = load_data(config, others=["strong", PARTNERS])
+    training = [data.train, *data.others.values()]
+    assert len(training) == TRAINING
+    assert len({*training, data.validation, data.augmented, data.test}) == LOADERS
 
 
 def test_a_low_limit_is_raised_where_that_is_allowed(ended):
