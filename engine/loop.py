@@ -340,10 +340,11 @@ def _furthest_behind(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
 
 
 def _progress(runs: Sequence[TrainingRun], data: RunData, compute: Compute) -> Progress:
-    """Of all batches to come: training and validation of each epoch, then the test."""
+    """Of all batches to come: training and validation of each epoch, then the test: of the last
+    and the best weights, which are the same where there is no epoch."""
     tested_on = [loader for loader in (data.validation, data.augmented) if loader is not None]
     config, loaders = runs[0].config, (data.train, *tested_on)
-    tests = 0 if data.selected_on == "test" else 2 * len(data.test)
+    passes = (0 if data.selected_on == "test" else 2) if config.epochs else 1
     evaluated = [config.evaluates(epoch + 1) for epoch in range(config.epochs)]
     batches, images = (
         [sizes[0] + sum(sizes[1:]) * tested for tested in evaluated]
@@ -352,7 +353,7 @@ def _progress(runs: Sequence[TrainingRun], data: RunData, compute: Compute) -> P
     epochs = Epochs.of(batches, images) if config.epochs else None
     return Progress(
         config.cell if len(runs) == 1 else f"{len(runs)} {config.role}s",
-        total=sum(batches) + tests,
+        total=sum(batches) + passes * len(data.test),
         done=sum(batches[: min(len(run.history) for run in runs)]),
         logs=[run.directory.log for run in runs],
         epochs=epochs,

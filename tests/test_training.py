@@ -309,6 +309,23 @@ class TestFewImages:
         flags = ("--pretrained", weights, "--epochs", 0, "--max-train-images", 1)
         assert bench.teacher("T2w", *flags, "--max-test-images", 8).is_finished()
 
+    @pytest.mark.parametrize("held_out", [0, 0.2])
+    def test_all_batches_of_adopting_weights_are_counted(self, bench, monkeypatch, held_out):
+        made = []
+
+        class Kept(loop.Progress):
+            def __init__(self, *args, **settings):
+                super().__init__(*args, **settings)
+                made.append(self)
+
+        monkeypatch.setattr(loop, "Progress", Kept)
+        file = bench.folder.parent / "weights.pt"
+        torch.save(build_model("resnet8", 10).state_dict(), file)
+        flags = ("--pretrained", file, "--epochs", 0, "--max-test-images", 8, "--batch-size", 4)
+        bench.teacher("T1w", *flags, "--holdout-fraction", held_out)
+        (progress,) = made
+        assert progress.total == progress.done == 2
+
     def test_the_weights_that_it_began_with_stay_on_record(self, bench):
         file = bench.folder.parent / "weights.pt"
         flags = ("--pretrained", file, "--epochs", 0, "--max-test-images", 8)
