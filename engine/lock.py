@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
 from common.errors import GO_ON, UserError
+
+TRIES, PAUSE = 5, 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RunLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", errors="replace")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except BlockingIOError:
             raise UserError(_refusal(folder, file)) from None
         except OSError as error:
@@ -47,6 +51,17 @@ class RunLock:
     def release(self) -> None:
         """Give it back."""
         self._file.close()
+
+
+def _take(file: TextIO) -> None:
+    """BlockingIOError where another one keeps it: to look at it (`in_work`) takes it for a moment
+    too."""
+    for _ in range(TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(PAUSE)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def in_work(folder: Path) -> str | None:

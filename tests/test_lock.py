@@ -1,11 +1,13 @@
 """A run is trained by one process at a time."""
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def test_whatever_a_held_lock_holds_is_one_line(tmp_path, content):
         RunLock.of(tmp_path / "seed1")
     assert len(str(error.value)) < 600
     held.release()
+
+
+def test_a_look_at_a_lock_keeps_nobody_out(tmp_path):
+    """As `in_work` holds it, for a moment."""
+    RunLock.of(tmp_path / "seed1").release()
+    looking = (tmp_path / ".seed1.lock").open()
+    fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    end = threading.Timer(0.02, looking.close)
+    end.start()
+    RunLock.of(tmp_path / "seed1").release()
+    end.join()
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
