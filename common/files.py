@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -51,8 +52,9 @@ def _clear_leftovers(target: Path) -> None:
     """Delete what processes of this machine that are no more began to write for `target`."""
     prefix = _prefix(target)
     for path in target.parent.glob(f"{glob.escape(prefix)}*-*"):
-        owner = path.name.removeprefix(prefix).partition("-")[0]
-        if owner.isdecimal() and not _is_alive(int(owner)):
+        # whole: another machine's name may begin as this one's, gpu and gpu-1
+        owner = re.fullmatch(r"([0-9]+)-[a-z0-9_]+", path.name.removeprefix(prefix))
+        if owner and not _is_alive(int(owner[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -112,6 +112,15 @@ def test_leftovers_of_dead_processes_are_cleared_and_those_of_living_ones_stay(t
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_what_a_machine_of_a_longer_name_writes_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-999999999")
+    with staged(tmp_path / "table.csv") as theirs:
+        theirs.write_text("x")
+        monkeypatch.setattr("socket.gethostname", lambda: "gpu")
+        write_text(tmp_path / "table.csv", "whole")
+        assert theirs.exists()
+
+
 def test_a_teachers_number_is_its_seed(runs):
     runs_of = Runs(runs("T1w").path.parents[2], DATASET)
     shutil.copytree(runs("T1w").path, runs("T1w").path.with_name("seed2"))
