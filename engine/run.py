@@ -7,8 +7,9 @@ instant.
 from __future__ import annotations
 
 import dataclasses
-import os
+import glob
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -165,21 +166,23 @@ class RunDirectory:
             self.path.rmdir()
 
     def _clear(self) -> None:
-        """Take what is there away, at once and whole; UserError where that is not possible, or
-        no run's."""
+        """Take what is there away, at once and whole, and what a killed process left of an earlier
+        one; UserError where that is not possible, or no run's."""
         if not self.path.exists():
             return
         self._check_that_it_is_ours()
         folder = self.path.resolve()  # a link stays, and what it leads to is emptied
-        aside = folder.with_name(f".{folder.name}-replaced-{os.getpid()}")
+        prefix = f".{folder.name}-replaced-"
+        aside = folder.with_name(prefix + secrets.token_hex(8))  # no process's number: they repeat
         try:
             folder.rename(aside)
             folder.mkdir()
         except OSError as error:
             raise UserError(f"cannot replace {self.path}: {error.strerror}: move it away") from None
-        shutil.rmtree(aside, ignore_errors=True)
-        if aside.exists():
-            print(f"{aside} holds what could not be deleted: delete it", file=sys.stderr)
+        for replaced in folder.parent.glob(f"{glob.escape(prefix)}*"):
+            shutil.rmtree(replaced, ignore_errors=True)
+            if replaced.exists():
+                print(f"{replaced} holds what could not be deleted: delete it", file=sys.stderr)
 
     def _check_that_it_is_ours(self) -> None:
         """UserError where another program's files would be deleted."""

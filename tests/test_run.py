@@ -1,5 +1,6 @@
 """A run's folder: replaced whole or not at all, and never taken for another run's."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -119,6 +120,16 @@ def test_what_a_machine_of_a_longer_name_writes_stays(tmp_path, monkeypatch):
         monkeypatch.setattr("socket.gethostname", lambda: "gpu")
         write_text(tmp_path / "table.csv", "whole")
         assert theirs.exists()
+
+
+def test_a_replaced_run_that_is_left_over_is_cleared_away(bench):
+    """A process of a container had this one's number, and was killed."""
+    run = bench.run("Sw", 1)
+    for path in (run.path, run.path.with_name(f".seed1-replaced-{os.getpid()}")):
+        path.mkdir(parents=True)
+        (path / "config.yaml").write_text("cell: Sw\n")
+    run.delete()
+    assert list(run.path.parent.iterdir()) == []
 
 
 def test_a_teachers_number_is_its_seed(runs):
