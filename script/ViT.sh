@@ -7,10 +7,10 @@
 #   bash script/ViT.sh [FLAGS]     --help lists the variables and the flags
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
-export DATASET=${DATASET:-CIFAR100_imb100}
+help_with train_student.py "$@"
+set_dataset CIFAR100_imb100 "$@"
 recipe=$(echo "$DATASET" | tr '[:upper:]' '[:lower:]')_vit.yaml
 export RECIPE=${RECIPE:-$ROOT/script/recipes/$recipe}
-help_with train_student.py "$@"
 set -- --output-dir runs/ViT "$@"
 students=${CELLS:-0T 2T}
 (CELLS="T1w T1s T2w T2s" train train_teacher.py "$DATASET" "" "$@")

@@ -100,14 +100,26 @@ measure() {
 
 # Both take the script's place, so that a signal to it reaches them; in ( ) a script goes on after.
 
-runs_folder() { # runs_folder FLAGS...: the value of --output-dir among them, else runs
-  local folder=runs
+value_of() { # value_of FLAG DEFAULT FLAGS...: the value that FLAG has last among them, else DEFAULT
+  local flag=$1 value=$2
+  shift 2
   while [ $# -gt 0 ]; do
     case $1 in
-      --output-dir) folder=${2:?"--output-dir needs a folder"} ;;
-      --output-dir=*) folder=${1#*=} ;;
+      "$flag") value=${2:?"$flag needs a value"} ;;
+      "$flag"=*) value=${1#*=} ;;
     esac
     shift
   done
-  echo "$folder"
+  echo "$value"
+}
+
+runs_folder() { # runs_folder FLAGS...: where the runs of a trainer with these flags are
+  value_of --output-dir runs "$@"
+}
+
+# set_dataset DEFAULT FLAGS...: makes DATASET what --dataset says among the flags, else what it is, else
+# DEFAULT, so that a script trains and measures one data set.
+set_dataset() {
+  DATASET=$(value_of --dataset "${DATASET:-$1}" "${@:2}")
+  export DATASET
 }

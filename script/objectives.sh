@@ -7,13 +7,13 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 help_with train_student.py "$@"
-dataset=${DATASET:-CIFAR100} pair=${PAIR:-T1w_T2w} students=
+set_dataset CIFAR100 "$@"
+pair=${PAIR:-T1w_T2w} students=
 variants=$ROOT/script/objectives.yaml
 losses=${LOSSES:-$(sed -n 's/^\([a-z0-9-]*\):.*/\1/p' "$variants")}
 for s in Sw Ss; do students+=" $s $(printf "${pair}_$s+%s " $losses)"; done
-(CELLS=${pair//_/ } train train_teacher.py "$dataset" "" "$@")
-(CELLS=$students train train_student.py "$dataset" "" --variants "$variants" "$@")
-export DATASET=$dataset
+(CELLS=${pair//_/ } train train_teacher.py "$DATASET" "" "$@")
+(CELLS=$students train train_student.py "$DATASET" "" --variants "$variants" "$@")
 (CELLS="${pair//_/ } $students" measure script/evaluate.py "" --output-dir "$(runs_folder "$@")")
 CELLS=${students//S[ws] /} measure evaluation/compare_objectives.py "" \
   --output-dir "$(runs_folder "$@")"

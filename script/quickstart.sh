@@ -8,8 +8,9 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 students=${CELLS:-Sw Ss T1w_Sw T1s_Ss T1w_T2w_Sw T1s_T2s_Ss T1w_T2w_T3w_Sw T1s_T2s_T3s_Ss}
-export DATASET=${DATASET:-synthetic} GPUS=${GPUS:-cpu cpu}
+export GPUS=${GPUS:-cpu cpu}
 help_with train_teacher.py "$@"
+set_dataset synthetic "$@"
 (CELLS=T train train_teacher.py "$DATASET" T --amp none "$@")
 (CELLS=$students train train_student.py "$DATASET" "" --amp none "$@")
 CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"

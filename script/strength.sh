@@ -7,11 +7,12 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 help_with train_student.py "$@"
-dataset=${DATASET:-CIFAR100} students=
+set_dataset CIFAR100 "$@"
+students=
 for s in ${STRENGTHS:-0 0.25 0.5 0.75 1}; do
   teacher=T1s+s$s student=T1s+s${s}_Ss+s$s
   students="$students $student"
-  (CELLS=$teacher train train_teacher.py "$dataset" "" --strength "$s" "$@")
-  (CELLS=$student train train_student.py "$dataset" "" --strength "$s" "$@")
+  (CELLS=$teacher train train_teacher.py "$DATASET" "" --strength "$s" "$@")
+  (CELLS=$student train train_student.py "$DATASET" "" --strength "$s" "$@")
 done
-DATASET=$dataset CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"
+CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"

@@ -9,7 +9,7 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 help_with train_student.py "$@"
-export DATASET=${DATASET:-CIFAR100}
+set_dataset CIFAR100 "$@"
 weight=${WEIGHT:-0.4} cells=${CELLS:-2T} variants=
 for cell in $cells; do variants="$variants $cell+standardised"; done
 (CELLS=${TEACHERS:-T1w T1s T2w T2s} train train_teacher.py "$DATASET" "" "$@")

@@ -23,6 +23,23 @@ def rows_of(tmp_path):
     return run
 
 
+@pytest.mark.parametrize("script", ["quickstart", "zscore", "strength", "objectives", "ViT"])
+@pytest.mark.parametrize("flag", [["--dataset", "birds"], ["--dataset=birds"]])
+def test_what_is_measured_is_what_was_trained(tmp_path, script, flag):
+    """A Python that writes down what it is asked."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$DATASET" "$@" >>{tmp_path}/asked\n')
+    python.chmod(0o755)
+    done = bash(f"{script}.sh", *flag, "--output-dir", "there", PYTHON=str(python), DATASET="cats")
+    assert done.returncode == 0, done.stdout
+    asked = (tmp_path / "asked").read_text().splitlines()
+    measured = [line.split() for line in asked if "evaluat" in line]
+    assert measured
+    for words in measured:
+        assert words[0] == "birds"
+        assert words[-2:] == ["--output-dir", "there"]
+
+
 def test_zscore_has_gap_and_fidelity_with_and_without(rows_of, tmp_path):
     rows = rows_of("zscore.sh", CELLS="T1w_T2w_Sw", TEACHERS="T1w T2w")
     for cell in ("T1w_T2w_Sw", "T1w_T2w_Sw+standardised"):
