@@ -17,8 +17,8 @@ from engine.scheduling import side_by_side, train_each, train_together
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train the teachers that the flags describe, but for those whose runs are finished: one after
-    the other, for no two see the same images."""
+    """Train the teachers that the flags describe, but for those whose runs are finished. Variants
+    of one teacher see the same images and learn side by side, others one after the other."""
     train_each(side_by_side(unfinished(resolve(TeacherConfig, argv))), train_together)
 
 

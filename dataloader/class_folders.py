@@ -81,7 +81,7 @@ _Listing = tuple[list[str], list[str]]  # names of folders and of files, sorted
 
 
 def class_folders(folder: Path) -> dict[str, str]:
-    """The name on disk of each class's folder, by the class's name (`spelling.form`), sorted by it.
+    """The name on disk of each class's folder, by the class's name (`form`), sorted by it.
 
     UserError where `folder` cannot be read, or two folders have names that look alike.
     """

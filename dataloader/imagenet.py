@@ -202,8 +202,8 @@ def load_image_list(root: Path, list_file: Path, class_names: Sequence[str]) -> 
 
 
 def class_names(root: Path) -> tuple[str, ...]:
-    """The sorted folder names of root/train, as `spelling.form` has them; UserError where there are
-    none."""
+    """The sorted folder names of root/train, as `class_folders.form` has them; UserError where
+    there are none."""
     if (root / KAGGLE / "train").is_dir() and not (root / "train").exists():
         raise UserError(f"{root} holds Kaggle's folders: let --data-path name {root / KAGGLE}")
     names = class_folders(root / "train")
