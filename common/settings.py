@@ -181,11 +181,12 @@ def _check_text(setting: dataclasses.Field, text: str) -> None:
 
 
 def check_folder_name(flag: str, name: str) -> None:
-    """UserError for a name that leads elsewhere, or is no folder's on some system."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    """UserError for a name that leads elsewhere, or is no folder's on some system, also with what
+    is added to it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise UserError(
             f"{flag} is {shown(name)}, which names a folder: use letters, digits, '.', '_' and "
-            "'-', first a letter or a digit"
+            "'-', first a letter or a digit, at most 100"
         )
 
 

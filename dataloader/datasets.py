@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.settings import check_folder_name
 from dataloader import array_file
 from dataloader.cifar import CIFAR100
 from dataloader.imagenet import IMAGENET, IMAGENET_LT
@@ -96,11 +97,7 @@ def _check_own_name(name: str) -> None:
         raise UserError(
             f"{taken} has its views: leave --views out, or name images of your own otherwise"
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(
-            f"the data set's name {name!r} names a folder: use letters, digits, '.', '_' and '-', "
-            "first a letter or a digit"
-        )
+    check_folder_name("--dataset", name)
 
 
 def load_split(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from common.errors import UserError, shown
-from common.settings import NO_YES, Settings, option
+from common.settings import NO_YES, Settings, check_folder_name, option
 from dataloader.views import GRID_LETTERS, VIEW_NAMES
 from engine.cells import parse_cell
 from engine.config import TrainConfig
@@ -129,7 +129,7 @@ class ViewedOptions(MeasureOptions):
 
 def check_place(dataset: str, output_dir: str) -> None:
     """UserError unless the data set's results have a folder below that of the runs."""
-    check_name("--dataset", dataset)
+    check_folder_name("--dataset", dataset)
     if not output_dir:
         raise UserError("--output-dir is empty: name the folder that holds the runs")
 

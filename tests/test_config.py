@@ -116,6 +116,7 @@ def test_bad_recipes_are_told_in_one_line(tmp_path, text, message):
         (["--cell", "Sw", "--lr", "nan"], "argument --lr: 'nan': a number is needed"),
         (["--cell", "Sw", "--dataset", "../recipes/cifar100"], "which names a folder: use letters"),
         (["--cell", "Sw", "--dataset", ""], "which names a folder: use letters"),
+        (["--cell", "Sw", "--dataset", "a" * 101], "first a letter or a digit, at most 100"),
         (["--cell", "Sw", "--data-path", "\udcff"], "--data-path is '\\udcff': use UTF-8"),
         (["--cell", "T1w"], "unknown student cell"),
         ([], "--cell is needed, or --cells for several"),
