@@ -39,7 +39,7 @@ from metrics.calibration import (
 from metrics.information import mutual_information, predictive_entropy_per_sample
 from metrics.overlap import binarize, intersection_over_union, set_overlap
 from models.registry import build_model
-from script.timing import medians, timed
+from script.timing import count, medians, timed
 
 IMAGES, CLASSES, SIDE = 10_000, 100, 32
 
@@ -47,7 +47,7 @@ IMAGES, CLASSES, SIDE = 10_000, 100, 32
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each measure, then the evaluation of a 2T grid by both routes."""
     parser = OneLineParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=count, default=5)
     repeats = parser.parse_args(argv).repeats
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {repeats} repeats")
     torch.manual_seed(0)

@@ -34,6 +34,7 @@ from dataloader.datasets import load_split, parse_dataset
 from dataloader.images import DataSet, Images
 from dataloader.loader import ViewLoader
 from dataloader.views import IMAGENET_STATISTICS, VIEW_NAMES, imagenet_view
+from script.timing import count
 
 BATCH = 128
 
@@ -60,10 +61,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dataset", default="synthetic")
     parser.add_argument("--data-path", type=Path, default=Path("data"))
-    parser.add_argument("--images", type=int, default=1280)
+    parser.add_argument("--images", type=count, default=1280)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, default_workers()])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=count, default=3)
     return parser.parse_args(argv)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
+from common.errors import OneLineParser, UserError, run_program
 from common.files import parse_json, read_text, write_text
 from evaluation.figures import Figure
 
@@ -27,10 +28,14 @@ Notebook = dict[str, Any]
 DPI = 80
 
 
-def main() -> None:
-    """Fill the notebook that is named."""
-    path = Path(sys.argv[1])
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fill the notebook that is named; UserError where it is none."""
+    parser = OneLineParser("Run a notebook's cells and keep what they print and draw in it.")
+    parser.add_argument("notebook", type=Path)
+    path = parser.parse_args(argv).notebook
     notebook = parse_json(read_text(path), str(path))
+    if not (isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)):
+        raise UserError(f"{path} is no notebook: it has no list of cells")
     fill(notebook, {})
     write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
@@ -53,7 +58,7 @@ def code_hash(notebook: Notebook) -> str:
 def _outputs(cell: Notebook, names: dict[str, Any]) -> list[Notebook]:
     """What the cell prints, then the figure that its last line may be."""
     tree = ast.parse("".join(cell["source"]))
-    last = tree.body[-1]
+    last = tree.body[-1] if tree.body else None
     shown = ast.Expression(last.value) if isinstance(last, ast.Expr) else None
     tree.body = tree.body[:-1] if shown else tree.body
     with redirect_stdout(io.StringIO()) as printed:
@@ -72,4 +77,4 @@ def _drawn(figure: Figure) -> Notebook:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, if_interrupted="run the command again"))

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 
 from common.errors import OneLineParser
+from common.settings import Bounds, read_as
+
+
+def count(text: str) -> int:
+    """A number of repeats or images, as argparse reads it."""
+    try:
+        Bounds(at_least=1).check("the number", number := read_as(int, text))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return number
 
 
 class BenchmarkParser(OneLineParser):
@@ -14,7 +25,7 @@ class BenchmarkParser(OneLineParser):
 
     def __init__(self, about: str) -> None:
         super().__init__(description=about.split("\n")[0])
-        self.add_argument("--repeats", type=int, default=3)
+        self.add_argument("--repeats", type=count, default=3)
         self.add_argument("--device", default="auto")
 
 

@@ -10,6 +10,11 @@ import time
 import pytest
 from test_archive import REPOSITORY
 
+from common.errors import UserError
+from script import benchmark
+from script.benchmark_loader import parse as parse_loader
+from script.timing import BenchmarkParser
+
 PROGRAMS = ("dealWith_cifar_dataset", "make_long_tail_list")
 
 
@@ -70,3 +75,10 @@ def test_a_wrong_flag_is_one_line(program):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("parse", [BenchmarkParser("").parse_args, benchmark.main, parse_loader])
+@pytest.mark.parametrize("text", ["0", "-1"])
+def test_no_repeats_are_refused(parse, text):
+    with pytest.raises(UserError, match=f"--repeats: .*{text}.* at least 1"):
+        parse([f"--repeats={text}"])

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import DATASET, run_copy
 from PIL import Image
 
-from script.fill_notebook import code_hash, fill
+from common.errors import run_program
+from script.fill_notebook import code_hash, fill, main
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -45,6 +47,35 @@ def test_the_tour_runs_on_finished_runs(taught, tmp_path, monkeypatch):
     names["figure"].savefig(picture)
     with Image.open(picture) as image:
         assert image.convert("L").getextrema() == (0, 255)
+
+
+def filled(tmp_path, text):
+    """What filling a notebook of that text ends with."""
+    path = tmp_path / "some.ipynb"
+    path.write_text(text)
+    return run_program(main, [str(path)]), path
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is damaged, or no JSON"), ("[]", "is no notebook"), ('{"cells": 3}', "is no notebook")],
+)
+def test_what_is_no_notebook_is_told_in_one_line(tmp_path, capsys, text, words):
+    assert filled(tmp_path, text)[0] == 2
+    assert words in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1
+    assert run_program(main, ["gone.ipynb"]) == 2
+    assert "gone.ipynb" in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1
+
+
+def test_a_cell_without_code_has_no_output(tmp_path):
+    cells = [{"cell_type": "code", "id": k, "source": [k]} for k in ("", "# one", "print(1)")]
+    code, path = filled(tmp_path, json.dumps({"cells": cells, "metadata": {}}))
+    assert code == 0
+    outputs = [cell["outputs"] for cell in json.loads(path.read_text())["cells"]]
+    assert outputs[:2] == [[], []]
+    assert outputs[2][0]["text"] == ["1\n"]
 
 
 def printed_in(notebook):
