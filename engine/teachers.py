@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +14,13 @@ from torch import nn
 
 from common.errors import UserError
 from common.files import sha256
+from common.settings import flag_of
 from dataloader.views import Statistics
 from engine.cells import TeacherCell
 from engine.checkpoint import load_model, seeing
 from engine.compute import Compute
-from engine.config import FIRST_SEED, TRAINED, Config
+from engine.config import TRAINED, Config, TrainConfig
+from engine.flags import RECIPE_FOLDER
 from engine.maps import check_maps, with_maps
 from engine.objectives import objective_of
 from engine.questions import questions_of
@@ -158,13 +162,21 @@ def finished_teacher(config: Config, cell: TeacherCell) -> RunDirectory:
     run = Runs.beside(config).of(cell, config.teacher_seed)
     if not run.is_finished():
         state = "is not finished" if run.has_begun() else "is missing"
-        views = f" --views {config.views}" if config.views else ""
-        seed = f" --seed {run.seed}" if run.seed != FIRST_SEED else ""
         raise UserError(
-            f"teacher {cell} of {config.cell} {state} ({run.path}): run "
-            f"python train_teacher.py --dataset {config.dataset}{views} --cell {cell}{seed}"
+            f"teacher {cell} of {config.cell} {state} ({run.path}): run {_command(config, run)}"
         )
     return run
+
+
+def _command(config: Config, run: RunDirectory) -> str:
+    """What trains the teacher `run` as students of `config` look for it."""
+    same = ("dataset", "views", "cell", "seed", "output_dir", "data_path", "recipe")
+    wanted = {**vars(config), "cell": run.cell, "seed": run.seed}
+    recipe = str(RECIPE_FOLDER / f"{config.dataset.lower()}.yaml")  # found without a flag
+    usual = {**vars(TrainConfig), "dataset": None, "recipe": recipe}
+    given = [name for name in same if wanted[name] not in (None, usual[name])]
+    words = [(flag_of(name), str(wanted[name])) for name in given]
+    return shlex.join(["python", "train_teacher.py", *itertools.chain(*words)])
 
 
 def _load(

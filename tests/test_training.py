@@ -351,7 +351,9 @@ class TestErrors:
     def test_missing_teacher(self, bench, capsys):
         error = self.fails(train_student.main, bench.flags("T3w_Sw"), capsys)
         assert "teacher T3w of T3w_Sw is missing" in error
-        assert "train_teacher.py --dataset synthetic_imb10 --cell T3w" in error
+        place = f"--output-dir {bench.folder} --recipe {bench.recipe}\n"
+        command = f"train_teacher.py --dataset synthetic_imb10 --cell T3w {place}"
+        assert command in error
         assert not bench.run("T3w_Sw", 1).path.exists()
 
     def test_unfinished_teacher(self, with_teachers, capsys):
