@@ -13,6 +13,6 @@ floors=$(mktemp)
 trap 'rm -f "$floors"' EXIT
 sed 's/>=/==/' requirements.txt >"$floors"
 "$venv/bin/python" -m pip install --disable-pip-version-check --requirement "$floors" \
-  pytest hypothesis ruff torchmetrics scikit-learn
+  --constraint requirements-dev.txt pytest hypothesis ruff torchmetrics scikit-learn
 "$venv/bin/python" -m pip list --disable-pip-version-check | grep -iE "^(torch|numpy|scipy|pillow|tqdm|pyyaml|matplotlib)"
 "$venv/bin/python" -m pytest "$@"
