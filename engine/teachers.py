@@ -170,7 +170,7 @@ def finished_teacher(config: Config, cell: TeacherCell) -> RunDirectory:
 
 def _command(config: Config, run: RunDirectory) -> str:
     """What trains the teacher `run` as students of `config` look for it."""
-    same = ("dataset", "views", "cell", "seed", "output_dir", "data_path", "recipe")
+    same = ("dataset", "views", "cell", "seed", "output_dir", "data_path", "recipe", "variants")
     wanted = {**vars(config), "cell": run.cell, "seed": run.seed}
     recipe = str(RECIPE_FOLDER / f"{config.dataset.lower()}.yaml")  # found without a flag
     usual = {**vars(TrainConfig), "dataset": None, "recipe": recipe}
