@@ -259,7 +259,7 @@ def interval(
     the expected calibration error: ``bootstrap_calibration_error``. Of the mutual information:
     ``mutual_information_interval``. Any other number is computed anew on each resample, the same
     rows of all arrays, and the interval is the normal one, e -+ z s with the resamples' spread s
-    (Efron and Tibshirani 1993, section 12.4). Settings of the measure go in by
+    (Efron and Tibshirani 1993). Settings of the measure go in by
     ``functools.partial``.
 
     Raises:

@@ -176,7 +176,7 @@ def expected_calibration_error(
 ) -> float:
     """Expected calibration error in [0, 1]: sum_b (n_b / n) |acc_b - conf_b|. (B, C), (B,).
 
-    Naeini et al. 2015; Guo et al. 2017, "On calibration of modern neural networks", equation 5,
+    Naeini et al. 2015; Guo et al. 2017, "On calibration of modern neural networks", section 2,
     with equal-width right-closed bins. ``weighting="bin"`` is the unweighted mean over all n_bins,
     empty ones as 0: what the published code reports, with 10 bins.
 
