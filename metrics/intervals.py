@@ -30,6 +30,7 @@ def spearman(x: Tensor, y: Tensor) -> Tensor:
 
 def _ranks(values: Tensor) -> Tensor:
     """From 1, along the last dimension: the mean of the places that equal values share."""
+    values = values.contiguous()  # torch warns where they are not
     ordered = values.sort(dim=-1).values
     before, upto = (torch.searchsorted(ordered, values, right=last) for last in (False, True))
     return (before + upto + 1).double() / 2

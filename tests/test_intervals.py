@@ -30,6 +30,16 @@ def test_rank_correlations_share_the_ranks_of_ties(levels: int, random) -> None:
     assert spearman(x, y).tolist() == pytest.approx(expected)
 
 
+def test_values_of_any_layout_are_ranked_without_a_warning(recwarn) -> None:
+    x = torch.rand(9, 5, dtype=torch.float64).T
+    torch.set_warn_always(True)
+    try:
+        assert spearman(x, x).tolist() == pytest.approx([1.0] * 5)
+    finally:
+        torch.set_warn_always(False)
+    assert not recwarn
+
+
 def test_what_is_constant_has_no_order() -> None:
     assert spearman(np.ones(4), np.arange(4)).item() == 0
 
