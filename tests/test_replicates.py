@@ -79,5 +79,5 @@ def test_each_student_is_measured_against_its_own_teachers(bench):
 
 
 def test_a_missing_teacher_is_named_with_its_seed(bench):
-    with pytest.raises(UserError, match=r"teacher T1w .*T1w/seed3\).*--cell T1w --seed 3$"):
+    with pytest.raises(UserError, match=r"teacher T1w .*T1w/seed3\).*--cell T1w --seed 3 "):
         train_student.main(bench.flags("T1w_Sw", "--seed", 3, *ONE_EPOCH))
