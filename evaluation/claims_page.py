@@ -31,7 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 RULE = (
     "Above 0 is what the paper says. Supported: every figure of a claim is above 0; contradicted: "
-    "one is below; with a p of at most .05 after Holm's correction for the claims of its table. "
+    "one is below; with a p below .05 after Holm's correction for the claims of its table. "
     "Else: cannot tell. Of a difference of two views the paper says no sign: not 0, or cannot "
     "tell. Intervals (95%, not corrected) and p are over replicates and the choice of test images."
 )

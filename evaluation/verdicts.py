@@ -1,7 +1,7 @@
 """From comparisons over replicates to verdicts.
 
 A claim is a figure, or several, of which the paper says that they are above 0. *Supported*: they
-are; *contradicted*: one is below 0; by a p of at most .05 that is corrected (Holm 1979) for the
+are; *contradicted*: one is below 0; by a p below .05 that is corrected (Holm 1979) for the
 number of claims that are looked at in the same way. Else *cannot tell*. One replicate of the
 training gives no verdict, whatever its images say.
 """
