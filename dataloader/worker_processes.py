@@ -22,7 +22,7 @@ from common.errors import ENDING, GO_ON, UserError, one_line
 HELD = {signal.SIGINT, *ENDING}  # while workers start
 LOADERS = 6  # of a group, each with workers of its own: the training ones, validation, its images
 # under the training view, test
-TRAINING = 3  # of these, read at once: the students' view, the teachers' own, partners
+READ_AT_ONCE = 3  # of these: the students' view, the teachers' own, partners
 
 FEWER = "use fewer --workers"
 ADVICE = {  # by what PyTorch, which has no types for it, or the system says
@@ -97,7 +97,7 @@ def allow_files(workers: int) -> None:
     """Let this process open the files that so many workers a loader need, two batches of each on
     their way and a batch being three: with fewer they wait for each other for ever. UserError where
     it may not."""
-    queues, batches, others = 3 * LOADERS * workers, 6 * TRAINING * workers, 48
+    queues, batches, others = 3 * LOADERS * workers, 6 * READ_AT_ONCE * workers, 48
     needed = len(os.listdir("/dev/fd")) + queues + batches + others  # noqa: PTH208
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or needed <= soft:

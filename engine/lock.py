@@ -14,7 +14,8 @@ from typing import TextIO
 
 from common.errors import GO_ON, UserError
 
-TRIES, PAUSE = 5, 0.05  # seconds
+TRIES = 5
+PAUSE = 0.05  # seconds, between two of them
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,11 @@ def publish_endpoints(folder: Path) -> None:
              for stem, figure in figures.items() for kind in ("svg", "png")]  # fmt: skip
     paths += [*write_table(folder / ENDPOINTS, rows), *write_table(folder / PAPER, own_rows())]
     page = _page(kept, rows, ratio_sentence(measured))
-    paths += [folder / f"{ENDPOINTS}.md", folder / "index.html"]
-    write_text(paths[-2], page)
+    markdown = folder / f"{ENDPOINTS}.md"
+    write_text(markdown, page)
     sections = {part.title or "The study": [part] for part in parts_of(page)}
-    write_page(paths[-1], "Why distillation works: the study", NAMES, sections)
+    title = "Why distillation works: the study"
+    paths += [markdown, write_page(folder / "index.html", title, NAMES, sections)]
     shown = [row for row in rows if row["rank"] != EXPLORATORY]
     print(format_table(shown, ("figure", "rank", "estimate", "low", "high", "p", "p_holm",
                                "replicates", "verdict")))  # fmt: skip

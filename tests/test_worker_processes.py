@@ -18,7 +18,7 @@ from torch.utils.data._utils import signal_handling
 from common.errors import UserError, run_program
 from dataloader.loader import ViewLoader
 from dataloader.views import cifar_view
-from dataloader.worker_processes import LOADERS, TRAINING, living_workers
+from dataloader.worker_processes import LOADERS, READ_AT_ONCE, living_workers
 from engine.config import StudentConfig
 from engine.data import PARTNERS, load_data
 
@@ -189,7 +189,7 @@ def test_a_group_has_no_more_loaders_than_files_are_allowed_for():
     )
     data = load_data(config, others=["strong", PARTNERS])
     training = [data.train, *data.others.values()]
-    assert len(training) == TRAINING
+    assert len(training) == READ_AT_ONCE
     assert len({*training, data.validation, data.augmented, data.test}) == LOADERS
 
 
