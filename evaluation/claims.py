@@ -138,13 +138,13 @@ def _mixed_teachers(grid: GridValues) -> Iterator[Claim]:
 
 def _strong_students(grid: GridValues) -> Iterator[Claim]:
     """Students of one set of teachers on the strong and the weak view, by the teachers' view."""
-    text, there = "strong students beat weak ones", set(grid.cells)
-    twins = [cell.teachers for cell in grid.cells if cell.letter == STRONG
-             and StudentCell(cell.teachers, WEAK) in there]  # fmt: skip
+    text = "strong students beat weak ones"
+    twins = _twins(grid.cells)
 
-    def difference(sets: Sequence[tuple[TeacherCell, ...]], of: str) -> MeanDifference:
+    def difference(sets: Sets, of: str) -> MeanDifference:
+        both = grid.complete(StudentCell(own, letter) for own in sets for letter in (STRONG, WEAK))
         strong, weak = (
-            [StudentCell(teachers, letter) for teachers in sets] for letter in (STRONG, WEAK)
+            [StudentCell(own, letter) for own in _twins(both)] for letter in (STRONG, WEAK)
         )
         return _points(f"strong minus weak students of {of} teachers", strong, weak)
 
@@ -160,6 +160,12 @@ def _strong_students(grid: GridValues) -> Iterator[Claim]:
     interaction = Minus(words, strong, weak)
     name = "6.1 strong students, strong minus weak teachers"
     yield Claim(name, text, HELD, ((interaction,),), directed=False)
+
+
+def _twins(cells: Sequence[StudentCell]) -> list[Teachers]:
+    """The sets of teachers that have a strong and a weak student among the cells."""
+    strong, weak = ([c.teachers for c in cells if c.letter == letter] for letter in (STRONG, WEAK))
+    return [teachers for teachers in strong if teachers in weak]
 
 
 def _more_teachers(grid: GridValues) -> Iterator[Claim]:
@@ -194,7 +200,7 @@ def _associations(grid: GridValues) -> Iterator[Claim]:
 
 def _ranks(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Figures:
     """Within a number of teachers, since three masks overlap less than two."""
-    cells = _of_letters(grid.known(x, y), letters)
+    cells = grid.complete(_of_letters(grid.known(x, y), letters))
     strata = [*_strata(cells, lambda cell: len(cell.teachers), LEAST_CELLS).values()]
     words = f"{'minus the ' if sign < 0 else ''}rank correlation of {x} and {y}"
     return ((RankCorrelation(words, x, y, strata, sign, x == FIDELITY),),) if strata else ()
@@ -204,9 +210,10 @@ def _slopes(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Fi
     """Without, and given the ensemble's top-1, which have to agree."""
     cells = [cell for cell in _of_letters(grid.known(x, y, ENSEMBLE), letters)
              if len(cell.teachers) > 1]  # fmt: skip
-    if not {*_of_letters(students_of(TEACHER_NUMBERS, 2, PAPERS), letters)} <= {*cells}:
+    pairs_of_three = _of_letters(students_of(TEACHER_NUMBERS, 2, PAPERS), letters)
+    if not {*pairs_of_three} <= {*cells}:
         return ()
-    strata = [*_strata(cells, _kind, 2).values()]
+    strata = [*_strata(grid.complete(cells, pairs_of_three), _kind, 2).values()]
     words = f"{'minus the ' if sign < 0 else ''}slope of {y} on {x}"
     alone = Slope(words, x, y, strata, sign, x == FIDELITY)
     return ((alone, replace(alone, way=f"given the {ENSEMBLE}", needs=(ENSEMBLE,))),)

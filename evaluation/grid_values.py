@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -69,6 +70,23 @@ class GridValues:
         return [
             cell for cell in self.cells if self.seeds_of([cell], *measures) == self.seeds_of([cell])
         ]
+
+    def complete(
+        self, cells: Iterable[StudentCell], needed: Collection[StudentCell] = ()
+    ) -> list[StudentCell]:
+        """Those of the cells, `needed` among them, that one table of cells and replicates has
+        without a gap: what most lack goes first, cell or replicate, so that neither an extra cell
+        of one replicate nor a replicate that has just begun costs a claim the others."""
+        top1, left = self.of(TOP1), list(cells)
+        seeds = self.seeds_of(needed) if needed else sorted({seed for _, seed in top1})
+        while gaps := [(c, s) for c in left for s in seeds if (c, s) not in top1]:
+            of_cells, of_seeds = (Counter(side) for side in zip(*gaps, strict=True))
+            cell, seed = max(left, key=of_cells.__getitem__), max(seeds, key=of_seeds.__getitem__)
+            if of_cells[cell] * len(left) >= of_seeds[seed] * len(seeds):
+                left.remove(cell)
+            else:
+                seeds.remove(seed)
+        return left if seeds else []
 
     def teacher_seeds_of(self, rule: str, sets: Iterable[Teachers]) -> list[int]:
         """The replicates that have the overlap of every one of the sets of teachers."""

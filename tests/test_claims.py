@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from made_up_grids import GROUPS, IMAGES, made_up
 from scipy.stats import spearmanr
 
-from engine.cells import TeacherCell, parse_student
+from engine.cells import StudentCell, TeacherCell, parse_student
 from evaluation.claims import claims, mixture
 from evaluation.claims_page import heading
 from evaluation.comparisons import RankCorrelation, Resampled
@@ -111,6 +112,47 @@ def test_a_replicate_that_lacks_a_cell_takes_no_part_in_its_claim() -> None:
     del grid.of(TOP1)[students_of((1, 2, 3), 3)[0], 3]
     rows = rows_of(grid)
     assert rows["G, 3T"]["replicates"] == 2 and rows["G, 1T"]["replicates"] == 3
+
+
+def test_what_one_replicate_has_besides_takes_no_other_out_of_a_claim() -> None:
+    """One has every choice of teachers, the others the groups, and a fourth has just begun."""
+    grid, groups = made_up((1, 2, 3), 0.05, GRID_STUDENTS), made_up((1, 2, 3), 0.05)
+    for values in grid.students.values():
+        for cell, seed in list(values):
+            if seed > 1 and cell not in GROUPS:
+                del values[cell, seed]
+    in_common = {
+        measure: {key: own for key, own in values.items() if key[0] in GROUPS}
+        for measure, values in grid.students.items()
+    }
+    of_groups = rows_of(dataclasses.replace(groups, students=in_common, overlaps=grid.overlaps))
+    for name in ("6.1 strong students", "6.1 strong students, mixed teachers", "6.2 gap",
+                 "6.2 fidelity, ranks"):  # fmt: skip
+        assert of_groups[name]["replicates"] == 3
+        assert rows_of(grid)[name]["estimate"] == of_groups[name]["estimate"]
+    assert rows_of(grid)["6.2 fidelity"]["replicates"] == 1  # which needs every choice
+    begun = grid.of(TOP1)[GROUPS[0], 1]
+    grid.of(TOP1)[GROUPS[0], 4] = grid.of(TOP1)[GROUPS[1], 4] = begun
+    assert rows_of(grid)["6.1 strong students"]["replicates"] == 3
+
+
+def test_a_complete_table_is_left_of_one_with_gaps() -> None:
+    a, b, c, d = GROUPS[:4]
+
+    def left(*there: str, needed: Sequence[StudentCell] = ()) -> str:
+        names = dict(zip("abcd", (a, b, c, d), strict=True))
+        top1 = {(names[cell], seed): Mean.of_all(torch.ones(2))
+                for seed, cells in enumerate(there) for cell in cells}  # fmt: skip
+        kept = GridValues(2, {TOP1: top1}, {}, {}).complete((a, b, c, d), needed)
+        return "".join(name for name, cell in names.items() if cell in kept)
+
+    assert left("abcd", "abcd") == "abcd"
+    assert left("abc", "abd") == "ab"
+    assert left("abcd", "ab", "ab") == "ab"
+    assert left("abcd", "abcd", "a") == "abcd"
+    assert left("abc", "ab", "ab", needed=(c,)) == "abc"
+    assert left("abc", "ab", needed=(d,)) == ""
+    assert left() == ""
 
 
 def test_a_claim_needs_all_of_its_figures_and_is_refuted_by_one() -> None:
