@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
-from engine.cells import PAPER_LETTERS, Cell, StudentCell
+from engine.cells import PAPER_LETTERS, STRONG, Cell, StudentCell
 from engine.config import StudentConfig, TeacherConfig
 from engine.records import Record
 from engine.run import RunDirectory, Runs
@@ -134,10 +134,10 @@ class ClaimsFigures:
                 yield Drawn(f"attention_{view}", caption, overlaps.overlay(run))
 
     def _agreement(self) -> Iterator[Drawn]:
-        """All teachers, and the students of one seed, by role, view and number of teachers."""
+        """The students of one seed, and all teachers of its replicate, by role, view and number."""
         least = min(run.seed for run in self._students)
-        models = self.grid.all_teachers(self._students[0].teacher_seed)
-        models += [run for run in self._students if run.seed == least]
+        students = [run for run in self._students if run.seed == least]
+        models = [*self.grid.all_teachers(students[0].teacher_seed), *students]
         models.sort(key=lambda run: _group(run.cell))
         caption = (
             "Share of test images that two models put into the same class; rows and columns in "
@@ -214,7 +214,8 @@ SWEPT = ("strength", "cell", "seed", "teacher_seed")  # in which the runs of a c
 def strength_curves(runs: Runs) -> StrengthCurves:
     """Top-1 and fidelity in %, gap in points, at the last epoch, of the finished students that were
     trained under several strengths of the strong view, as variants of one plain cell. Students of a
-    curve, and their teachers, differ in nothing but SWEPT; where a cell has several such curves,
+    curve, and their teachers, differ in nothing but SWEPT; their strong teachers are of the
+    student's strength all along, or of one that is fixed. Where a cell has several such curves,
     each is called as its first student."""
     everyone, settings = runs.all(), functools.cache(_settings)
     known = set(everyone)
@@ -223,24 +224,41 @@ def strength_curves(runs: Runs) -> StrengthCurves:
     for run in everyone:
         if not (isinstance(run.cell, StudentCell) and run.cell.variant and run.is_finished()):
             continue
-        (strength, others), last = settings(run), last_figures(run)
-        if strength is None or not last:
+        if not (last := last_figures(run)):
             continue
-        taught_by = [settings(teacher)[1] for teacher in runs.teachers_of(run) if teacher in known]
-        key = (str(run.cell.plain), others, *taught_by)
-        names.setdefault(key, str(run.cell))
-        curve = curves.setdefault(key, {})
-        _add(curve.setdefault(strength, {name: [] for name in STRENGTH_PANELS}), last)
+        strength, _ = settings(run)
+        taught_by = [teacher for teacher in runs.teachers_of(run) if teacher in known]
+        for shared, name in _curves_through(run, taught_by, settings):
+            key = (str(run.cell.plain), *shared)
+            names.setdefault(key, name)
+            curve = curves.setdefault(key, {})
+            _add(curve.setdefault(strength, {name: [] for name in STRENGTH_PANELS}), last)
     several = [key for key, strengths in curves.items() if len(strengths) > 1]
     cells = [cell for cell, *_ in several]
     return {key[0] if cells.count(key[0]) == 1 else names[key]: curves[key] for key in several}
 
 
-def _settings(run: RunDirectory) -> tuple[float | None, tuple]:
+def _curves_through(
+    run: RunDirectory,
+    teachers: Sequence[RunDirectory],
+    settings: Callable[[RunDirectory], tuple[float, tuple]],
+) -> Iterator[tuple[tuple, str]]:
+    """What a student's point has in common with the others of a curve, and a name for the curve. It
+    is of two where its strong teachers are of its own strength: they may move with it, or stay."""
+    strength, others = settings(run)
+    alike = (others, *(settings(own)[1] for own in teachers))
+    staying = tuple(settings(own)[0] for own in teachers if own.cell.letter == STRONG)
+    if set(staying) <= {strength}:
+        yield (*alike, ()), str(run.cell)
+    if staying:
+        yield (*alike, staying), f"{run.cell}, teachers at {' and '.join(map(str, staying))}"
+
+
+def _settings(run: RunDirectory) -> tuple[float, tuple]:
     """A run's strength, and its other settings that change what is trained, without SWEPT."""
     role = StudentConfig if isinstance(run.cell, StudentCell) else TeacherConfig
     saved = run.saved_settings()
-    return saved.get("strength"), tuple(
+    return saved.get("strength", role.strength), tuple(
         saved.get(field.name, field.default)
         for field in dataclasses.fields(role)
         if not field.metadata["operational"] and field.name not in SWEPT

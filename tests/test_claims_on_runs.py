@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import DATASET, Bench
@@ -16,10 +17,11 @@ from engine.run import RunDirectory, Runs
 from evaluation import calculate_claims, calculate_ece, calculate_iou, report
 from evaluation.answers import Answers
 from evaluation.claims import claims
+from evaluation.claims_figures import ClaimsFigures
 from evaluation.claims_page import heading
 from evaluation.grid import Grid, open_grid
 from evaluation.grid_reader import read_grid_values
-from evaluation.grid_values import AFFINITY, CLEAN_GAP, TOP1
+from evaluation.grid_values import AFFINITY, CLEAN_GAP, TOP1, GridValues
 from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
 from evaluation.tables import Row
@@ -124,3 +126,18 @@ def test_numbers_of_a_student_are_those_of_its_tables(bench) -> None:
     rows = judged(claims(values), values)
     assert {row["verdict"] for row in rows} == {"no verdict: one replicate", "not judged"}
     assert heading(ALL, rows).endswith("given these teachers, one replicate")
+
+
+def test_the_matrix_of_agreement_is_of_one_replicate(bench) -> None:
+    """Students of the least seed beside their own teachers, whichever student comes first."""
+    asked = ClaimsOptions(dataset=DATASET, output_dir=str(bench.folder), workers=0)
+    grid, store, runs = open_grid(asked)
+    first = next(run for run in runs if (str(run.cell), run.seed) == ("T1s_T2s_Ss", 1))
+    other = next(run for run in runs if (str(run.cell), run.seed) == ("Sw", 2))
+    values = GridValues(len(store.answers(first).labels), {}, {}, {})
+
+    def matrix(*students: RunDirectory) -> np.ndarray:
+        (drawn,) = ClaimsFigures(grid, store, students, values, [])._agreement()
+        return drawn.figure.axes[0].images[0].get_array().filled()
+
+    np.testing.assert_array_equal(matrix(other, first), matrix(first))

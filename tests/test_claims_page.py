@@ -190,7 +190,15 @@ def test_a_curve_over_strength_is_of_runs_that_differ_in_nothing_else(tmp_path) 
               for cell, curve in strength_curves(runs).items()}  # fmt: skip
     assert points == {"T1s_Ss": {0.0: [25, 50], 1.0: [75]}}
     train_nothing(tmp_path, "T1s_Ss+T5-s0", 1, 0.3, strength=0.0, temperature=5.0)
-    assert set(strength_curves(runs)) == {"T1s+s0_Ss+s0", "T1s_Ss+T5"}
+    assert set(strength_curves(runs)) == {"T1s+s0_Ss+s0", "T1s_Ss+T5, teachers at 1.0"}
+    train_nothing(tmp_path, "T1s_Ss+s0", 1, 0.6, strength=0.0)  # of a teacher that stays at 1
+    curves = {cell: {strength: at["top1"] for strength, at in curve.items()}
+              for cell, curve in strength_curves(runs).items()}  # fmt: skip
+    assert curves == {
+        "T1s+s0_Ss+s0": {0.0: [25, 50], 1.0: [75]},
+        "T1s_Ss+s0, teachers at 1.0": {0.0: [60], 1.0: [75]},
+        "T1s_Ss+T5, teachers at 1.0": {0.0: [30], 1.0: [10]},
+    }
 
 
 def test_a_curve_over_strength_is_the_mean_over_seeds() -> None:
