@@ -29,8 +29,8 @@ def takes_arrays(measure: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
 
 def as_tensors(value: Any) -> Any:
     """Arrays (NumPy's, or any that NumPy can read, as JAX's), alone, in a list, tuple or dict, as
-    tensors; anything else as it is. Numbers keep their precision, and unsigned integers, which
-    torch hardly counts with, become int64.
+    tensors; anything else as it is. Numbers keep their precision, except what torch has no type
+    for: unsigned integers become int64, long doubles float64.
 
     Raises:
         ValueError: an array of anything but numbers.
@@ -51,7 +51,11 @@ def as_tensors(value: Any) -> Any:
 def _tensor(array: np.ndarray) -> Tensor:
     if array.dtype.kind not in NUMBERS:
         raise ValueError(f"expected an array of numbers, got one of {array.dtype}")
-    wanted = np.dtype(np.int64) if array.dtype.kind == "u" else array.dtype.newbyteorder("=")
+    wanted = array.dtype.newbyteorder("=")
+    if wanted.kind == "u":
+        wanted = np.dtype(np.int64)
+    elif wanted == np.longdouble:
+        wanted = np.dtype(np.float64)
     plain = np.ascontiguousarray(array, wanted)
     # torch shares the memory, and has no memory that may not be written to.
     return torch.from_numpy(plain if plain.flags.writeable else plain.copy())
