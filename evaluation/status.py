@@ -107,15 +107,16 @@ def row_of(run: RunDirectory) -> Row:
     except (OSError, UserError):
         row.setdefault("epochs", None)
     if run.is_finished():
-        row["top1"] = _top1(run)
+        top1 = _top1(run)
+        row["top1"] = None if top1 is None else f"{top1:.1f}"
     newest = max((file.st_mtime for file in files), default=time.time())
     return row | {"bytes": bytes_used, "size": _size(bytes_used), "age": _age(time.time() - newest)}
 
 
-def _top1(run: RunDirectory) -> str | None:
+def _top1(run: RunDirectory) -> float | None:
     """In percent; None, with a word on stderr, where the record is damaged."""
     try:
-        return f"{100 * run.read_metrics()['last']['test']['top1']:.1f}"
+        return 100 * run.read_metrics()["last"]["test"]["top1"]
     except (OSError, UserError) as error:
         print(f"without its top-1: {run.cell} seed {run.seed}: {one_line(error)}", file=sys.stderr)
         return None
@@ -154,9 +155,12 @@ def compared(runs: Runs, first: Cell, second: Cell) -> Iterator[str]:
         if not operational and _plain(values[0]) != _plain(values[1]):
             yield f"{name}: {values[0]} in {first}, {values[1]} in {second}"
     for cell, finished in zip((first, second), pairs, strict=True):
-        top1 = [100 * run.read_metrics()["last"]["test"]["top1"] for run in finished]
+        top1 = [value for run in finished if (value := _top1(run)) is not None]
+        if not top1:
+            yield f"{cell}: top-1 is not known"
+            continue
         spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
-        seeds = counted(len(finished), "seed")
+        seeds = counted(len(top1), "seed")
         yield f"{cell}: top-1 {statistics.fmean(top1):.1f}{spread} %, {seeds}"
 
 

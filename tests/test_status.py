@@ -149,6 +149,8 @@ def test_a_damaged_record_is_named_and_stops_nothing(tmp_path, told, capsys):
         ["Ss", "1", "done"], ["Sw", "1", "done"]
     ]  # fmt: skip
     assert " 50.0 " in out and err.count("\n") == 1 and "without its top-1: Sw seed 1: " in err
+    compared = [" ".join(words) for words in told("--compare", "Ss", "Sw")]
+    assert compared == ["Ss: top-1 50.0 %, 1 seed", "Sw: top-1 is not known"]
     told("--delete", "Sw", "--yes")
     assert [path.parent.name for path in tmp_path.glob("runs/*/*/seed1")] == ["Ss"]
 
