@@ -61,6 +61,10 @@ class Answers:
         """(N,) bool."""
         return self.predictions == self.labels
 
+    def same_images(self, other: Answers) -> bool:
+        """Whether both are about the same images in the same order."""
+        return torch.equal(self.index, other.index) and torch.equal(self.labels, other.labels)
+
 
 @dataclass(frozen=True)
 class AttentionMaps:

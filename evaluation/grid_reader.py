@@ -70,7 +70,7 @@ class _Reader:
         students: dict[str, dict[SeededStudent, PerImage]] = {}
         seeds = {}
         for run in self.students:
-            if not torch.equal(self.store.answers(run).labels, self._first.labels):
+            if not self.store.answers(run).same_images(self._first):
                 others = f"it is tested on other images than {named(self.students[0])}"
                 print(f"left out of the claims: {named(run)}: {others}", file=sys.stderr)
                 continue

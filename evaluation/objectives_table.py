@@ -16,6 +16,7 @@ from common.errors import UserError, one_line
 from engine.cells import Cell, joined
 from engine.run import RunDirectory
 from evaluation.agreement_table import STUDENT
+from evaluation.answers import Answers
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_reader import ensemble_predictions, last_figures, training_store
 from evaluation.objectives_page import COLUMNS, CONTRASTS, REFERENCE, publish_page
@@ -34,24 +35,19 @@ FEWEST = 4  # objectives that can be ranked
 
 @dataclass(frozen=True)
 class Student:
-    """A student's test images, each (N,): is it right, does it agree with the mean of its teachers'
-    logits? index, labels: which images they are."""
+    """A student, its answers, and of each test image (N,): is it right, does it agree with the mean
+    of its teachers' logits?"""
 
     cell: Cell
     seed: int
+    answers: Answers
     top1: Tensor
     fidelity_ensemble: Tensor
-    index: Tensor
-    labels: Tensor
 
     @property
     def objective(self) -> str:
         """Its name in the file of variants."""
         return self.cell.variant or "plain"
-
-    def tested_as(self, other: Student) -> bool:
-        """Whether both are asked about the same images."""
-        return torch.equal(self.index, other.index) and torch.equal(self.labels, other.labels)
 
 
 def publish_objectives(options: ObjectiveOptions) -> None:
@@ -90,9 +86,7 @@ def _measured(
     if together is None:
         raise UserError("the teachers' logits take too much room: use fewer with --max-images")
     agrees = answers.predictions == together
-    student = Student(
-        run.cell, run.seed, answers.correct.double(), agrees.double(), answers.index, answers.labels
-    )
+    student = Student(run.cell, run.seed, answers, answers.correct.double(), agrees.double())
     last, pair = last_figures(run), f"{joined(run.cell.teachers)}-{STUDENT}"
     sums = equal_width_sums(sample_columns(answers.correct, answers.confidence), BINS)
     row = {
@@ -149,7 +143,7 @@ def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
 
 def _check_images(students: Sequence[Student]) -> None:
     for student in students:
-        if not student.tested_as(students[0]):
+        if not student.answers.same_images(students[0].answers):
             a, b = (f"{s.cell} seed {s.seed}" for s in (student, students[0]))
             raise UserError(
                 f"{a} is tested on other images than {b}: compare them apart (--cells, --seeds)"

@@ -18,6 +18,7 @@ from engine.config import StudentConfig
 from engine.flags import RECIPE_FOLDER, resolve
 from engine.scheduling import side_by_side, train_each, train_together
 from evaluation import calculate_iou, compare_objectives
+from evaluation.answers import Answers
 from evaluation.objectives_page import COLUMNS, objectives_figure
 from evaluation.objectives_table import Student, means, overlaps_known, ranks
 from evaluation.options import ObjectiveOptions, OverlapOptions
@@ -33,8 +34,8 @@ def student(name, seed, right, agrees):
     top1, fidelity = (torch.zeros(20, dtype=torch.float64) for _ in range(2))
     top1[1 : 2 * right : 2], fidelity[0 : 2 * agrees : 2] = 1, 1
     top1[::4], fidelity[1::4] = 1, 1
-    images = torch.arange(20), torch.zeros(20).long()
-    return Student(parse_student(name), seed, top1, fidelity, *images)
+    answers = Answers(torch.arange(20), torch.zeros(20).long(), *[torch.zeros(20)] * 5)
+    return Student(parse_student(name), seed, answers, top1, fidelity)
 
 
 def students(cell, seed, *pairs):
@@ -93,12 +94,13 @@ class TestMeans:
 
     @pytest.mark.parametrize(
         "other", [{"index": torch.arange(1, 21)}, {"labels": torch.ones(20).long()},
-                  {name: torch.zeros(18) for name in ("index", "labels", "top1")}]
+                  {name: torch.zeros(18) for name in ("index", "labels")}]
     )  # fmt: skip
     def test_other_test_images_are_refused(self, other):
         """Whether or not they are as many."""
         of = [student(f"T1w_Sw+{loss}", seed, 8, 3) for loss in ("kl", "dist") for seed in (1, 2)]
-        of[1] = dataclasses.replace(of[1], **other)
+        answers = dataclasses.replace(of[1].answers, **other)
+        of[1] = dataclasses.replace(of[1], answers=answers)
         with pytest.raises(
             UserError, match=r"\+kl seed 2 is tested on other .* \+?T1w.*\+kl seed 1"
         ):
