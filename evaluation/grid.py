@@ -120,7 +120,7 @@ class Grid:
             if run.path in self.left_out:
                 raise UserError(f"teacher {run.cell} is left out ({run.path})")
             if not run.is_finished():
-                script = self._script(run.cell, run.seed).format(cells=run.cell)
+                script = self._script(run.cell, str(run.cell), run.seed)
                 raise UserError(
                     f"teacher {run.cell} is not finished ({run.path}): made by {script}"
                 )
@@ -152,13 +152,16 @@ class Grid:
     def _advice(self, missing: Sequence[Cell]) -> list[str]:
         by_script: dict[str, list[Cell]] = {}
         for cell in missing:
-            by_script.setdefault(self._script(cell), []).append(cell)
-        return [f"not there: {_named(cells)}, made by {how.format(cells=' '.join(map(str, cells)))}"
-                for how, cells in by_script.items()]  # fmt: skip
+            by_script.setdefault(self._script(cell, ""), []).append(cell)
+        return [
+            f"not there: {_named(cells)}, made by "
+            f"{self._script(cells[0], ' '.join(map(str, cells)))}"
+            for cells in by_script.values()
+        ]
 
-    def _script(self, cell: Cell, seed: int = FIRST_SEED) -> str:
-        """The command that trains a cell, with a place for {cells} where its script trains others
-        unless told; a set without scripts of its own borrows CIFAR-100's."""
+    def _script(self, cell: Cell, cells: str, seed: int = FIRST_SEED) -> str:
+        """The command that trains a cell, told of `cells` where its script trains others unless it
+        is told; a set without scripts of its own borrows CIFAR-100's."""
         of_seed = f"SEEDS={seed} " if seed != FIRST_SEED else ""
         dataset = self.runs.dataset
         if cell.variant is not None:
@@ -166,7 +169,7 @@ class Grid:
             return f"python train_{role}.py --dataset {dataset} --cell {cell} and its settings"
         stem = SCRIPT_STEMS.get(dataset, SCRIPT_STEMS["CIFAR100"])
         prefix = "" if dataset in SCRIPT_STEMS else f"DATASET={dataset} "
-        told = "" if self._is_default(cell) else 'CELLS="{cells}" '
+        told = "" if self._is_default(cell) else f'CELLS="{cells}" '
         if isinstance(cell, TeacherCell):
             return f"{of_seed}{told}{prefix}bash script/{stem}-T.sh"
         # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
