@@ -17,7 +17,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 import numpy as np
 
 from common.errors import OneLineParser, UserError, run_program, shown
-from common.files import staged
+from common.files import write_bytes
 from common.settings import Bounds
 from dataloader.imagenet import LT_LISTS, load_imagenet
 from dataloader.images import FileImageSet
@@ -106,8 +106,9 @@ def make_lists(
     counts = assign(profile, room, seed)
     chosen, left_over = _chosen(train, counts, validation_per_class, seed)
     splits = {"validation": train.subset(left_over), "test": test, "train": train.subset(chosen)}
-    for split, images in splits.items():
-        _write(paths[split], images)
+    lists = {paths[split]: _text(images) for split, images in splits.items()}
+    for path, text in lists.items():  # one after the other, with nothing between that may fail
+        write_bytes(path, text)
     return counts
 
 
@@ -140,10 +141,9 @@ def _chosen(
     return both[is_train], both[~is_train]
 
 
-def _write(path: Path, images: FileImageSet) -> None:
+def _text(images: FileImageSet) -> bytes:
     lines = [f"{_on_a_line(images.relative_path(i))} {c}\n" for i, c in enumerate(images.labels)]
-    with staged(path) as partial:
-        partial.write_bytes(os.fsencode("".join(lines)))
+    return os.fsencode("".join(lines))
 
 
 def _on_a_line(name: str) -> str:
