@@ -63,6 +63,9 @@ use_python() { # use_python REQUIREMENTS_FILE
   local candidate
   for candidate in "${PYTHON:-python3}" "$ROOT/.venv/bin/python"; do
     if "$candidate" "$ROOT/script/check_requirements.py" "$ROOT/$1" 2>/dev/null; then
+      if [ "$candidate" != "${PYTHON:-$candidate}" ]; then
+        echo "$PYTHON has not all of $1: $candidate is used" >&2
+      fi
       PYTHON=$candidate
       return
     fi

@@ -74,6 +74,28 @@ def test_scripts_are_strict_and_say_what_they_do(script):
         assert lines[1].startswith("# ")
 
 
+def test_a_python_that_was_asked_for_is_not_replaced_in_silence(tmp_path):
+    """It has not what the requirements name, and .venv's has."""
+    for file in ("script/common.sh", "script/check_requirements.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    (tmp_path / "needed.txt").write_text("numpy\n")
+    bare, full = tmp_path / "bare", tmp_path / ".venv/bin/python"
+    full.parent.mkdir(parents=True)
+    for python, flags in ((bare, "-S -E"), (full, "")):  # -S: without site-packages
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} {flags} "$@"\n')
+        python.chmod(0o755)
+    command = ["bash", "-c", 'source script/common.sh; use_python needed.txt; echo "$PYTHON"']
+
+    def used(python):
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True,
+                              env={**os.environ, "PYTHON": str(python)}, check=True)  # fmt: skip
+
+    assert (used(full).stdout, used(full).stderr) == (f"{full}\n", "")
+    assert used(bare).stdout == f"{full}\n"
+    assert used(bare).stderr == f"{bare} has not all of needed.txt: {full} is used\n"
+
+
 def test_help_needs_nothing_installed_and_names_variables_and_flags():
     bare = [sys.executable, "-S", "-E"]  # no site-packages: only Python's own library
     for program in ("train_student.py", "train_teacher.py"):
