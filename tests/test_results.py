@@ -11,6 +11,7 @@ import pytest
 from evaluation.objectives_page import page
 from evaluation.paper_page import own_rows
 from evaluation.paper_tables import datasets
+from evaluation.study_files import codes_alike, one_study, read_replicate
 
 ROOT = Path(__file__).parent.parent
 EARLIER = ROOT / "results/earlier"
@@ -98,6 +99,23 @@ def test_the_page_of_objectives_is_made_of_its_tables():
         numbers = re.findall(r"-?\d?\.\d+", quoted[row["cell"]][0])
         for text, end in zip(numbers, ("", "_low", "_high"), strict=True):
             assert says(text, row[f"rank_correlation{end}"])
+
+
+COUNTS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+def test_the_replicates_that_are_kept_are_of_one_study_and_the_pages_name_them():
+    folder = ROOT / "results/study"
+    files = {path: read_replicate(path) for path in folder.glob("replicate_*.csv")}
+    one_study(files, codes_alike(folder))
+    for path, file in files.items():
+        assert path.stem == f"replicate_{file.facts['replicate']}"
+    page, first_page = ((ROOT / name).read_text() for name in ("results/README.md", "README.md"))
+    linked = set(re.findall(r"\((study/replicate_\w+\.csv)\)", page))
+    assert linked == {f"study/{path.name}" for path in files}
+    count = COUNTS[len(files)]
+    assert f"{count} replicates of ten are finished" in page
+    assert f"{count} of its ten replicates are finished" in " ".join(first_page.split())
 
 
 def test_the_papers_own_numbers():
