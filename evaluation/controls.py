@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dataloader.images import evenly_spaced
 from dataloader.views import GRID_LETTERS
-from engine.checkpoint import load_model
 from engine.compute import Compute
 from engine.run import RunDirectory
 from evaluation.answers import Answers, AttentionMaps
@@ -173,7 +172,7 @@ class Controls:
         return values
 
     def _own_overlap(self, run: RunDirectory) -> Values:
-        _, model = load_model(self.store.checkpoint(run))
+        model = self.store.model(run, like=self.runs[0])
         if not isinstance(source_of(model), ClassMaps):
             return {}
         images = self._inputs()

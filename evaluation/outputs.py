@@ -31,6 +31,7 @@ from engine.data import shot_groups_of
 from engine.environment import commit
 from engine.progress import Progress
 from engine.questions import parts_heard
+from engine.renormalised import renormalised
 from engine.run import RunDirectory
 from engine.source import Source
 from evaluation.answers import (
@@ -215,6 +216,10 @@ class OutputStore:
             kept = self._forward(wanted, Features)[2] if known else None
         return kept
 
+    def model(self, run: RunDirectory, *, like: RunDirectory) -> nn.Module:
+        """The net of the run's checkpoint, for test views as those of `like` are normalised."""
+        return self._model(self._wanted(run, "test", "test", like))
+
     def _wanted(
         self, run: RunDirectory, split: str, view: str, like: RunDirectory | None
     ) -> Wanted:
@@ -293,6 +298,8 @@ class OutputStore:
             "precision": "float32",
             "device": pick_device(self.options.device).type,  # its last digits are its own
         }
+        if (own := self.sources.of(wanted.run).statistics) != wanted.source.statistics:
+            what["normalised"] = [own.mean, own.std]
         if wanted.part != TRAINED:
             what["part"] = wanted.part
         if kind is AttentionMaps:
@@ -314,6 +321,7 @@ class OutputStore:
         return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
 
     def _model(self, wanted: Wanted) -> nn.Module:
+        """For inputs that are normalised as the source's are, whatever it was trained on."""
         path, size = self.checkpoint(wanted.run), wanted.source.image_size
         header, model = load_model(path)
         classes = self.sources.images(wanted.source, wanted.split).num_classes
@@ -322,6 +330,8 @@ class OutputStore:
                 f"{path} knows {header.num_classes} classes, the images are of {classes}: "
                 "--data-path names those that it was trained on"
             )
+        trained = self.sources.of(wanted.run).statistics
+        renormalised(model, wanted.source.statistics, trained)
         if wanted.part != TRAINED:
             model = seeing(model, wanted.part, size, str(wanted.run.cell))
         if size != header.image_size:

@@ -16,6 +16,8 @@ from dataloader.views import CIFAR_STATISTICS, LITERATURE_STATISTICS
 from engine.checkpoint import load_model
 from engine.maps import with_maps
 from engine.renormalised import renormalised
+from evaluation.options import MeasureOptions
+from evaluation.outputs import OutputStore
 from losses.loss import FEATURE_MAPS
 from models.pretrained import architecture_of
 from models.registry import build_model, of_literature
@@ -207,6 +209,21 @@ class TestOwnNormalisation:
         _, model = load_model(teacher.checkpoint("last"))
         published = torch.load(bench.folder.parent / "wrn.pth", weights_only=True)["model"]
         assert all(torch.equal(w, published[name]) for name, w in model.state_dict().items())
+
+    def test_it_is_measured_as_it_taught(self, bench):
+        """Asked about a student's inputs, which are normalised otherwise."""
+        train_teacher.main(self.adopt(bench, *LITERATURE))
+        teacher, student = bench.run("T2w", 1), bench.student("T1w_T2w_Sw", *FEW)
+        store = OutputStore(
+            MeasureOptions(dataset=DATASET, output_dir=str(bench.folder), workers=0)
+        )
+        own, heard = store.answers(teacher), store.answers(teacher, like=student)
+        torch.testing.assert_close(heard.logits, own.logits, rtol=1e-3, atol=1e-3)
+        own_maps, maps = store.maps(teacher), store.maps(teacher, like=student)
+        torch.testing.assert_close(maps.class_sum, own_maps.class_sum, rtol=1e-3, atol=1e-3)
+        again = OutputStore(store.options)
+        again.answers(teacher, like=student)
+        assert len(store.forward_passes) == 2 and not again.forward_passes
 
     def test_a_warning_names_the_literatures_mean(self, bench, capsys):
         assert run_program(train_teacher.main, self.adopt(bench)) == 0
