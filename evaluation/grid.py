@@ -17,6 +17,7 @@ from engine.cells import (
     TeacherCell,
     expand,
     grid_order,
+    joined,
     student_cells,
     teacher_cells,
 )
@@ -73,6 +74,14 @@ def named(run: RunDirectory) -> str:
 def asks_as_trained(student: RunDirectory) -> bool:
     """Whether its teachers are asked about the part of the images that they were trained on."""
     return student.saved_settings().get("teachers_see", TRAINED) in (TRAINED, OWN_VIEW)
+
+
+def name_of_overlap(student: RunDirectory) -> tuple[str, int]:
+    """The name and the seed of the row of its teachers' overlap: shared by students, and so named
+    after the teachers, or its own."""
+    if asks_as_trained(student):
+        return joined(student.cell.teachers), student.teacher_seed
+    return str(student.cell), student.seed
 
 
 SCRIPT_STEMS = {

@@ -18,7 +18,7 @@ from engine.run import RunDirectory
 from evaluation.agreement_table import STUDENT
 from evaluation.answers import AttentionMaps
 from evaluation.figures import AttentionRow, Figure, attention_figure, overlap_figure
-from evaluation.grid import Grid, asks_as_trained, named, of_each, open_grid
+from evaluation.grid import Grid, asks_as_trained, name_of_overlap, named, of_each, open_grid
 from evaluation.measures import OVERLAP
 from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
@@ -70,14 +70,6 @@ def publish_overlap(options: OverlapOptions) -> None:
     )
 
 
-def _name_and_seed(student: RunDirectory) -> tuple[str, int]:
-    """The name and the seed of the row of its teachers: shared by students, and so named after the
-    teachers, or its own."""
-    if asks_as_trained(student):
-        return joined(student.cell.teachers), student.teacher_seed
-    return str(student.cell), student.seed
-
-
 class Measure:
     """The overlaps of a grid under one choice of images, target and threshold. All models of a
     group are asked about the images and the view of its last one."""
@@ -95,8 +87,8 @@ class Measure:
         """Of each set of two or more teachers that some student has, its row; of teachers that are
         asked about other parts of the images than they were trained on, one for each student."""
         several = [run for run in students if len(run.cell.teachers) > 1]
-        groups = {_name_and_seed(run): run for run in several}
-        return of_each(groups.values(), self._teachers_row, lambda run: _name_and_seed(run)[0])
+        groups = {name_of_overlap(run): run for run in several}
+        return of_each(groups.values(), self._teachers_row, lambda run: name_of_overlap(run)[0])
 
     def rows(self, students: Sequence[RunDirectory]) -> list[list[Row]]:
         """Of each student, a row with all its teachers, then with each, then, of three and more,
@@ -151,7 +143,7 @@ class Measure:
         like = runs[-1] if asks_as_trained(student) else student
         kept = [self._known_maps(run, like) for run in runs]
         maps, size = self._selected(kept, kept), int(kept[-1].image_size)
-        row: Row = dict(zip(("cell", "seed"), _name_and_seed(student), strict=True))
+        row: Row = dict(zip(("cell", "seed"), name_of_overlap(student), strict=True))
         row |= self._overlap(runs, maps, size, like) | self._object(runs, maps, kept[0], like)
         return [row | self.store.stamp(*runs)]
 

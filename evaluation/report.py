@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from engine.flags import parse
 from engine.run import RunDirectory, Runs
 from evaluation.calculate_agreement import AS_TRAINED, REPORTED
 from evaluation.cells_page import cells_page
-from evaluation.grid import asks_as_trained, named, of_each
+from evaluation.grid import name_of_overlap, named, of_each
 from evaluation.latex import write_latex
 from evaluation.measures import (
     AFFINITY,
@@ -105,8 +106,7 @@ def publish(options: ReportOptions, judged: Collection[str] | None = None) -> No
     if not done:
         raise UserError(f"no run in {runs.folder} is finished yet")
     finished = of_each(done, figures_of, named)
-    apart = {str(run.cell) for run in done if _asks_otherwise(run)}
-    rows = with_measures(grid_rows(finished), Tables(runs.folder), apart)
+    rows = with_measures(grid_rows(finished), Tables(runs.folder), overlaps_of(done))
     selected_on = " and ".join(sorted({metrics["selected_on"] for metrics in finished}))
     page = runs.folder / "report" / "cells.md"
     write_text(page, cells_page(rows, _top1_by_seed(finished), options.dataset, selected_on))
@@ -152,11 +152,14 @@ def figures_of(run: RunDirectory) -> dict[str, Any]:
     return metrics
 
 
-def _asks_otherwise(run: RunDirectory) -> bool:
-    try:
-        return not asks_as_trained(run)
-    except UserError:  # told where its settings are needed
-        return False
+def overlaps_of(finished: Sequence[RunDirectory]) -> dict[str, set[tuple[str, int]]]:
+    """By cell, the names and seeds of the rows of overlap that its runs' teachers have."""
+    found: dict[str, set[tuple[str, int]]] = {}
+    for run in finished:
+        with suppress(UserError):  # told where its settings are needed
+            if len(run.cell.teachers) > 1:
+                found.setdefault(str(run.cell), set()).add(name_of_overlap(run))
+    return found
 
 
 def grid_rows(finished: Sequence[dict[str, Any]]) -> list[Row]:
@@ -204,14 +207,17 @@ class Tables:
         return reason is None
 
 
-def with_measures(rows: Sequence[Row], tables: Tables, apart: Collection[str] = ()) -> list[Row]:
+def with_measures(
+    rows: Sequence[Row], tables: Tables, overlaps: Mapping[str, Collection[tuple[str, int]]]
+) -> list[Row]:
     """The rows with what has been measured of each cell so far: ECE; agreement with its teachers;
     CKA and IoU among them and with it; the affinity of its own view. Where other than all seeds of
-    a cell were measured, `<name>_n` says how many. apart: cells whose teachers have an overlap of
-    their own, since they are asked about other parts of the images."""
+    a cell were measured, or fewer replicates taught them, `<name>_n` says how many. overlaps: those
+    of `overlaps_of`."""
     measured = {name: tables.rows(options) for name, options in MEASUREMENTS.items()}
     joined = [
-        row | _measures_of(parse_cell(row["cell"]), measured, row["cell"] in apart) for row in rows
+        row | _measures_of(parse_cell(row["cell"]), measured, overlaps.get(row["cell"], ()))
+        for row in rows
     ]
     return [
         {k: v for k, v in row.items() if not (k.endswith("_n") and v == row["seeds"])}
@@ -261,8 +267,12 @@ def _percent(figures: dict[str, float], name: str) -> float | None:
     return 100 * figures[name] if name in figures else None
 
 
-def _measures_of(cell: Cell, tables: dict[str, list[Row]], apart: bool) -> Row:
+def _measures_of(
+    cell: Cell, tables: dict[str, list[Row]], overlaps: Collection[tuple[str, int]]
+) -> Row:
     name, teachers = str(cell), joined(cell.teachers)
+    among = [row | {"cell": name} for row in tables["iou_T_T"]
+             if (row["cell"], row["seed"]) in overlaps]  # fmt: skip
     own_view = [row for row in tables["affinity"] if row["view"] == cell.view]
     ensemble = _of_pair(tables["agreement_test"], "ensemble")
     return {
@@ -271,7 +281,7 @@ def _measures_of(cell: Cell, tables: dict[str, list[Row]], apart: bool) -> Row:
         **_under_own_view(tables, cell),
         **_alignments(tables["agreement_test"], cell),
         **_means(tables["ece"], name, CALIBRATION),
-        **_means(tables["iou_T_T"], name if apart else teachers, OVERLAP["T_T"]),
+        **_means(among, name, OVERLAP["T_T"]),
         **_means(_of_pair(tables["iou_T_S"], teachers), name, OVERLAP["T_S"]),
         **_means(own_view, name, AFFINITY),
     }

@@ -18,7 +18,7 @@ from engine.questions import parts_heard, questions_of
 from evaluation.options import MeasureOptions, OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.overlap_table import publish_overlap
-from evaluation.report import Tables, with_measures
+from evaluation.report import Tables, overlaps_of, with_measures
 from metrics.half_images import masks_of_half
 from metrics.overlap import binarize
 from models.parts import part_of, part_seen, see
@@ -221,7 +221,8 @@ class TestMeasuring:
         asked = rows["T_T"]["T1w_T2w_Sw+halves"]  # of whole teachers
         assert asked["iou_in_image"] == 0 and asked["iou"] != rows["T_T"]["T1w_T2w"]["iou"]
         cells = [{"cell": str(cell), "seeds": 1} for cell in students]
-        reported = with_measures(cells, Tables(options.folder), {"T1w_T2w_Sw+halves"})
+        overlaps = overlaps_of([bench.run(cell, 1) for cell in students])
+        reported = with_measures(cells, Tables(options.folder), overlaps)
         assert [row["iou_teachers"] for row in reported] == [
             rows["T_T"][name]["iou"]
             for name in ("T1w+left_T2w+right", "T1w_T2w", "T1w_T2w_Sw+halves")

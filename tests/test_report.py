@@ -3,11 +3,13 @@ import json
 import pytest
 
 from common.errors import UserError
+from common.files import sha256
 from engine.cells import parse_cell
 from engine.run import Runs
 from evaluation.cells_page import cells_page
-from evaluation.report import grid_rows, main
-from evaluation.tables import format_table
+from evaluation.options import OverlapOptions
+from evaluation.report import Tables, grid_rows, main, overlaps_of, with_measures
+from evaluation.tables import format_table, write_table
 
 
 def metrics(cell, seed, top1, *, fidelity=None):
@@ -31,6 +33,28 @@ def test_mean_and_spread_over_seeds():
     assert rows[0]["top1_last_std"] == pytest.approx(200**0.5)
     assert rows[0]["top1_best"] == pytest.approx(61)
     assert rows[0]["fidelity_ensemble"] == pytest.approx(85)
+
+
+def test_the_overlap_among_teachers_is_of_those_that_taught_the_cell(tmp_path):
+    """Of two replicates: .4 and .6. One student has both, one the second, one twice the first."""
+    runs = Runs(tmp_path, "somewhere")
+    taught = {"T1w_T2w_Sw": (1, 2), "T1w_T2w_Ss": (2,), "T1w_T2w_Ss+shared": (1, 1)}
+    begun = []
+    for cell, teacher_seeds in taught.items():
+        for seed, teacher_seed in enumerate(teacher_seeds, 1):
+            begun.append(runs.of(parse_cell(cell), seed))
+            begun[-1].path.mkdir(parents=True)
+            begun[-1].config.write_text(f"teacher_seed: {teacher_seed}\n")
+    (runs.folder / "last.pt").write_bytes(b"weights")
+    stamp = {"checkpoints": {"last.pt": sha256(runs.folder / "last.pt")}}
+    asked = {"asked": OverlapOptions(group="T_T").asked, **stamp}
+    overlaps = [{"cell": "T1w_T2w", "seed": seed, "iou": iou, **asked}
+                for seed, iou in ((1, 0.4), (2, 0.6))]  # fmt: skip
+    write_table(runs.folder / "iou_T_T", overlaps)
+    cells = [{"cell": cell, "seeds": len(seeds)} for cell, seeds in taught.items()]
+    rows = with_measures(cells, Tables(runs.folder), overlaps_of(begun))
+    assert [row["iou_teachers"] for row in rows] == pytest.approx([0.5, 0.6, 0.4])
+    assert [row.get("iou_teachers_n") for row in rows] == [None, None, 1]
 
 
 def test_rows_follow_the_grid():
