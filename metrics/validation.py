@@ -52,7 +52,8 @@ def check_labels(labels: Tensor, count: int, num_classes: int, *, name: str = "l
     check_labels_shape(labels, count, name=name)
     if count == 0:
         raise ValueError(f"{name}: no samples, shape {tuple(labels.shape)}")
-    if bool(((labels < 0) | (labels >= num_classes)).any()):
+    numbers = labels.long()  # in 8 bits 300 classes would be 44
+    if bool(((numbers < 0) | (numbers >= num_classes)).any()):
         raise ValueError(f"{name}: class numbers must lie in 0..{num_classes - 1}")
 
 

@@ -93,6 +93,17 @@ def test_arrays_are_read_in_lists_and_by_name():
     assert metrics.top1_accuracy(logits=np.eye(2), labels=np.array([0, 1], np.uint16)) == 1
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32])
+def test_class_numbers_may_be_small_integers(dtype):
+    a, b = np.array([0, 1, 1, 100], dtype), np.array([0, 1, 0, 100], dtype)
+    wide = [each.astype(np.int64) for each in (a, b)]
+    for measure in (metrics.cohen_kappa, metrics.mutual_information):
+        for given in ((a, b), tuple(map(torch.from_numpy, (a, b)))):
+            assert measure(*given) == measure(*wide)
+    logits = torch.eye(4, 300)
+    assert metrics.top1_accuracy(logits, torch.tensor([0, 1, 2, 100], dtype=torch.uint8)) == 0.75
+
+
 def test_an_array_that_may_not_be_written_to_is_left_alone(recwarn):
     logits = np.eye(2)
     logits.flags.writeable = False
