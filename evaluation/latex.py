@@ -25,9 +25,9 @@ def write_latex(
     """Write `stem`.tex and return its path: the columns `names` that name a row, then the numbers
     that some row has.
 
-    A number stands with its 95% interval or its standard deviation, where the row has one. Bold is
-    the best of a column that says which is better, and every number whose interval holds that one:
-    what the images cannot tell from it.
+    A number stands with its standard deviation over seeds, else with its 95% interval, where the
+    row has one. Bold is the best of a column that says which is better, and every number whose
+    interval holds that one: what the images cannot tell from it.
     """
     path = beside(stem, ".tex")
     write_text(path, latex_table(rows, names, columns))
@@ -73,15 +73,16 @@ def _number(row: Mapping[str, Any], key: str, best: float | None) -> str:
     value = row.get(key)
     if not is_number(value):
         return "--"
-    low, high = (row.get(key + end) for end in ENDS)
-    text, bold = _written(value), value == best
-    if is_number(low) and is_number(high):
+    text, bold, spread = _written(value), value == best, row.get(f"{key}_std")
+    if is_number(spread):  # ends beside it are means of one seed's, and no interval over seeds
+        beside = rf" $\pm$ {_written(spread)}"
+    elif all(is_number(row.get(key + end)) for end in ENDS):
+        low, high = (row[key + end] for end in ENDS)
         bold = bold or (best is not None and low <= best <= high)
-    text = rf"\textbf{{{text}}}" if bold else text
-    if is_number(low) and is_number(high):
-        return rf"{text} {{\small [{_written(low)}, {_written(high)}]}}"
-    spread = row.get(f"{key}_std")
-    return rf"{text} $\pm$ {_written(spread)}" if is_number(spread) else text
+        beside = rf" {{\small [{_written(low)}, {_written(high)}]}}"
+    else:
+        beside = ""
+    return (rf"\textbf{{{text}}}" if bold else text) + beside
 
 
 def _written(value: float) -> str:

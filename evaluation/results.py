@@ -44,7 +44,8 @@ def publish(
     for suffix, figure in named.items():
         paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
     if latex:
-        paths.append(write_latex(stem, rows, [by[0], "seed", *by[1:]], columns))
+        path = beside(stem, next(iter(named))) if len(named) == 1 else stem
+        paths.append(write_latex(path, rows, [by[0], "seed", *by[1:]], columns))
     keys = [column.key for column in columns if any(column.key in row for row in rows)]
     print(screen(rows, [by[0], "seed", *by[1:], *keys]))
     gathered = over_seeds(rows, by)

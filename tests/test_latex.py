@@ -46,6 +46,14 @@ def test_a_spread_over_seeds_stands_beside_its_mean():
     assert r"Sw & 71.500 $\pm$ 0.250 \\" in latex_table(rows, ["cell"], [Column("top1")])
 
 
+def test_ends_that_are_means_over_seeds_are_no_interval():
+    """Of three seeds whose own intervals, over images, are narrow."""
+    best = {"cell": "A", "iou": 0.51, "iou_std": 0.1, "iou_low": 0.5, "iou_high": 0.52}
+    rows = [best, {**best, "cell": "B", "iou": 0.5}]
+    text = latex_table(rows, ["cell"], [Column("iou", better="higher")])
+    assert r"A & \textbf{0.510} $\pm$ 0.100 \\" in text and r"B & 0.500 $\pm$ 0.100 \\" in text
+
+
 def test_measurements_and_the_report_write_it_when_asked(taught, capsys):
     flags = ["--dataset", DATASET, "--output-dir", str(taught.folder)]
     folder = taught.folder / DATASET
