@@ -269,19 +269,26 @@ def _names_of(values: np.ndarray | None, where: str, count: int) -> np.ndarray |
         )
     if len(values) != count:
         raise UserError(f"{where}: {len(values)} for {count}")
+    if values.dtype.kind == "S":
+        values = _decoded(values, where)
     names, times = np.unique(values, return_counts=True)
     if len(names) < count:
         raise UserError(
             f"{where}: {shown(names[times > 1][0].item())} stands twice, once is needed"
         )
-    return values.astype(np.str_ if values.dtype.kind in "US" else np.int64)
+    return values if values.dtype.kind == "U" else values.astype(np.int64)
+
+
+def _decoded(values: np.ndarray, where: str) -> np.ndarray:
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} holds bytes that are no UTF-8: {error}") from None
 
 
 def _maps(arrays: Mapping[str, np.ndarray], path: Path, count: int) -> Maps | None:
-    if "key" in arrays:
-        return _stored_maps(arrays, path)
     if "maps" not in arrays:
-        return None
+        return _stored_maps(arrays, path)
     maps = arrays["maps"]
     if maps.ndim != 3 or len(maps) != count or 0 in maps.shape or maps.dtype.kind != "f":
         raise UserError(
@@ -296,10 +303,8 @@ def _maps(arrays: Mapping[str, np.ndarray], path: Path, count: int) -> Maps | No
 
 
 def _features(arrays: Mapping[str, np.ndarray], path: Path, count: int) -> Features | None:
-    if "key" in arrays:
-        return _stored_features(arrays, path)
     if "features" not in arrays:
-        return None
+        return _stored_features(arrays, path)
     features = arrays["features"]
     if features.ndim != 2 or features.dtype.kind != "f" or len(features) != count:
         raise UserError(
@@ -338,7 +343,10 @@ def _stored_features(arrays: Mapping[str, np.ndarray], path: Path) -> Features |
 
 
 def _beside(arrays: Mapping[str, np.ndarray], path: Path, kind: type[Kept]) -> Kept | None:
-    """What evaluation/outputs.py keeps of some of the images, beside a checkpoint's answers."""
+    """What evaluation/outputs.py keeps of some of the images, beside a checkpoint's answers, which
+    have a key."""
+    if "key" not in arrays:
+        return None
     beside = path.with_name(path.stem + SUFFIXES[kind])
     try:
         key = str(read_npz(beside, KEY)["key"])

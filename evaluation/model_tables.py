@@ -51,6 +51,7 @@ MAPS_NOTE = (
     "; iou: of maps at {threshold} of their range, {size} pixels,\nof the class that the ensemble "
     "predicts where maps have classes; iou_chance: each mask from another image"
 )
+BESIDE = ("reliability.png", "pairs.csv", "pairs.json", "pairs.tex", "models.tex")  # not always
 
 
 @dataclass(frozen=True)
@@ -108,24 +109,27 @@ class Models:
 
 
 def publish_models(files: Sequence[ModelFile], options: ModelOptions, *notes: str) -> None:
-    """Print and write the tables of the models and of their pairs, and draw what belongs to it."""
+    """Print and write the tables of the models and of their pairs, and draw what belongs to it,
+    once all is known. What an earlier call left there of other models goes."""
     models, folder = Models.of(files, options.student), Path(options.output_dir)
     shown = dict(models.answers)
     if len(models.teachers) > 1:
         shown[ENSEMBLE] = models.ensemble()
     rows = [_model_row(name, answers, models, options.bins) for name, answers in shown.items()]
+    size = options.image_size or _size(models)
+    pairs = pair_rows(models, shown, size, options.threshold)
     paths = write_table(folder / "models", rows)
     print(screen(rows, _present(rows, ["model"], (*CALIBRATION, *RUN_INFORMATION))))
     if models.labelled:
         diagrams = {name: reliability_of(answers, options.bins) for name, answers in shown.items()}
         paths.append(saved(reliability_figure(diagrams), folder / "reliability.png", dpi=110))
-    size = options.image_size or _size(models)
-    pairs = pair_rows(models, shown, size, options.threshold)
     if pairs:
         paths += write_table(folder / "pairs", pairs)
         tell_constant_maps(pairs, "{p} and {q}")
     if options.latex == "yes":
         paths += _latex(folder, rows, pairs)
+    for earlier in {folder / name for name in BESIDE}.difference(paths):
+        earlier.unlink(missing_ok=True)
     for columns in GROUPS:
         if measured := [row for row in pairs if columns[0].key in row]:
             print("\n" + screen(measured, _present(measured, ["p", "q"], columns)))

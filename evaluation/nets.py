@@ -193,7 +193,7 @@ def _look(name: str, net: nn.Module, options: ModelOptions, size: int) -> Look |
         return None
     if features is None:
         features = _named_layers(name, net, options)
-        if features.classifier is not None:
+        if features.classifier is not None and options.grad_cam == "no":
             check_classifier(name, net, features, size)
             return Look(CAM, partial(_class_map, net, features))
     return Look(GRAD_CAM, partial(_grad_cam, net, features))

@@ -390,11 +390,35 @@ OF_TWO = {
 
 
 @pytest.mark.parametrize("name", OF_TWO)
-def test_files_that_do_not_fit_each_other_are_refused(name, truth, made, measured):
+def test_files_that_do_not_fit_each_other_are_refused(name, truth, made, measured, tmp_path):
     changes, of_first, words = OF_TWO[name]
     other = made("b", **{"logits": truth["logits_b"], **changes(truth)})
     with pytest.raises(UserError, match=words):
         measured(made("a", **of_first), other)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_other_models_is_left(truth, made, measured, tmp_path):
+    """Of an earlier call into the same folder."""
+    folder = tmp_path / "out"
+    measured(made("a"), made("b", "b"), "--latex")
+    assert {"reliability.png", "pairs.csv", "pairs.json", "pairs.tex", "models.tex"} <= {
+        path.name for path in folder.iterdir()
+    }
+    unlabelled = tmp_path / "c.npz"
+    np.savez(unlabelled, logits=truth["logits_a"])
+    measured(unlabelled)
+    assert {path.name for path in folder.iterdir()} == {"models.csv", "models.json"}
+
+
+def test_names_of_images_may_be_bytes_and_a_key_ones_own(made, measured, tmp_path):
+    names = np.array([f"é{k}".encode() for k in range(N)])
+    maps = np.random.default_rng(0).random((N, 2, 2))
+    files = [made(name, index=names, key=names, maps=maps) for name in "ab"]
+    _, pairs = measured(*files)
+    assert pairs["a", "b"]["iou"] == 1
+    with pytest.raises(UserError, match="no UTF-8"):
+        measured(made("c", index=np.array([bytes([200, k]) for k in range(N)])))
 
 
 def test_labels_of_their_own_must_be_the_same(truth, made, measured, tmp_path):
