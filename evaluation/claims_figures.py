@@ -246,8 +246,8 @@ def _curves_through(
     """What a student's point has in common with the others of a curve, and a name for the curve. It
     is of two where its strong teachers are of its own strength: they may move with it, or stay."""
     strength, others = settings(run)
-    alike = (others, *(settings(own)[1] for own in teachers))
-    staying = tuple(settings(own)[0] for own in teachers if own.cell.letter == STRONG)
+    alike = (others, *(settings(teacher)[1] for teacher in teachers))
+    staying = tuple(settings(teacher)[0] for teacher in teachers if teacher.cell.letter == STRONG)
     if set(staying) <= {strength}:
         yield (*alike, ()), str(run.cell)
     if staying:

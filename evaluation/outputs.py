@@ -298,8 +298,9 @@ class OutputStore:
             "precision": "float32",
             "device": pick_device(self.options.device).type,  # its last digits are its own
         }
-        if (own := self.sources.of(wanted.run).statistics) != wanted.source.statistics:
-            what["normalised"] = [own.mean, own.std]
+        trained = self.sources.of(wanted.run).statistics
+        if trained != wanted.source.statistics:
+            what["normalised"] = [trained.mean, trained.std]
         if wanted.part != TRAINED:
             what["part"] = wanted.part
         if kind is AttentionMaps:
