@@ -23,9 +23,9 @@ SPLITS = ("test", "train")
 TAKEN = "results"  # the report's own table
 
 
-def of_run(name: str, also: str = "") -> Any:
+def of_run(name: str, also: str = "", **meta: Any) -> Any:
     """An option that takes the place of each run's setting `name`, with the values it may have."""
-    meta = TrainConfig.__dataclass_fields__[name].metadata
+    meta = {**TrainConfig.__dataclass_fields__[name].metadata, **meta}
     words = " ".join(filter(None, [meta["help"], also]))
     return dataclasses.field(default=None, metadata={**meta, "help": f"{words}, if not the run's"})
 
@@ -49,10 +49,11 @@ class MeasureOptions(Settings):
     data_path: str | None = of_run("data_path", "(or DATA)")
     train_list: str | None = of_run("train_list")
     test_list: str | None = of_run("test_list")
-    list_path: str | None = of_run("list_path")
+    list_path: str | None = of_run("list_path", operational=True)  # a place, as data_path
     holdout_fraction: float | None = of_run("holdout_fraction")
     image_size: int | None = of_run("image_size")
-    on_bad_image: str | None = of_run("on_bad_image")
+    # without it there is no answer, so that there are never two
+    on_bad_image: str | None = of_run("on_bad_image", operational=True)
     max_images: int | None = option(
         None, "a quick look at so many evenly spaced images of a split", at_least=1
     )

@@ -15,7 +15,7 @@ from dataloader.loader import ViewLoader
 from dataloader.views import imagenet_view
 from engine.cells import parse_cell
 from engine.run import Runs
-from evaluation import calculate_ece
+from evaluation import calculate_ece, report
 from evaluation.options import MeasureOptions
 from evaluation.outputs import OutputStore
 
@@ -181,6 +181,17 @@ def test_measures_of_no_readable_image_are_refused(bench, tmp_path, capsys):
     where += ["--output-dir", str(bench.folder), "--on-bad-image", "skip", "--view", "weak"]
     assert run_program(calculate_ece.main, where) == 2
     assert "none of 12 images can be read" in capsys.readouterr().err
+
+
+def test_what_is_measured_without_bad_images_is_in_the_report(bench, tmp_path):
+    bench.student("Sw", "--epochs", 1)
+    corrupt(min((tmp_path / "data").glob("val/*/*")))
+    where = ["--dataset", "ImageNet", "--output-dir", str(bench.folder)]
+    skip = ["--data-path", str(tmp_path / "data"), "--cells", "Sw", "--on-bad-image", "skip"]
+    calculate_ece.main([*where, *skip])
+    report.main(where)
+    (row,) = json.loads((bench.folder / "ImageNet" / "results.json").read_text())
+    assert 0 <= row["ece"] <= 1
 
 
 def test_a_missing_data_root_is_named(bench, tmp_path, capsys):
