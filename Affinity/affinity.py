@@ -13,7 +13,7 @@ def affinity(augmented_top1: float, reference_top1: float) -> float:
 
     1 means that the view costs the model nothing. Gontijo-Lopes et al. take the clean test view
     as the reference; the paper reproduced here takes the random crop. Both accuracies are
-    fractions in [0, 1], on validation images.
+    fractions in [0, 1], of the same images.
 
     Raises:
         ValueError: an accuracy outside [0, 1] (a percentage, NaN), or a reference accuracy of 0.

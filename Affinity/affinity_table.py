@@ -36,7 +36,7 @@ def publish_affinity(options: AffinityOptions) -> None:
         rows,
         AFFINITY,
         affinity_figure(rows),
-        f"{most}validation images, views of seed {options.view_seed}; affinity: top-1 under the "
+        f"{most}test images, views of seed {options.view_seed}; affinity: top-1 under the "
         "view / under base (the random crop\nalone), with its 95% bootstrap interval; "
         "affinity_to_test: the clean test view below the line;\n"
         "diversity, of teachers: training loss under the view / under base",

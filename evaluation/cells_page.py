@@ -35,7 +35,7 @@ NOTE = (
 )
 PARTS: Mapping[str, tuple[str, Sequence[Column]]] = {
     "Accuracy and calibration": (
-        "Gap: training minus test top-1.", (*RUN_ACCURACY, *CALIBRATION, *AFFINITY)
+        "Gap: training minus validation top-1.", (*RUN_ACCURACY, *CALIBRATION, *AFFINITY)
     ),
     "Agreement with the teachers": (
         "Fidelity: the share of images on which both name the same class; test view of the test "

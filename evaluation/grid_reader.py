@@ -31,7 +31,6 @@ from evaluation.grid_values import (
 from evaluation.outputs import OutputStore
 from evaluation.overlaps import USUAL, Overlaps, read_overlaps
 from evaluation.per_image import Gap, Mean, PerImage, Ratio
-from evaluation.tables import is_number
 from metrics.agreement import ensemble_logits
 
 
@@ -51,6 +50,26 @@ def last_figures(run: RunDirectory) -> Record:
     except (UserError, OSError) as error:
         print(f"without its training record: {named(run)}: {one_line(error)}", file=sys.stderr)
         return {}
+
+
+def trained_top1(run: RunDirectory, checkpoint: str) -> float | None:
+    """Top-1 in the epoch of the checkpoint, of the images and views that trained; None of adopted
+    weights, and, with a word on stderr, where a record is damaged."""
+    try:
+        records = run.read_epochs(until=_epoch_of(run, checkpoint))
+        return records[-1]["train"]["top1"] if records else None
+    except (UserError, OSError) as error:
+        print(f"without its gap: {named(run)}: {one_line(error)}", file=sys.stderr)
+        return None
+
+
+def _epoch_of(run: RunDirectory, checkpoint: str) -> int:
+    if checkpoint.startswith("epoch"):
+        return int(checkpoint.removeprefix("epoch"))
+    epoch = run.read_metrics()[checkpoint].get("epoch")
+    if type(epoch) is not int:
+        raise UserError(f"{run.metrics} does not say its {checkpoint} epoch")
+    return epoch
 
 
 def training_store(store: OutputStore) -> OutputStore:
@@ -91,9 +110,9 @@ class _Reader:
         """What is known of a student without its teachers."""
         right = Mean.of_all(self.store.answers(run).correct)
         yield TOP1, right
-        last = last_figures(run)
-        if is_number(last.get("gap_points")):  # of adopted weights nobody knows it
-            yield GAP, Gap(last["test"]["top1"] + last["gap_points"] / 100, right)
+        trained = trained_top1(run, self.store.options.checkpoint)
+        if trained is not None:
+            yield GAP, Gap(trained, right)
 
     def _taught(self, run: RunDirectory, overlaps: Overlaps) -> Iterator[tuple[str, PerImage]]:
         """What is known of a student and its teachers."""

@@ -21,7 +21,7 @@ from evaluation.claims_figures import ClaimsFigures
 from evaluation.claims_page import heading
 from evaluation.grid import Grid, open_grid
 from evaluation.grid_reader import read_grid_values
-from evaluation.grid_values import AFFINITY, CLEAN_GAP, TOP1, GridValues
+from evaluation.grid_values import AFFINITY, CLEAN_GAP, GAP, TOP1, GridValues
 from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
 from evaluation.tables import Row
@@ -126,6 +126,22 @@ def test_numbers_of_a_student_are_those_of_its_tables(bench) -> None:
     rows = judged(claims(values), values)
     assert {row["verdict"] for row in rows} == {"no verdict: one replicate", "not judged"}
     assert heading(ALL, rows).endswith("given these teachers, one replicate")
+
+
+def test_the_gap_is_of_test_images_and_of_the_epoch_that_is_measured(taught, tmp_path) -> None:
+    """Where held out images select, of the last epoch and of the best."""
+    run = Bench(tmp_path, taught.recipe).student("Sw", "--holdout-fraction", 0.3)
+    records = run.read_epochs(until=3)
+    best = run.read_metrics()["best"]["epoch"]
+    for checkpoint, epoch in (("last", 3), ("best", best)):
+        asked = ClaimsOptions(
+            dataset=DATASET, output_dir=str(tmp_path), workers=0, checkpoint=checkpoint
+        )
+        values = read_grid_values(*open_grid(asked))
+        key, everything = (run.cell, 1), torch.ones(1, values.images, dtype=torch.float64)
+        gap, top1 = (values.of(name)[key].over(everything).item() for name in (GAP, TOP1))
+        assert gap == pytest.approx(records[epoch - 1]["train"]["top1"] - top1)
+    assert 100 * gap != pytest.approx(records[best - 1]["gap_points"])
 
 
 def test_the_matrix_of_agreement_is_of_one_replicate(bench) -> None:
