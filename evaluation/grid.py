@@ -110,12 +110,12 @@ class Grid:
         Those missing or in progress are told on stderr, with the script that makes them.
         UserError when none is finished.
         """
-        by_cell = {cell: self._of_cell(cell, seeds) for cell in sorted(set(cells), key=grid_order)}
-        begun = [run for runs in by_cell.values() for run in runs]
+        asked = sorted(set(cells), key=grid_order)
+        begun = [run for cell in asked for run in self._of_cell(cell, seeds)]
         for run in begun:
             if not run.is_finished():
                 print(f"in progress, left out: {run.path}", file=sys.stderr)
-        for line in self._advice([cell for cell, runs in by_cell.items() if not runs]):
+        for line in self._advice(begun, asked, seeds):
             print(line, file=sys.stderr)
         if done := [run for run in begun if run.is_finished()]:
             return done
@@ -158,14 +158,20 @@ class Grid:
     def _of_cell(self, cell: Cell, seeds: Sequence[int]) -> list[RunDirectory]:
         return [run for run in self.runs.of_cell(cell) if not seeds or run.seed in seeds]
 
-    def _advice(self, missing: Sequence[Cell]) -> list[str]:
-        by_script: dict[str, list[Cell]] = {}
-        for cell in missing:
-            by_script.setdefault(self._script(cell, ""), []).append(cell)
+    def _advice(
+        self, begun: Sequence[RunDirectory], cells: Sequence[Cell], seeds: Sequence[int]
+    ) -> list[str]:
+        """Of the cells those that have not begun, with one of the seeds or, if none is asked for,
+        with any: a line for each command that trains them."""
+        there = {(run.cell, run.seed if seeds else FIRST_SEED) for run in begun}
+        by_script: dict[tuple[str, int], list[Cell]] = {}
+        for seed, cell in itertools.product(seeds or [FIRST_SEED], cells):
+            if (cell, seed) not in there:
+                by_script.setdefault((self._script(cell, "", seed), seed), []).append(cell)
         return [
-            f"not there: {_named(cells)}, made by "
-            f"{self._script(cells[0], ' '.join(map(str, cells)))}"
-            for cells in by_script.values()
+            f"not there: {_named(of_script)}{f', seed {seed}' if seeds else ''}, made by "
+            f"{self._script(of_script[0], ' '.join(map(str, of_script)), seed)}"
+            for (_, seed), of_script in by_script.items()
         ]
 
     def _script(self, cell: Cell, cells: str, seed: int = FIRST_SEED) -> str:
@@ -175,7 +181,10 @@ class Grid:
         dataset = self.runs.dataset
         if cell.variant is not None:
             role = "teacher" if isinstance(cell, TeacherCell) else "student"
-            return f"python train_{role}.py --dataset {dataset} --cell {cell} and its settings"
+            flag = f" --seed {seed}" if seed != FIRST_SEED else ""
+            return (
+                f"python train_{role}.py --dataset {dataset} --cell {cell}{flag} and its settings"
+            )
         stem = SCRIPT_STEMS.get(dataset, SCRIPT_STEMS["CIFAR100"])
         prefix = "" if dataset in SCRIPT_STEMS else f"DATASET={dataset} "
         told = "" if self._is_default(cell) else f'CELLS="{cells}" '
@@ -183,7 +192,7 @@ class Grid:
             return f"{of_seed}{told}{prefix}bash script/{stem}-T.sh"
         # Only the CIFAR grids have a script for three teachers; elsewhere CELLS names them.
         three = "3T_" if len(cell.teachers) == len(TEACHER_NUMBERS) and "cifar" in stem else ""
-        return f"{told}{prefix}bash script/{three}{stem}.sh"
+        return f"{of_seed}{told}{prefix}bash script/{three}{stem}.sh"
 
     def _is_default(self, cell: Cell) -> bool:
         """Whether a script trains it that is not told what to train: a cell of the groups, of

@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,11 +176,12 @@ def delete(runs: Runs, cell: Cell, *, asks: bool) -> None:
         print(f"{student.path} has learnt from it, and can then not be compared with it")
     if asks and _answer(f"type {cell} to delete: ") != str(cell):
         raise UserError(f"{cell} stays: its name was not typed")
-    for run in found:
-        lock = RunLock.of(run.path)
-        run.delete()
-        lock.release()
-        print(f"deleted: {run.path}")
+    with ExitStack() as held:
+        for run in found:
+            held.callback(RunLock.of(run.path).release)
+        for run in found:
+            run.delete()
+            print(f"deleted: {run.path}")
 
 
 def _taught_by(runs: Runs, cell: Cell) -> list[RunDirectory]:

@@ -99,13 +99,17 @@ def _measurements(
 
 
 def _named(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentCell]]:
-    students = [cell for cell in expand(options.cells) if isinstance(cell, StudentCell)]
+    """The teachers and students that are named, and all teachers of these."""
+    cells = expand(options.cells)
+    teachers = [cell for cell in cells if isinstance(cell, TeacherCell)]
+    students = [cell for cell in cells if isinstance(cell, StudentCell)]
     if not students:
         raise UserError(
             f"--cells {' '.join(options.cells)}: name students, such as T1w_Sw; their teachers are "
             "measured with them (bash script/ECE.sh measures teachers alone)"
         )
-    return list(dict.fromkeys(teacher for cell in students for teacher in cell.teachers)), students
+    teachers += [teacher for cell in students for teacher in cell.teachers]
+    return list(dict.fromkeys(teachers)), students
 
 
 def _finished(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentCell]]:

@@ -20,7 +20,7 @@ from engine.checkpoint import load_model
 from engine.run import Runs
 from evaluation import calculate_agreement, calculate_ece, calculate_iou, report
 from evaluation.grid import Grid
-from evaluation.options import AgreementOptions
+from evaluation.options import AgreementOptions, EvaluateOptions
 from evaluation.results import publish
 from evaluation.tables import Column, over_seeds, with_spread
 from metrics.attention import class_activation_map, forward_with_features
@@ -331,6 +331,36 @@ def test_the_command_that_makes_what_is_missing_makes_it(
         Grid(Runs(tmp_path, dataset)).finished(expand(cells.split()), ())
     told = [line.split("made by ")[1] for line in capsys.readouterr().err.splitlines()]
     assert told == commands
+
+
+@pytest.mark.parametrize(
+    ("cells", "lines"),
+    [
+        ("T1w T2w_Sw", ['T1w, seed 2, made by SEEDS=2 bash script/cifar100-T.sh',
+                        'T2w_Sw, seed 2, made by SEEDS=2 CELLS="T2w_Sw" bash script/cifar100.sh']),
+        ("Sw", ["Sw, seed 2, made by SEEDS=2 bash script/cifar100.sh"]),
+        ("T1w+x", ["T1w+x, seed 2, made by python train_teacher.py --dataset CIFAR100 --cell T1w+x "
+                   "--seed 2 and its settings"]),
+    ],
+)  # fmt: skip
+def test_the_command_is_of_the_seed_that_is_missing(cells, lines, tmp_path, capsys):
+    """Though the first seed of every cell is there."""
+    runs = Runs(tmp_path, "CIFAR100")
+    for cell in expand(cells.split()):
+        run = runs.of(cell, 1)
+        run.path.mkdir(parents=True)
+        run.config.write_text(f"cell: {cell}\nseed: 1\n")
+        run.metrics.write_text('{"last": {}}')
+    with pytest.raises(UserError, match="none of the cells"):
+        Grid(runs).finished(expand(cells.split()), (2,))
+    assert capsys.readouterr().err.splitlines() == [f"not there: {line}" for line in lines]
+    assert len(Grid(runs).finished(expand(cells.split()), (1, 2))) == len(cells.split())
+    assert "seed 2" in capsys.readouterr().err
+
+
+def test_teachers_that_are_named_are_measured_with_those_of_students():
+    named = evaluate._named(EvaluateOptions(cells=("T2w", "T1w_Sw")))
+    assert [[str(cell) for cell in cells] for cells in named] == [["T2w", "T1w"], ["T1w_Sw"]]
 
 
 def test_missing_runs_are_named_and_the_rest_is_measured(taught, flags, tmp_path, capsys):

@@ -161,6 +161,15 @@ def test_a_run_in_work_stays(copy, told):
         told("--delete", "Sw", "--yes")
     lock.release()
     assert copy("Sw").is_finished()
+    again = copy("Sw").path.with_name("seed2")
+    shutil.copytree(copy("Sw").path, again)
+    config = (again / "config.yaml").read_text()
+    (again / "config.yaml").write_text(config.replace("\nseed: 1\n", "\nseed: 2\n"))
+    lock = RunLock.of(again)
+    with pytest.raises(UserError, match="is in work"):
+        told("--delete", "Sw", "--yes")
+    lock.release()
+    assert copy("Sw").is_finished()  # though it was not in work
 
 
 def test_it_answers_without_torch(copy, tmp_path):
