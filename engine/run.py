@@ -121,9 +121,10 @@ class RunDirectory:
             return
         changes = changed_settings(self.saved_settings(), config)
         if changes:
+            plain = dataclasses.replace(self.cell, variant=None)  # a name has one variant
             raise UserError(
                 f"{self.path} holds a run with other settings ({'; '.join(changes)}): give this "
-                f"one a name of its own, --cell {config.cell}+<variant>, or replace that one with "
+                f"one a name of its own, --cell {plain}+<variant>, or replace that one with "
                 "--resume never"
             )
 

@@ -40,6 +40,16 @@ def test_what_is_measured_is_what_was_trained(tmp_path, script, flag):
         assert words[-2:] == ["--output-dir", "there"]
 
 
+def test_objectives_and_others_of_their_names_have_a_folder_each(tmp_path):
+    """T1w_T2w_Sw+kl and +standardised are other students in causes.sh and zscore.sh."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    python.chmod(0o755)
+    assert bash("objectives.sh", PYTHON=str(python)).returncode == 0
+    asked = [line for line in (tmp_path / "asked").read_text().splitlines() if "--" in line]
+    assert len(asked) == 4 and all("--output-dir runs/objectives" in line for line in asked)
+
+
 def test_zscore_has_gap_and_fidelity_with_and_without(rows_of, tmp_path):
     rows = rows_of("zscore.sh", CELLS="T1w_T2w_Sw", TEACHERS="T1w T2w")
     for cell in ("T1w_T2w_Sw", "T1w_T2w_Sw+standardised"):

@@ -80,8 +80,8 @@ def test_a_run_without_an_epoch_is_overwritten(bench):
 
 
 def test_other_settings_under_one_name_are_refused_with_the_way_out(bench, capsys):
-    bench.student("Sw", "--epochs", 1)
-    assert run_program(train_student.main, bench.flags("Sw", "--epochs", 1, "--lr", 0.2)) == 2
+    bench.student("Sw+kl", "--epochs", 1)
+    assert run_program(train_student.main, bench.flags("Sw+kl", "--epochs", 1, "--lr", 0.2)) == 2
     error = capsys.readouterr().err
     assert "--lr was 0.1, now 0.2" in error
     assert "--cell Sw+<variant>" in error
