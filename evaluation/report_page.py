@@ -18,8 +18,8 @@ NAMES = (
     "file of the report's folder."
 )
 NO_VERDICTS = (
-    "No claim was judged: that takes weak and strong students of the same teachers, and a verdict "
-    "several replicates."
+    "No claim was judged: bash script/report.sh does it. It takes weak and strong students of the "
+    "same teachers, and a verdict several replicates."
 )
 
 

@@ -41,6 +41,10 @@ from evaluation.options import (
 from evaluation.unchanged import unless_up_to_date
 
 Options = TypeVar("Options", bound=MeasureOptions)
+OF_ALL = (
+    "verdicts are of all finished students, and these are a part: the page of claims stays as it "
+    "was. bash script/report.sh judges all, python -m evaluation.calculate_claims named cells"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,12 +63,15 @@ def report_on(options: MeasureOptions) -> None:
     of_report = report.ReportOptions(
         dataset=options.dataset, output_dir=options.output_dir, latex=options.latex
     )
+    whole = _are_all(options, students)
     try:
         measure(options, teachers, students)
-    except UserError:
-        report.publish(of_report, ())  # what the runs say of themselves, then why there is no more
+    except UserError:  # what the runs say of themselves, then why there is no more
+        report.publish(of_report, () if whole else None)
         raise
-    report.publish(of_report, list(_judged(options, students)))
+    report.publish(of_report, list(_judged(options, students)) if whole else None)
+    if not whole:
+        print(OF_ALL)
 
 
 def measure(
@@ -125,6 +132,15 @@ def _finished(options: MeasureOptions) -> tuple[list[TeacherCell], list[StudentC
             file=sys.stderr,
         )
     return teachers, [cell for cell in students if cell not in orphans]
+
+
+def _are_all(options: MeasureOptions, students: Sequence[StudentCell]) -> bool:
+    """Whether no other student is finished: a claim is about all, and corrected for all claims."""
+    if not options.cells:
+        return True
+    runs = Runs(Path(options.output_dir), options.dataset)
+    done = {run.cell for run in runs.all() if run.is_finished()}
+    return all(cell in students for cell in done if isinstance(cell, StudentCell))
 
 
 def _judged(options: MeasureOptions, students: Sequence[StudentCell]) -> Iterator[str]:

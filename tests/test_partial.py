@@ -12,10 +12,12 @@ from Affinity import calculate_affinity
 from common.errors import UserError, run_program
 from common.files import write_text
 from dataloader.datasets import load_split
+from engine.cells import parse_student
 from engine.checkpoint import load, save
 from engine.records import write_metrics
 from evaluation import calculate_agreement, calculate_claims, calculate_ece, calculate_iou, report
 from evaluation.grid import of_each
+from evaluation.options import EvaluateOptions
 from script import evaluate
 
 
@@ -112,6 +114,26 @@ def test_a_damaged_run_is_named_once_a_measurement_and_the_rest_is_measured(
     claims = (tmp_path / "runs" / DATASET / "report" / "claims.md").read_text()
     assert "| 6.1 strong students |" in claims and "![learning]" in claims
     assert "nan" not in claims and "Traceback" not in err
+
+
+def test_a_part_of_the_students_leaves_the_verdicts_of_all(flags, runs, tmp_path, capsys):
+    as_cell(runs("Ss"), runs("Sw"))
+    few = [*flags, "--max-images", "8"]
+    calculate_claims.main(few)
+    folder = tmp_path / "runs" / DATASET / "report"
+    before = {path: path.read_bytes() for path in folder.glob("*")}
+    assert folder / "claims.json" in before
+    capsys.readouterr()
+    evaluate.main([*few, "--cells", "Sw"])
+    assert "the page of claims stays as it was. bash script/report.sh" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in before}
+    page = (folder / "index.html").read_text()
+    assert "<h3>Over all cells" in page and "No claim was judged" not in page
+    every = [parse_student(name) for name in ("Sw", "Ss", "T1w_Sw", "T1w_T2w_Sw", "T1s_T2s_Ss")]
+    asked = EvaluateOptions(
+        dataset=DATASET, output_dir=str(tmp_path / "runs"), cells=tuple(map(str, every))
+    )
+    assert evaluate._are_all(asked, every) and not evaluate._are_all(asked, every[1:])
 
 
 def test_where_nothing_is_left_one_line_says_why(flags, runs, capsys):
