@@ -51,6 +51,9 @@ ASSOCIATIONS: tuple[tuple[str, str, str, str, int], ...] = (
 Letters = Sequence[str]  # of students' views
 Sets = Sequence[Teachers]
 Figures = tuple[tuple[Comparison, ...], ...]  # a Claim's
+# Figures of the students on some views; for a difference of the two views: of those whose teachers
+# have a student on each.
+Build = Callable[[Letters, bool], Figures]
 
 
 def claims(grid: GridValues) -> Iterator[Claim]:
@@ -70,22 +73,23 @@ def about_students(grid: GridValues) -> Iterator[Claim]:
 
 
 def by_view(
-    name: str, text: str, build: Callable[[Letters], Figures], looks: tuple[str, str] = (ALL, HELD)
+    name: str, text: str, build: Build, looks: tuple[str, str] = (ALL, HELD)
 ) -> Iterator[Claim]:
     """A claim over the students of both views, over those of each, and the difference of the two,
-    whose sign the paper does not say. build: its figures, none where the cells are not there."""
+    whose sign the paper does not say: a claim for each of the figures that `build` makes, which are
+    none where the cells are not there."""
     every, held = looks
-    if whole := build(PAPERS):
+    if whole := build(PAPERS, False):
         yield Claim(name, text, every, whole)
-    alone = {letter: build([letter]) for letter in PAPERS}
-    for letter, figures in alone.items():
-        if figures:
+    for letter in PAPERS:
+        if figures := build([letter], False):
             yield Claim(f"{name}, {VIEW_LETTERS[letter]} students", text, held, figures)
-    if all(alone.values()):
-        for strong, weak in zip(alone[STRONG], alone[WEAK], strict=True):
-            ways = tuple(Minus(a.words, a, b) for a, b in zip(strong, weak, strict=True))
-            difference = f"{name}, strong minus weak students"
-            yield Claim(difference, text, held, (ways,), directed=False)
+    weak, strong = (build([letter], True) for letter in PAPERS)
+    for more, less in zip(strong, weak, strict=True):
+        ways = tuple(Minus(a.words, a, b) for a, b in zip(more, less, strict=True))
+        which = f" ({more[0].words})" if len(strong) > 1 else ""
+        difference = f"{name}, strong minus weak students{which}"
+        yield Claim(difference, text, held, (ways,), directed=False)
 
 
 def mixture(teachers: Sequence[TeacherCell]) -> str:
@@ -122,8 +126,9 @@ def _mixed_teachers(grid: GridValues) -> Iterator[Claim]:
     """Students of mixed teachers against those of weak ones, and of strong ones: never against the
     better of the two, which chance alone makes better."""
 
-    def build(count: int, letters: Letters) -> Figures:
-        cells = _of_letters(students_of(_pool(grid, [count], letters), count, PAPERS), letters)
+    def build(count: int, letters: Letters, paired: bool) -> Figures:
+        pool = _pool(grid, [count], PAPERS if paired else letters)
+        cells = _of_letters(students_of(pool, count, PAPERS), letters)
         by_mixture = _strata(cells, lambda cell: mixture(cell.teachers), 1)
         return tuple(
             (_points(f"mixed minus {view} teachers", by_mixture[MIXED], by_mixture[view]),)
@@ -172,9 +177,9 @@ def _more_teachers(grid: GridValues) -> Iterator[Claim]:
     """Over every choice of so many of the teachers: students of teacher 1 alone say how good that
     one is."""
 
-    def build(count: int, letters: Letters) -> Figures:
+    def build(count: int, letters: Letters, paired: bool) -> Figures:
         counts = (count, count - 1)
-        pool = _pool(grid, counts, letters)
+        pool = _pool(grid, counts, PAPERS if paired else letters)
         more, less = (_of_letters(students_of(pool, k, PAPERS), letters) for k in counts)
         words = f"{count} minus {count - 1} teachers, every choice of {len(pool)} a view"
         return ((_points(words, more, less),),) if pool else ()
@@ -198,25 +203,33 @@ def _associations(grid: GridValues) -> Iterator[Claim]:
         yield from by_view(f"{name}, ranks", text, ranks, (SHOWN, SHOWN))
 
 
-def _ranks(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Figures:
+def _ranks(grid: GridValues, x: str, y: str, sign: int, letters: Letters, paired: bool) -> Figures:
     """Within a number of teachers, since three masks overlap less than two."""
-    cells = grid.complete(_of_letters(grid.known(x, y), letters))
+    cells = grid.complete(_of_letters(grid.cells, PAPERS if paired else letters), x, y)
+    cells = _one_side(cells, letters) if paired else cells
     strata = [*_strata(cells, lambda cell: len(cell.teachers), LEAST_CELLS).values()]
     words = f"{'minus the ' if sign < 0 else ''}rank correlation of {x} and {y}"
     return ((RankCorrelation(words, x, y, strata, sign, x == FIDELITY),),) if strata else ()
 
 
-def _slopes(grid: GridValues, x: str, y: str, sign: int, letters: Letters) -> Figures:
+def _slopes(grid: GridValues, x: str, y: str, sign: int, letters: Letters, paired: bool) -> Figures:
     """Without, and given the ensemble's top-1, which have to agree."""
-    cells = [cell for cell in _of_letters(grid.known(x, y, ENSEMBLE), letters)
-             if len(cell.teachers) > 1]  # fmt: skip
-    pairs_of_three = _of_letters(students_of(TEACHER_NUMBERS, 2, PAPERS), letters)
-    if not {*pairs_of_three} <= {*cells}:
-        return ()
-    strata = [*_strata(grid.complete(cells, pairs_of_three), _kind, 2).values()]
+    views = PAPERS if paired else letters
+    several = [cell for cell in _of_letters(grid.cells, views) if len(cell.teachers) > 1]
+    pairs_of_three = _of_letters(students_of(TEACHER_NUMBERS, 2, PAPERS), views)
+    cells = grid.complete(several, x, y, ENSEMBLE, needed=pairs_of_three)
+    cells = _one_side(cells, letters) if paired else cells
+    strata = [*_strata(cells, _kind, 2).values()]
     words = f"{'minus the ' if sign < 0 else ''}slope of {y} on {x}"
     alone = Slope(words, x, y, strata, sign, x == FIDELITY)
-    return ((alone, replace(alone, way=f"given the {ENSEMBLE}", needs=(ENSEMBLE,))),)
+    given = replace(alone, way=f"given the {ENSEMBLE}", needs=(ENSEMBLE,))
+    return ((alone, given),) if strata else ()
+
+
+def _one_side(cells: Sequence[StudentCell], letters: Letters) -> list[StudentCell]:
+    """Of students on both views those on `letters` whose teachers have a student on each."""
+    twins = _twins(cells)
+    return [cell for cell in _of_letters(cells, letters) if cell.teachers in twins]
 
 
 def _kind(cell: StudentCell) -> tuple[int, int, str]:

@@ -79,9 +79,7 @@ class CellFigures:
         }
 
     def _each(self, cell: StudentCell, measure: str) -> dict[int, float]:
-        if cell not in self.values.known(measure):
-            return {}
-        seeds = self.values.seeds_of([cell])
+        seeds = self.values.seeds_of([cell], measure)
         return {seed: 100 * self._mean(self.values.of(measure)[cell, seed]) for seed in seeds}
 
     def _mean(self, values: PerImage) -> float:

@@ -65,21 +65,16 @@ class GridValues:
             if all((cell, seed) in values for cell in asked for values in known)
         ]
 
-    def known(self, *measures: str) -> list[StudentCell]:
-        """The cells of which every seed has the measures."""
-        return [
-            cell for cell in self.cells if self.seeds_of([cell], *measures) == self.seeds_of([cell])
-        ]
-
     def complete(
-        self, cells: Iterable[StudentCell], needed: Collection[StudentCell] = ()
+        self, cells: Iterable[StudentCell], *measures: str, needed: Collection[StudentCell] = ()
     ) -> list[StudentCell]:
         """Those of the cells, `needed` among them, that one table of cells and replicates has
-        without a gap: what most lack goes first, cell or replicate, so that neither an extra cell
-        of one replicate nor a replicate that has just begun costs a claim the others."""
-        top1, left = self.of(TOP1), list(cells)
-        seeds = self.seeds_of(needed) if needed else sorted({seed for _, seed in top1})
-        while gaps := [(c, s) for c in left for s in seeds if (c, s) not in top1]:
+        without a gap in top-1 and `measures`: what most lack goes first, cell or replicate, so that
+        neither an extra cell of one replicate, nor a replicate that has just begun or lost a
+        teacher, costs a claim the others."""
+        known, left = [self.of(measure) for measure in (TOP1, *measures)], list(cells)
+        seeds = self.seeds_of(needed, *measures) if needed else sorted({s for _, s in known[0]})
+        while gaps := [(c, s) for c in left for s in seeds if any((c, s) not in v for v in known)]:
             of_cells, of_seeds = (Counter(side) for side in zip(*gaps, strict=True))
             cell, seed = max(left, key=of_cells.__getitem__), max(seeds, key=of_seeds.__getitem__)
             if of_cells[cell] * len(left) >= of_seeds[seed] * len(seeds):

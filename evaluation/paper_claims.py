@@ -80,10 +80,10 @@ def _about_overlap(grid: GridValues) -> Iterator[Claim]:
         )
         return MeanDifference(words, OVERLAP, high, low, unit=IOU)
 
-    def pure(letters: Letters) -> Figures:
+    def pure(letters: Letters, _: bool) -> Figures:
         return ((minus(letters, *PURE),),)
 
-    def mixed(letters: Letters) -> Figures:
+    def mixed(letters: Letters, _: bool) -> Figures:
         return tuple((minus(letters, name, MIXED),) for name in PURE)
 
     yield from by_view(

@@ -14,8 +14,9 @@ from scipy.stats import spearmanr
 from engine.cells import StudentCell, TeacherCell, parse_student
 from evaluation.claims import claims, mixture
 from evaluation.claims_page import heading
-from evaluation.comparisons import RankCorrelation, Resampled
+from evaluation.comparisons import Minus, RankCorrelation, Resampled
 from evaluation.grid_values import (
+    ENSEMBLE,
     FIDELITY,
     GAP,
     GRID_STUDENTS,
@@ -143,7 +144,7 @@ def test_a_complete_table_is_left_of_one_with_gaps() -> None:
         names = dict(zip("abcd", (a, b, c, d), strict=True))
         top1 = {(names[cell], seed): Mean.of_all(torch.ones(2))
                 for seed, cells in enumerate(there) for cell in cells}  # fmt: skip
-        kept = GridValues(2, {TOP1: top1}, {}, {}).complete((a, b, c, d), needed)
+        kept = GridValues(2, {TOP1: top1}, {}, {}).complete((a, b, c, d), needed=needed)
         return "".join(name for name, cell in names.items() if cell in kept)
 
     assert left("abcd", "abcd") == "abcd"
@@ -186,9 +187,10 @@ def test_each_view_stands_by_itself_and_their_difference_has_no_direction() -> N
         if cell.letter == "s" and mixture(cell.teachers) == "mixed":
             grid.of(TOP1)[cell, seed] = Mean.of_all(torch.arange(IMAGES) % 10 > 0)
     rows = rows_of(grid)
+    first = "strong minus weak students (top-1, points: mixed minus weak teachers)"
     weak, strong, minus = (
-        rows[f"6.1 mixed accuracy, 2T, {name} students"]
-        for name in ("weak", "strong", "strong minus weak")
+        rows[f"6.1 mixed accuracy, 2T, {name}"]
+        for name in ("weak students", "strong students", first)
     )
     assert strong["verdict"] == "supported" and weak["verdict"] == "cannot tell"
     assert minus["estimate"] == pytest.approx(strong["estimate"] - weak["estimate"])
@@ -320,7 +322,9 @@ def test_pairs_are_of_different_numbers_and_come_once() -> None:
 def test_what_is_not_known_of_a_replicate_leaves_out_its_cell_alone() -> None:
     grid = made_up((1, 2), 0.05)
     every = rows_of(grid).keys()
-    for cell in (students_of((1,), 1)[0], *students_of((1, 2, 3), 3)):
+    del grid.of(GAP)[students_of((1,), 1)[0], 2]
+    assert rows_of(grid)["6.2 gap"]["replicates"] == 2
+    for cell in students_of((1, 2, 3), 3):
         del grid.of(GAP)[cell, 2]
     rows = rows_of(grid)
     assert rows.keys() == every
@@ -330,6 +334,61 @@ def test_what_is_not_known_of_a_replicate_leaves_out_its_cell_alone() -> None:
         "6.2 gap", "6.2 gap, weak students", "6.2 gap, strong students",
         "6.2 gap, strong minus weak students",
     }  # fmt: skip
+
+
+def without(grid: GridValues, *gone: tuple[StudentCell, int]) -> GridValues:
+    """The same, of students that were not all trained."""
+    students = {
+        measure: {key: value for key, value in values.items() if key not in gone}
+        for measure, values in grid.students.items()
+    }
+    return dataclasses.replace(grid, students=students)
+
+
+def test_a_teacher_that_one_replicate_has_lost_takes_no_claim_from_the_others() -> None:
+    """T3s of seed 3: what remains is what seeds 1 and 2 say of all cells."""
+    grid = made_up((1, 2, 3), 0.05, GRID_STUDENTS)
+    two = rows_of(without(grid, *((cell, 3) for cell in GRID_STUDENTS)))
+    for measure in (FIDELITY, ENSEMBLE, OVERLAP):
+        for cell in GRID_STUDENTS:
+            if TeacherCell(3, "s") in cell.teachers:
+                grid.of(measure).pop((cell, 3), None)
+    rows = rows_of(grid)
+    for name in ("6.2 fidelity", "6.2 accuracy", "6.1 accuracy", "6.2 gap", "6.2 clean gap",
+                 "6.2 fidelity, strong students",
+                 "6.2 fidelity, strong minus weak students"):  # fmt: skip
+        assert rows[name]["replicates"] == 2
+        assert rows[name]["estimate"] == two[name]["estimate"]
+    assert rows["6.1 strong students"]["replicates"] == 3
+
+
+def test_the_difference_of_two_views_is_of_the_same_teachers() -> None:
+    """Strong students of T3 are there in seed 1 alone."""
+    whole = made_up((1, 2, 3), 0.05, GRID_STUDENTS)
+    strong_ones = [cell for cell in GRID_STUDENTS if cell.letter == "s"]
+    of_third = [cell for cell in strong_ones if any(own.number == 3 for own in cell.teachers)]
+    grid = without(whole, *((cell, seed) for cell in of_third for seed in (2, 3)))
+    rows = rows_of(grid)
+    assert rows["G, 2T, weak students"]["figure"].endswith("every choice of 3 a view")
+    minus = rows["G, 2T, strong minus weak students"]
+    assert minus["figure"].endswith("every choice of 2 a view") and minus["replicates"] == 3
+    right = grid.of(TOP1)
+
+    def mean(count: int, letter: str) -> float:
+        cells = [cell for cell in students_of((1, 2), count) if cell.letter == letter]
+        values = [right[cell, seed].values.mean().item() for cell in cells for seed in (1, 2, 3)]
+        return sum(values) / len(values)
+
+    by_hand = (mean(2, "s") - mean(1, "s")) - (mean(2, "w") - mean(1, "w"))
+    assert minus["estimate"] == pytest.approx(100 * by_hand)
+    differences = [claim for claim in claims(grid) if ", strong minus weak students" in claim.name]
+    assert len(differences) > 8
+    for claim in differences:
+        for own in claim.comparisons:
+            assert isinstance(own, Minus)
+            strong, weak = ({cell.teachers for cell in side.students}
+                            for side in (own.first, own.second))  # fmt: skip
+            assert strong == weak, claim.name
 
 
 def test_a_resample_without_an_image_that_has_maps_takes_no_part() -> None:

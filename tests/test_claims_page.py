@@ -16,7 +16,7 @@ from engine.records import write_metrics
 from engine.run import Runs
 from evaluation.claims import claims
 from evaluation.claims_figures import Drawn, strength_curves
-from evaluation.claims_page import markdown
+from evaluation.claims_page import TITLES, markdown
 from evaluation.figures import AttentionRow, Figure, attention_figure, rendered
 from evaluation.grid_figures import (
     _trend,
@@ -30,7 +30,7 @@ from evaluation.grid_figures import (
 from evaluation.grid_values import TOP1, students_of
 from evaluation.paper_claims import paper_rows
 from evaluation.per_image import Mean
-from evaluation.verdicts import ALL, SHOWN, judged
+from evaluation.verdicts import ALL, HELD, SHOWN, judged
 from metrics.calibration import equal_width_sums, reliability, sample_columns
 
 
@@ -51,8 +51,12 @@ def test_the_page_holds_every_row_and_its_figures_every_cell() -> None:
     panels = drawn.figure.axes
     assert len(panels) == 4
     assert sum(len(c.get_offsets()) for c in panels[0].collections) == 24
-    judged_claims = {row["claim"] for row in rows if row["look"] == ALL}
-    assert f"## Over all cells\n\n{len(judged_claims)} claims: " in page
+    asked = list(claims(grid))
+    for look in (ALL, HELD):  # the family of Holm's correction
+        count = sum(claim.look == look and bool(claim.seeds(grid)) for claim in asked)
+        assert f"## {TITLES[look]}\n\n{count} claims: " in page
+    names = [claim.name for claim in asked]
+    assert len(set(names)) == len(names)
 
 
 def test_a_trend_is_the_least_squares_line_of_its_points() -> None:
