@@ -12,7 +12,7 @@ from engine.cells import StudentCell
 from engine.run import RunDirectory, Runs
 from evaluation import described, judging
 from evaluation.grid import Grid, of_each, open_grid
-from evaluation.judging import Measured, judged_rows, ratio_sentence
+from evaluation.judging import SHARED, Measured, check_images, judged_rows, ratio_sentence
 from evaluation.latex import write_estimates
 from evaluation.options import MeasureOptions
 from evaluation.replicate import MissingError, Replicate
@@ -26,10 +26,6 @@ RULE = (
     "the choice of test images; nothing is corrected for the number of figures. Training images "
     "are not drawn anew: all is said given these."
 )
-SHARED = (
-    "**Given these teachers**: several of the replicates have learnt from the same ones, whose "
-    "choice these intervals do not know."
-)
 
 
 def publish_causes(options: MeasureOptions) -> None:
@@ -42,6 +38,7 @@ def publish_causes(options: MeasureOptions) -> None:
     grid, store, runs = open_grid(dataclasses.replace(options, cells=tuple(map(str, students))))
     like = _reference(grid, runs)
     replicates = [Replicate(grid, store, seed, teachers, like) for seed, teachers in _seeds(runs)]
+    check_images(replicates[0].images)
     measured = {figure.name: list(_measured(figure, replicates)) for figure in CAUSES}
     rows = judged_rows(measured, CAUSES)
     if not rows:

@@ -18,6 +18,7 @@ from evaluation.figures import saved
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_reader import read_grid_values
 from evaluation.grid_values import GRID_STUDENTS
+from evaluation.judging import check_images
 from evaluation.latex import write_estimates
 from evaluation.options import ClaimsOptions
 from evaluation.outputs import OutputStore
@@ -59,8 +60,8 @@ def publish_claims(options: ClaimsOptions) -> None:
     grid, store, runs = answering(*_open(options))
     values = read_grid_values(grid, store, runs)
     rows = judged(claims(values), values) if values else []
-    if values is not None and values.images == 1:
-        raise UserError("no claim can be asked of one test image: --max-images takes more")
+    if values is not None:
+        check_images(values.images)
     if values is None or not rows:
         raise UserError(
             f"{options.folder}: no claim can be asked of these cells: train weak and strong "

@@ -67,7 +67,11 @@ def _of_pair(replicate: Replicate, cell: StudentCell) -> Iterator[Row]:
 
 
 def _of_two_pairs(replicate: Replicate, a: Teachers, b: Teachers) -> Iterator[Row]:
-    yield _row(OF_PAIRS[-1], joined(a), 100 * torch.tensor(standardised(replicate, a, b).left_out))
+    try:
+        left_out = standardised(replicate, a, b).left_out
+    except ValueError:  # no stratum is in both, or a student is missing
+        return
+    yield _row(OF_PAIRS[-1], joined(a), 100 * torch.tensor(left_out))
 
 
 def _row(figure: str, cell: str, value: torch.Tensor) -> Row:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from evaluation.study_figures import D_OVERLAP, FIGURES, N_FIDELITY, PRIMARY, Figure
 from evaluation.tables import Row
 from metrics.conventions import LEVEL
@@ -16,6 +17,10 @@ from metrics.ratio import Ratio, image_variance, ratio_of_means
 
 SMALLEST = 0.0001  # p that is shown
 ONE_REPLICATE = "no verdict: one replicate"
+SHARED = (
+    "**Given these teachers**: several of the replicates have learnt from the same ones, whose "
+    "choice these intervals do not know."
+)
 Judged = Mapping[str, Sequence["Measured"]]  # by the figure's name, a replicate each
 
 
@@ -30,6 +35,12 @@ class Measured:
     def of(cls, contributions: Tensor) -> Measured:
         """Their mean is the value."""
         return cls(contributions.mean().item(), contributions)
+
+
+def check_images(count: int) -> None:
+    """UserError where the test images are too few for a variance over them."""
+    if count < 2:
+        raise UserError("nothing can be judged by one test image: --max-images takes more")
 
 
 def judged_rows(measured: Judged, figures: Sequence[Figure] = FIGURES) -> list[Row]:

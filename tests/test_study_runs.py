@@ -178,6 +178,9 @@ def test_causes_are_judged_for_what_is_finished(studied, values, capsys):
     assert "overlap, equal area" not in counts
     with pytest.raises(UserError, match="cells of their own"):
         calculate_causes.main([*studied.where, "--cells", "Sw"])
+    with pytest.raises(UserError, match="one test image"):
+        calculate_causes.main([*studied.where, "--max-images", "1"])
+    calculate_causes.main([*studied.where, "--max-images", "2"])
 
 
 def test_a_first_teacher_that_is_gone_does_not_keep_the_others_from_being_judged(taught, tmp_path):
