@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.files import write_text
 from engine.cells import StudentCell, parse_student
 from evaluation.figures import COLOURS, MARKERS, Figure, own_style, saved
 from evaluation.grid_figures import FIDELITY_AXIS, PAGE, TINY, TOP1_AXIS, name_axes
+from evaluation.judging import SHARED
 from evaluation.latex import write_latex
-from evaluation.options import ObjectiveOptions
+from evaluation.options import MeasureOptions, ObjectiveOptions
 from evaluation.tables import Column, Row, format_table, write_table
 
 REFERENCE = "kl"  # the objective from which the others' differences are taken
@@ -36,6 +38,10 @@ RULE = (
     "to the mean of the teachers' logits. IoU: of the attention masks of student and teachers. "
     "Nothing is corrected for the number of objectives."
 )
+OTHERWISE = (
+    "Here they are of another epoch or of other images ({asked}): the gap and the fidelity to what "
+    "was taught, which are those of the training record, are left out."
+)
 RANKS = (
     "Rank correlation of fidelity to the ensemble and top-1 over the objectives, with teachers, "
     "view and seed held. Fidelity is taken from one half of the test images, top-1 from the other. "
@@ -49,7 +55,7 @@ def publish_page(
     """Write the page, its figure and the CSV of both tables; print the correlations."""
     folder = options.folder / "report"
     paths = [folder / f"{options.name}.md", *write_table(folder / options.name, means)]
-    write_text(paths[0], page(options.dataset, options.name, means, correlations))
+    write_text(paths[0], page(options, means, correlations))
     for ending in ("png", "pdf"):
         paths.append(saved(objectives_figure(means), folder / f"{options.name}.{ending}", dpi=150))
     paths += write_table(folder / f"{options.name}_ranks", correlations)
@@ -61,12 +67,24 @@ def publish_page(
     print("results:", ", ".join(map(str, paths)))
 
 
-def page(dataset: str, name: str, means: Sequence[Row], correlations: Sequence[Row]) -> str:
+def as_recorded(options: MeasureOptions) -> bool:
+    """Whether runs are asked about what their last record is of: the last epoch, and their own test
+    images, all of them."""
+    plain = MeasureOptions()
+    return replace(options, maps=plain.maps, view_seed=plain.view_seed).asked == plain.asked
+
+
+def page(options: ObjectiveOptions, means: Sequence[Row], correlations: Sequence[Row]) -> str:
     """Markdown: a table for each cell without its variant, the figure, the correlations."""
-    lines = [f"# Objectives compared, on {dataset}", "", RULE, ""]
+    lines = [f"# Objectives compared, on {options.dataset}", "", RULE, ""]
+    if not as_recorded(options):
+        lines += [OTHERWISE.format(asked=options.asked), ""]
+    if any(row.get("teachers") == "shared" for row in means):
+        lines += [SHARED, ""]
     for cell, rows in _by_plain(means).items():
-        lines += [f"## {cell}, n = {max(row['replicates'] for row in rows)}", "", *_table(rows), ""]
-    lines += [f"![Top-1 against fidelity, a point an objective]({name}.png)", ""]
+        n = max(row["replicates"] for row in rows)
+        lines += [f"## {cell}, n = {n}", "", *_table(rows, n), ""]
+    lines += [f"![Top-1 against fidelity, a point an objective]({options.name}.png)", ""]
     if correlations:
         column = Column("rank_correlation", decimals=2)
         lines += ["## Does who follows the teachers do better?", "", RANKS, ""]
@@ -85,14 +103,16 @@ def _by_plain(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return groups
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[Row], n: int) -> list[str]:
+    """A line for each objective, with its number of replicates where that is not n."""
     columns = [column for column in (*COLUMNS, *DIFFERENCES)
                if any(row.get(column.key) is not None for row in rows)]  # fmt: skip
     lines = [f"| objective | {' | '.join(column.title for column in columns)} |"]
     lines += ["|---" * (len(columns) + 1) + "|"]
     for row in rows:
         texts = [_with_interval(row, column) for column in columns]
-        lines.append(f"| {_objective(row)} | {' | '.join(texts)} |")
+        fewer = "" if row["replicates"] == n else f" (n = {row['replicates']})"
+        lines.append(f"| {_objective(row)}{fewer} | {' | '.join(texts)} |")
     return lines
 
 
@@ -101,7 +121,8 @@ def _objective(row: Row) -> str:
 
 
 def _with_interval(row: Row, column: Column) -> str:
-    """The mean and its interval, as far as they are known."""
+    """The mean and its interval, as far as they are known, and of how many replicates they are
+    where not all of the row's know it."""
     numbers = [row.get(f"{column.key}{end}") for end in ("", "_low", "_high")]
     mean, low, high = (
         None if number is None else f"{column.factor * number:.{column.decimals}f}"
@@ -109,7 +130,10 @@ def _with_interval(row: Row, column: Column) -> str:
     )
     if mean is None:
         return "-"
-    return mean if low is None else f"{mean} ({low} to {high})"
+    notes = [] if low is None else [f"{low} to {high}"]
+    if f"{column.key}_n" in row:
+        notes.append(f"n = {row[f'{column.key}_n']}")
+    return f"{mean} ({', '.join(notes)})" if notes else mean
 
 
 @own_style()

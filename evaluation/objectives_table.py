@@ -19,7 +19,8 @@ from evaluation.agreement_table import STUDENT
 from evaluation.answers import Answers
 from evaluation.grid import Grid, named, of_each, open_grid
 from evaluation.grid_reader import ensemble_predictions, last_figures, training_store
-from evaluation.objectives_page import COLUMNS, CONTRASTS, REFERENCE, publish_page
+from evaluation.judging import check_images
+from evaluation.objectives_page import COLUMNS, CONTRASTS, REFERENCE, as_recorded, publish_page
 from evaluation.options import MeasureOptions, ObjectiveOptions, OverlapOptions
 from evaluation.outputs import OutputStore
 from evaluation.report import Tables
@@ -27,7 +28,7 @@ from evaluation.results import publish
 from evaluation.tables import Row
 from metrics.calibration import calibration_gap, equal_width_sums, sample_columns
 from metrics.conventions import BINS
-from metrics.intervals import ReplicateInterval, over_replicates, spearman
+from metrics.intervals import over_replicates, spearman
 from metrics.ratio import image_variance
 
 FEWEST = 4  # objectives that can be ranked
@@ -87,11 +88,13 @@ def _measured(
         raise UserError("the teachers' logits take too much room: use fewer with --max-images")
     agrees = answers.predictions == together
     student = Student(run.cell, run.seed, answers, answers.correct.double(), agrees.double())
-    last, pair = last_figures(run), f"{joined(run.cell.teachers)}-{STUDENT}"
+    last = last_figures(run) if as_recorded(store.options) else {}
+    pair = f"{joined(run.cell.teachers)}-{STUDENT}"
     sums = equal_width_sums(sample_columns(answers.correct, answers.confidence), BINS)
     row = {
         "cell": str(run.cell),
         "seed": run.seed,
+        "teacher_seed": run.teacher_seed,
         "top1": _mean(student.top1),
         "gap_points": last.get("gap_points"),
         "clean_gap_points": _clean_gap(store, run, student),
@@ -122,7 +125,8 @@ def _mean(values: Tensor) -> float:
 def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
     """A row for each cell: the mean over replicates of each of COLUMNS, and the difference of each
     of CONTRASTS from the cell of REFERENCE in the same replicates; with <name>_low and _high, the
-    95% interval, where there are several replicates.
+    95% interval, where there are several replicates, and <name>_n, how many have it, where not all
+    do. teachers: "shared" where several replicates have learnt from the same.
 
     Of a difference it knows the choice of test images as well, which replicates share: UserError
     where they do not.
@@ -131,10 +135,12 @@ def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
     found = []
     for cell in dict.fromkeys(student.cell for student in students):
         of_cell = [row for row in rows if row["cell"] == str(cell)]
-        row = {"cell": str(cell), "replicates": len(of_cell)}
+        own = len({r["teacher_seed"] for r in of_cell}) == len(of_cell)
+        row: Row = {"cell": str(cell), "replicates": len(of_cell)}
+        row["teachers"] = "own" if own else "shared"
         for column in COLUMNS:
             values = [r[column.key] for r in of_cell if r[column.key] is not None]
-            row |= _interval(column.key, over_replicates(values, 0.0) if values else None, values)
+            row |= _interval(column.key, values, len(of_cell))
         for name in CONTRASTS:
             row |= _contrast(name, cell, students)
         found.append(row)
@@ -142,6 +148,7 @@ def means(rows: Sequence[Row], students: Sequence[Student]) -> list[Row]:
 
 
 def _check_images(students: Sequence[Student]) -> None:
+    check_images(len(students[0].top1))
     for student in students:
         if not student.answers.same_images(students[0].answers):
             a, b = (f"{s.cell} seed {s.seed}" for s in (student, students[0]))
@@ -153,47 +160,62 @@ def _check_images(students: Sequence[Student]) -> None:
 def _contrast(name: str, cell: Cell, students: Sequence[Student]) -> Row:
     """The difference of a cell from that of REFERENCE; nothing of REFERENCE itself."""
     reference = {s.seed: s for s in students if s.cell == replace(cell, variant=REFERENCE)}
-    pairs = [(s, reference[s.seed]) for s in students if s.cell == cell and s.seed in reference]
+    of_cell = [s for s in students if s.cell == cell]
+    pairs = [(s, reference[s.seed]) for s in of_cell if s.seed in reference]
     if not pairs or cell.variant == REFERENCE:
         return {}
     per_image = torch.stack([getattr(a, name) - getattr(b, name) for a, b in pairs])
-    values = per_image.mean(dim=1).tolist()
-    return _interval(
-        f"{name}_minus_{REFERENCE}", over_replicates(values, image_variance(per_image)), values
-    )
+    values, shared = per_image.mean(dim=1).tolist(), image_variance(per_image)
+    return _interval(f"{name}_minus_{REFERENCE}", values, len(of_cell), shared)
 
 
-def _interval(name: str, found: ReplicateInterval | None, values: Sequence[float]) -> Row:
-    if found is None or len(values) < 2:
-        return {name: found.estimate if found else None, f"{name}_low": None, f"{name}_high": None}
-    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+def _interval(
+    name: str, values: Sequence[float], replicates: int, shared_variance: float = 0.0
+) -> Row:
+    """Of the mean of the values that so many replicates have."""
+    found = over_replicates(values, shared_variance) if values else None
+    low, high = (found.low, found.high) if found and len(values) > 1 else (None, None)
+    row = {name: found.estimate if found else None, f"{name}_low": low, f"{name}_high": high}
+    return row | ({f"{name}_n": len(values)} if 0 < len(values) < replicates else {})
 
 
 def ranks(students: Iterable[Student]) -> list[Row]:
     """Spearman's rank correlation of fidelity and top-1 over the objectives of the same teachers,
-    view and replicate, where there are FEWEST or more: a row for each cell without its variant, the
-    mean over replicates and its 95% interval, cut at -1 and 1.
+    view and replicate: a row for each cell without its variant, the mean over the replicates of
+    FEWEST objectives or more and its 95% interval, cut at -1 and 1. It is over the objectives that
+    all of these replicates have; where they are fewer, that is told on stderr.
 
     Fidelity is taken from every second test image, from the first, and top-1 from the others: they
     would share an image's noise.
     """
-    groups: dict[tuple[str, int], list[Student]] = {}
+    groups: dict[str, dict[int, dict[str, Student]]] = {}
     for student in students:
-        groups.setdefault((str(replace(student.cell, variant=None)), student.seed), []).append(
-            student
-        )
-    of_cells: dict[str, list[float]] = {}
-    for (cell, _), members in groups.items():
-        if len(members) >= FEWEST:
-            fidelity = torch.stack([m.fidelity_ensemble[::2].mean() for m in members])
-            top1 = torch.stack([m.top1[1::2].mean() for m in members])
-            of_cells.setdefault(cell, []).append(spearman(fidelity, top1).item())
-    return [_correlation(cell, values) for cell, values in of_cells.items()]
+        of_cell = groups.setdefault(str(replace(student.cell, variant=None)), {})
+        of_cell.setdefault(student.seed, {})[student.objective] = student
+    rows = []
+    for cell, by_seed in groups.items():
+        several = [members for members in by_seed.values() if len(members) >= FEWEST]
+        common = set.intersection(*map(set, several)) if several else set()
+        if len(common) >= FEWEST:
+            rows.append(_correlation(cell, several, sorted(common)))
+        elif several:
+            print(f"no rank correlation of {cell}: its replicates have fewer than {FEWEST} "
+                  "objectives in common", file=sys.stderr)  # fmt: skip
+    return rows
 
 
-def _correlation(cell: str, values: Sequence[float]) -> Row:
-    row = _interval("rank_correlation", over_replicates(values, 0.0), values)
+def _correlation(
+    cell: str, replicates: Sequence[Mapping[str, Student]], objectives: Sequence[str]
+) -> Row:
+    """Over the objectives, which each of the replicates has."""
+    values = []
+    for members in replicates:
+        chosen = [members[name] for name in objectives]
+        fidelity = torch.stack([student.fidelity_ensemble[::2].mean() for student in chosen])
+        top1 = torch.stack([student.top1[1::2].mean() for student in chosen])
+        values.append(spearman(fidelity, top1).item())
+    row = _interval("rank_correlation", values, len(values))
     if len(values) > 1:
         row["rank_correlation_low"] = max(row["rank_correlation_low"], -1.0)
         row["rank_correlation_high"] = min(row["rank_correlation_high"], 1.0)
-    return {"cell": cell, "replicates": len(values)} | row
+    return {"cell": cell, "replicates": len(values), "objectives": len(objectives)} | row

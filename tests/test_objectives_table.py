@@ -19,7 +19,7 @@ from engine.flags import RECIPE_FOLDER, resolve
 from engine.scheduling import side_by_side, train_each, train_together
 from evaluation import calculate_iou, compare_objectives
 from evaluation.answers import Answers
-from evaluation.objectives_page import COLUMNS, objectives_figure
+from evaluation.objectives_page import COLUMNS, objectives_figure, page
 from evaluation.objectives_table import Student, means, overlaps_known, ranks
 from evaluation.options import ObjectiveOptions, OverlapOptions
 from evaluation.tables import write_table
@@ -62,6 +62,20 @@ class TestCorrelations:
         assert row["rank_correlation_low"] == pytest.approx(0.9 - 12.7062 * 0.1, abs=1e-4)
         assert row["rank_correlation_high"] == 1
 
+    def test_it_is_over_the_objectives_that_all_replicates_have(self, capsys):
+        """A fifth one of the first turns its order round; three are too few to take part."""
+        fifth = [*self.UP, (5, 0)]
+        found = ranks([*students("T1w_Sw", 1, *fifth), *students("T1w_Sw", 2, *self.UP),
+                       *students("T1w_Sw", 3, *self.DOWN[:3])])  # fmt: skip
+        assert [
+            (row["rank_correlation"], row["replicates"], row["objectives"]) for row in found
+        ] == [(pytest.approx(1), 2, 4)]
+        others = [student(f"T1w_Sw+u{k}", 2, 1, 1) for k in range(4)]
+        assert ranks([*students("T1w_Sw", 1, *self.UP), *others]) == []
+        assert (
+            "T1w_Sw: its replicates have fewer than 4 objectives in co" in capsys.readouterr().err
+        )
+
     def test_three_objectives_are_too_few(self):
         assert ranks(students("T1w_Sw", 1, *self.UP[:3])) == []
 
@@ -70,7 +84,7 @@ class TestMeans:
     def rows(self, *students):
         return [
             dict.fromkeys((column.key for column in COLUMNS), float(s.seed))
-            | {"cell": str(s.cell), "seed": s.seed}
+            | {"cell": str(s.cell), "seed": s.seed, "teacher_seed": s.seed}
             for s in students
         ]
 
@@ -91,6 +105,33 @@ class TestMeans:
     def test_a_replicate_without_kl_gives_no_difference(self):
         of = [student("T1w_Sw+kl", 1, 8, 3), student("T1w_Sw+dist", 2, 7, 3)]
         assert "top1_minus_kl" not in means(self.rows(*of), of)[1]
+
+    def test_fewer_replicates_are_told(self):
+        """dist has two of kl's three, one of them without its gap and one where kl is."""
+        of = [student("T1w_Sw+kl", seed, 8, 3) for seed in (1, 2, 3)]
+        of += [student("T1w_Sw+dist", seed, 7, 3) for seed in (3, 4)]
+        rows = self.rows(*of)
+        rows[-1]["gap_points"] = None
+        found = means(rows, of)
+        assert "gap_points_n" not in found[0]
+        assert (found[1]["gap_points_n"], found[1]["top1_minus_kl_n"]) == (1, 1)
+        written = page(ObjectiveOptions(dataset="made_up"), found, [])
+        (dist,) = (line for line in written.splitlines() if line.startswith("| dist"))
+        assert "## T1w_Sw, n = 3" in written and dist.startswith("| dist (n = 2) | 350.0 (")
+        assert "| 3.0 (n = 1) |" in dist and "| -5.0 (n = 1) |" in dist
+        assert "Given these teachers" not in written
+
+    def test_replicates_of_the_same_teachers_are_given_these(self):
+        of = [student("T1w_Sw+kl", seed, 8, 3) for seed in (1, 2)]
+        rows = [row | {"teacher_seed": 1} for row in self.rows(*of)]
+        found = means(rows, of)
+        assert found[0]["teachers"] == "shared"
+        assert "**Given these teachers**" in page(ObjectiveOptions(dataset="made_up"), found, [])
+
+    def test_one_image_is_too_few(self):
+        of = student("T1w_Sw+kl", 1, 8, 3)
+        with pytest.raises(UserError, match="one test image: --max-images takes more"):
+            means(self.rows(of), [dataclasses.replace(of, top1=of.top1[:1])])
 
     @pytest.mark.parametrize(
         "other", [{"index": torch.arange(1, 21)}, {"labels": torch.ones(20).long()},
@@ -207,6 +248,12 @@ def test_a_table_from_training_to_correlation(two_teachers, capsys):
     }
     with pytest.raises(UserError, match="none of the cells asked for is finished"):
         compare_objectives.main([*asked, "--cells", "T1s_T2s_Ss+kl"])
+    compare_objectives.main([*asked, "--cells", *cells, "--checkpoint", "best", "--name", "best"])
+    rows = json.loads((folder / "best.json").read_text())
+    assert {(row["gap_points"], row["fidelity_taught"]) for row in rows} == {(None, None)}
+    written = (folder / "report/best.md").read_text()
+    assert "of another epoch or of other images (checkpoint=best" in written
+    assert "| gap, points |" not in written and "| clean gap, points |" in written
 
 
 def test_the_script_names_cells_that_there_are():
