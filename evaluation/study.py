@@ -34,10 +34,13 @@ class StudyOptions(MeasureOptions):
 def main(argv: Sequence[str] | None = None) -> None:
     """Write replicates' files, or judge those that are there: endpoints.csv, .md and one page."""
     options = parse_options(StudyOptions, argv, "The study: its replicates kept, or judged.")
-    if options.name or options.cells:
+    if options.name or options.cells or options.latex == "yes":
         raise UserError(
-            "--name and --cells (CELLS) have no meaning here: the study has cells of its own"
+            "--name, --cells (CELLS) and --latex have no meaning here: the study has cells of its "
+            "own, and no table in LaTeX"
         )
+    if options.seeds and options.write == "no":
+        raise UserError("--seeds are those that --write keeps: all that are kept are judged")
     if options.write == "yes" and not options.seeds:
         raise UserError("--write keeps the replicates that --seeds names, such as --seeds 3")
     if options.write == "yes":

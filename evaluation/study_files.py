@@ -84,7 +84,11 @@ def read_replicate(table: Path) -> ReplicateFile:
 
 def one_study(files: Mapping[Path, ReplicateFile], alike: Sequence[str]) -> None:
     """UserError unless all were made by one code (codes that are `alike` count as one), from the
-    same settings and data, and hold the same figures."""
+    same settings and data, hold the same figures, and are replicates of their names: no copies."""
+    for path, file in files.items():
+        name = f"replicate_{file.facts['replicate']}"
+        if path.stem != name:
+            raise UserError(f"{path} is of {shown(name)}: a replicate counts once, by its own name")
     for name in OF_ONE_STUDY:
         by_value: dict[str, Path] = {}
         for path, file in files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from common.files import write_text
 from evaluation import described, judging
 from evaluation.figures import saved
 from evaluation.html_page import write_page
-from evaluation.judging import Judged, judged_rows, ratio_sentence
+from evaluation.judging import Judged, check_images, judged_rows, ratio_sentence
 from evaluation.markdown_html import parts_of
 from evaluation.paper_page import own_numbers, own_rows
 from evaluation.study_drawing import cells_figure, endpoints_figure
@@ -52,11 +53,12 @@ HEADINGS = {
 
 def publish_endpoints(folder: Path) -> None:
     """Judge the replicates of the folder; print the primary and secondary ones."""
-    files = {path: read_replicate(path) for path in sorted(folder.glob("replicate_*.csv"), key=_by)}
+    files = _planned(folder)
     if not files:
         raise UserError(f"no replicate in {folder}: python -m evaluation.study --write --seeds 1")
     one_study(files, codes_alike(folder))
     kept = list(files.values())
+    check_images(int(kept[0].facts["images"]))
     measured = {
         name: [file.measured[name] for file in kept if name in file.measured]
         for name in (figure.name for figure in FIGURES)
@@ -79,6 +81,16 @@ def publish_endpoints(folder: Path) -> None:
     print(format_table(shown, ("figure", "rank", "estimate", "low", "high", "p", "p_holm",
                                "replicates", "verdict")))  # fmt: skip
     print("results:", ", ".join(map(str, paths)))
+
+
+def _planned(folder: Path) -> dict[Path, ReplicateFile]:
+    """The folder's replicates that were planned; others, which may have been added when verdicts
+    were known, are named on stderr and left out."""
+    files = {path: read_replicate(path) for path in sorted(folder.glob("replicate_*.csv"), key=_by)}
+    numbers = set(map(str, PLANNED))
+    for path in (path for path, file in files.items() if file.facts["replicate"] not in numbers):
+        print(f"left out: {path}: {PLANNED[0]} to {PLANNED[-1]} were planned", file=sys.stderr)
+    return {path: file for path, file in files.items() if file.facts["replicate"] in numbers}
 
 
 def _with_enough(rows: Sequence[Row], replicates: int) -> list[Row]:

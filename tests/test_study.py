@@ -13,11 +13,12 @@ import torch
 from common.errors import DamagedError, UserError
 from common.files import read_json
 from evaluation import study
-from evaluation.described import OF_CELLS
+from evaluation.described import OF_CELLS, _of_two_pairs
 from evaluation.judging import Measured, judged_rows, ratio_sentence, slope_by_overlap
 from evaluation.paper_page import own_rows
+from evaluation.replicate import Ensemble, Replicate
 from evaluation.study_drawing import endpoints_figure
-from evaluation.study_figures import FIGURES, PRIMARY
+from evaluation.study_figures import DOSED, FIGURES, PLACEBO, PRIMARY
 from evaluation.study_files import ReplicateFile, read_replicate, write_replicate
 from metrics.intervals import over_replicates
 from metrics.ratio import image_variance
@@ -248,6 +249,47 @@ def test_codes_that_are_equal_in_bits_count_as_one(folder):
         study.main(["--study", str(folder)])
 
 
+def test_a_copy_of_a_replicate_is_refused(folder):
+    for kind in ("csv", "npz"):
+        shutil.copy(folder / f"replicate_1.{kind}", folder / f"replicate_4.{kind}")
+    with pytest.raises(UserError, match=r"replicate_4.csv is of 'replicate_1'"):
+        study.main(["--study", str(folder)])
+
+
+def test_a_replicate_that_was_not_planned_is_named_and_left_out(folder, capsys):
+    write_replicate(folder, replicate(11, settings="other"))
+    study.main(["--study", str(folder)])
+    assert capsys.readouterr().err == f"left out: {folder}/replicate_11.csv: 1 to 10 were planned\n"
+    assert "Replicates 1, 2, 10: n = 3; " in (folder / "endpoints.md").read_text()
+    for seed in (1, 2, 10):
+        (folder / f"replicate_{seed}.csv").unlink()
+    with pytest.raises(UserError, match="no replicate in"):
+        study.main(["--study", str(folder)])
+
+
+def test_one_test_image_judges_nothing(tmp_path):
+    facts = FACTS | {"replicate": "1", "images": "1"}
+    write_replicate(tmp_path, ReplicateFile(facts, measured(1, images=1), described(1)))
+    with pytest.raises(UserError, match="one test image"):
+        study.main(["--study", str(tmp_path)])
+
+
+def test_pairs_without_a_stratum_in_common_are_not_described():
+    """Both images are right by one ensemble, and wrong by the other."""
+
+    class Answered(Replicate):
+        def ensemble(self, cell):
+            right = torch.tensor([cell.teachers == DOSED] * 2)
+            return Ensemble(torch.zeros(2), right, torch.tensor([1.0, 2.0]), right)
+
+        def agrees(self, cell):
+            return torch.ones(2).double()
+
+    answered = Answered(None, None, 1, 1, None)
+    assert not [*_of_two_pairs(answered, DOSED, PLACEBO)]
+    assert [row["value"] for row in _of_two_pairs(answered, DOSED, DOSED)] == [0]
+
+
 def test_what_is_damaged_is_refused(folder):
     table, arrays = folder / "replicate_2.csv", folder / "replicate_2.npz"
     text = table.read_text()
@@ -272,6 +314,8 @@ def test_flags_that_ask_for_nothing_are_refused(tmp_path):
     for flags, message in (
         (["--write"], "--seeds"),
         (["--cells", "Sw"], "cells of its own"),
+        (["--latex"], "no table in LaTeX"),
+        (["--seeds", "1"], "that --write keeps"),
         (["--study", str(tmp_path)], "no replicate in"),
     ):
         with pytest.raises(UserError, match=message):
