@@ -20,8 +20,8 @@ from common.settings import Settings, option
 from engine.flags import parse
 from evaluation.options import check_place
 from evaluation.tables import Row, format_table, is_number, write_table
+from metrics.conventions import MOST_REPLICATES
 
-MOST = 1000  # replicates that are looked at
 COUNTS = (2, 3, 5, 10, 20)  # of replicates, whose half widths are shown
 NOTE = (
     "Half widths of 95% intervals to expect of R replicates of the same training and the same\n"
@@ -57,7 +57,7 @@ def publish(options: ReplicatesOptions) -> None:
     rows = [planned(row, options) for row in spreads(folder / "claims.json")]
     paths = write_table(folder / "replicates", rows)
     print(format_table(rows))
-    print(NOTE.format(points=options.points, iou=options.iou, most=MOST))
+    print(NOTE.format(points=options.points, iou=options.iou, most=MOST_REPLICATES))
     print("results:", ", ".join(map(str, paths)))
 
 
@@ -82,7 +82,7 @@ def planned(row: Row, options: ReplicatesOptions) -> Row:
 
     spread = row["std"], row["image_std"] ** 2
     wanted = {"points": options.points, "IoU": options.iou}.get(row["unit"])
-    needed = None if wanted is None else replicates_needed(*spread, wanted, most=MOST) or "never"
+    needed = None if wanted is None else replicates_needed(*spread, wanted) or "never"
     widths = {f"R = {count}": expected_half_width(*spread, count) for count in COUNTS}
     about = {name: row[name] for name in ("claim", "figure", "way", "std", "image_std")}
     return about | widths | {"needed": needed}

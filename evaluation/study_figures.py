@@ -17,7 +17,7 @@ from evaluation.replicate import Looking, Replicate
 from metrics.contrasts import (
     QUINTILES,
     Standardised,
-    quantile_bins,
+    quintile_of,
     slope_on,
     standardised_difference,
 )
@@ -76,7 +76,7 @@ def standardised(replicate: Replicate, a: Teachers, b: Teachers) -> Standardised
     """Fidelity to `a` minus that to `b`, points, where both ensembles are right or both wrong and
     their margins in one quintile of all."""
     ensembles = [replicate.ensemble(StudentCell(teachers, WEAK)) for teachers in (a, b)]
-    margins = quantile_bins(torch.stack([ensemble.margin for ensemble in ensembles]))
+    margins = quintile_of(torch.stack([ensemble.margin for ensemble in ensembles]))
     rights = torch.stack([ensemble.right for ensemble in ensembles]).long()
     strata = QUINTILES * rights + margins
     return standardised_difference(
@@ -105,7 +105,7 @@ def per_image_slope(
 def _covariates(replicate: Replicate, cells: Sequence[StudentCell]) -> Tensor:
     """(n, C, 6): ensemble right; unanimous; dummies of the margin's quintiles but the first."""
     ensembles = [replicate.ensemble(cell) for cell in cells]
-    bins = quantile_bins(torch.stack([ensemble.margin for ensemble in ensembles], dim=1))
+    bins = quintile_of(torch.stack([ensemble.margin for ensemble in ensembles], dim=1))
     two = [
         torch.stack([getattr(ensemble, name) for ensemble in ensembles], dim=1)
         for name in ("right", "unanimous")

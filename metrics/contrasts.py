@@ -17,11 +17,11 @@ QUINTILES = 5
 
 
 @takes_arrays
-def quantile_bins(values: Tensor, bins: int = QUINTILES) -> Tensor:
-    """The bin of each value, 0 to bins - 1, cut at the quantiles of all of them; (...) -> (...)
-    int64. A value on a cut is in the lower bin."""
+def quintile_of(values: Tensor) -> Tensor:
+    """The fifth in which each value is among all of them, 0 to 4; (...) -> (...) int64. A value on
+    a cut is in the lower one."""
     flat = values.double().flatten()
-    levels = torch.arange(1, bins, dtype=torch.float64) / bins
+    levels = torch.arange(1, QUINTILES, dtype=torch.float64) / QUINTILES
     return torch.bucketize(values.double().contiguous(), flat.quantile(levels))
 
 

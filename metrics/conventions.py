@@ -6,4 +6,5 @@ THRESHOLDS = (0.3, THRESHOLD, 0.5)  # shown side by side
 SHARES = (0.1, SHARE, 0.5)
 BINS = 15
 LEVEL = 0.05  # of a verdict: p below it
+MOST_REPLICATES = 1000  # that a plan looks at
 LEAST_VARIATION = 1e-12  # of a variable, as a share of its squares: less is rounding

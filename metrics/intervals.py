@@ -13,6 +13,7 @@ from scipy import special  # its distributions by name, scipy.stats, are slow to
 from torch import Tensor
 
 from metrics.arrays import takes_arrays
+from metrics.conventions import MOST_REPLICATES
 
 
 @takes_arrays
@@ -95,19 +96,17 @@ def expected_half_width(spread: float, shared_variance: float, replicates: int) 
     return t_quantile(freedom) * error
 
 
-def replicates_needed(
-    spread: float, shared_variance: float, half: float, *, most: int = 1000
-) -> int | None:
-    """The fewest replicates whose expected half width is at most `half`; None where even `most` are
-    not enough."""
-    for count in range(2, most + 1):
+def replicates_needed(spread: float, shared_variance: float, half: float) -> int | None:
+    """The fewest replicates whose expected half width is at most `half`; None where even
+    MOST_REPLICATES are not enough."""
+    for count in range(2, MOST_REPLICATES + 1):
         if expected_half_width(spread, shared_variance, count) <= half:
             return count
     return None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for their number, in their order: reject those at most .05, and the chance
+    """p values corrected for their number, in their order: reject those below .05, and the chance
     that any is rejected wrongly is at most .05 (Holm 1979).
 
     Raises:

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.contrasts import over_all_images, quantile_bins, slope_on, standardised_difference
+from metrics.contrasts import over_all_images, quintile_of, slope_on, standardised_difference
 from metrics.ratio import Ratio, image_variance, ratio_of_means
 
 
-def test_bins_hold_equally_many():
+def test_fifths_hold_equally_many():
     values = torch.randperm(100, generator=torch.Generator().manual_seed(0)).view(4, 25)
-    bins = quantile_bins(values)
-    assert bins.shape == values.shape
-    assert torch.bincount(bins.flatten()).tolist() == [20] * 5
-    assert torch.equal(bins, values // 20)
-    assert quantile_bins(torch.tensor([1, 2, 3, 4]), bins=2).tolist() == [0, 0, 1, 1]
+    fifths = quintile_of(values)
+    assert fifths.shape == values.shape
+    assert torch.bincount(fifths.flatten()).tolist() == [20] * 5
+    assert torch.equal(fifths, values // 20)
+    assert quintile_of(torch.tensor([0, 1, 2, 3, 4, 5])).tolist() == [0, 0, 1, 2, 3, 4]
 
 
 def test_standardising_by_hand():
