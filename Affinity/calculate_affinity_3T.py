@@ -14,7 +14,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 from Affinity.calculate_affinity import measure
 from common.errors import run_program
-from evaluation.options import AffinityOptions, parse_options
+from evaluation.options import MEASURE_AGAIN, AffinityOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,4 +25,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

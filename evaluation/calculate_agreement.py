@@ -16,7 +16,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 from common.errors import run_program
 from dataloader.views import GRID_LETTERS
 from engine.cells import StudentCell
-from evaluation.options import AgreementOptions, parse_options
+from evaluation.options import MEASURE_AGAIN, AgreementOptions, parse_options
 
 MOST_TRAINING_IMAGES = 10_000  # evenly spaced, of a report
 # What a report asks of every pair, under the name of its columns: do they agree on what the student
@@ -52,4 +52,4 @@ def measure(options: AgreementOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 from common.errors import UserError, run_program
 from engine.cells import PAPER_LETTERS, StudentCell, student_cells
-from evaluation.options import MeasureOptions, parse_options
+from evaluation.options import MEASURE_AGAIN, MeasureOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,4 +42,4 @@ def measure(options: MeasureOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

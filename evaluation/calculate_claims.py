@@ -13,7 +13,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from common.errors import UserError, run_program
-from evaluation.options import ClaimsOptions, parse_options
+from evaluation.options import MEASURE_AGAIN, ClaimsOptions, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,4 +31,4 @@ def measure(options: ClaimsOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

@@ -18,7 +18,7 @@ from common.errors import UserError, run_program
 from common.files import read_json
 from common.settings import Settings, option
 from engine.flags import parse
-from evaluation.options import check_place
+from evaluation.options import MEASURE_AGAIN, check_place
 from evaluation.tables import Row, format_table, is_number, write_table
 from metrics.conventions import MOST_REPLICATES
 
@@ -97,4 +97,4 @@ def _is_spread(row: object) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

@@ -21,6 +21,7 @@ from metrics.conventions import BINS, THRESHOLD
 
 SPLITS = ("test", "train")
 TAKEN = "results"  # the report's own table
+MEASURE_AGAIN = "run the command again: models that were asked already are not asked again"
 
 
 def of_run(name: str, also: str = "", **meta: Any) -> Any:

@@ -40,6 +40,7 @@ from evaluation.measures import (
     RUN_AGREEMENT,
 )
 from evaluation.options import (
+    MEASURE_AGAIN,
     AgreementOptions,
     CalibrationOptions,
     MeasureOptions,
@@ -363,4 +364,4 @@ def _printed(row: Row) -> Row:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

@@ -16,7 +16,7 @@ if __name__ == "__main__":  # imports start at this checkout, installed or not
 
 from common.errors import UserError, run_program
 from common.settings import NO_YES, option
-from evaluation.options import MeasureOptions, parse_options
+from evaluation.options import MEASURE_AGAIN, MeasureOptions, parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,4 +54,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))

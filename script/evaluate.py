@@ -29,6 +29,7 @@ from evaluation import (
 )
 from evaluation.calculate_agreement import REPORTED, asked_of
 from evaluation.options import (
+    MEASURE_AGAIN,
     AffinityOptions,
     AgreementOptions,
     CalibrationOptions,
@@ -172,4 +173,4 @@ def _as(
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_program(main, if_interrupted=MEASURE_AGAIN))
