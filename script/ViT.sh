@@ -13,6 +13,6 @@ recipe=$(echo "$DATASET" | tr '[:upper:]' '[:lower:]')_vit.yaml
 export RECIPE=${RECIPE:-$ROOT/script/recipes/$recipe}
 set -- --output-dir runs/ViT "$@"
 students=${CELLS:-0T 2T}
-(CELLS="T1w T1s T2w T2s" train train_teacher.py "$DATASET" "" "$@")
-(CELLS=$students train train_student.py "$DATASET" "" "$@")
-CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"
+CELLS="T1w T1s T2w T2s" step train train_teacher.py "$DATASET" "" "$@"
+CELLS=$students step train train_student.py "$DATASET" "" "$@"
+CELLS=$students last_step measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"

@@ -16,6 +16,6 @@ for s in Sw Ss; do
   students+=" T1w_T2w_$s T1w+left_T2w+right_$s T1w+left_T2w+left_$s"
   students+=" $(printf "T1w_T2w+%s_$s " $overlap) $(printf "T1w_T2w_$s+%s " $fidelity)"
 done
-(CELLS="T1w T1w+left" train train_teacher.py "$dataset" "" "${flags[@]}")
-(CELLS=$second train train_teacher.py "$dataset" "" "${flags[@]}")
-CELLS=$students train train_student.py "$dataset" "" "${flags[@]}"
+CELLS="T1w T1w+left" step train train_teacher.py "$dataset" "" "${flags[@]}"
+CELLS=$second step train train_teacher.py "$dataset" "" "${flags[@]}"
+CELLS=$students last_step train train_student.py "$dataset" "" "${flags[@]}"

@@ -4,7 +4,7 @@
 #   DATASET  data set (default: the one in the script's name)
 #   RECIPE   file of settings (default: the data set's own in script/recipes)
 #   CELLS    cells, by name or by group: T, 0T, 1T, 2T, 3T (default: the script's own)
-#   SEEDS    replicates, of teachers and students alike (default: 1)
+#   SEEDS    replicates, of teachers and students alike (default: the recipe's, else 1)
 #   GPUS     devices to spread cells over, a process each: "0 1 2", or "cpu cpu"; one may be named twice
 #   SHARD    2/8 takes the second of eight parts of the cells and seeds, for eight machines to share;
 #            the tasks of a Slurm array share them without it (script/slurm_example.sh)
@@ -16,8 +16,9 @@
 #
 # Students of one view and seed learn side by side in one process, at most --together of them, and
 # what follows on the same device shares the process. Finished cells are skipped, unfinished ones
-# resumed. Those whose loss is no longer finite are named at the end (exit code 3); any other failure
-# stops the rest.
+# resumed. Those whose loss is no longer finite are named at the end (exit code 3), after the further
+# steps of a script of several; any other failure stops the rest, as that of a student whose teacher
+# is missing.
 # Relative paths are of the folder that you are in.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # this checkout's code, whatever is installed
@@ -101,7 +102,32 @@ measure() {
   exec "$PYTHON" "$ROOT/$program" "$@"
 }
 
-# Both take the script's place, so that a signal to it reaches them; in ( ) a script goes on after.
+# Both take the script's place, so that a signal to it reaches them; in ( ) a script goes on after, and
+# as a step it does so where runs diverged too.
+
+diverged=0 # else 3, the exit code of a script after such a step
+
+step() { # step train ...: any command, in ( ); a failure of another kind ends the script
+  local code
+  set +e
+  (
+    set -e # which `( ... ) || code=$?` would switch off in here
+    "$@"
+  )
+  code=$?
+  set -e
+  case $code in
+    0) ;;
+    3) diverged=3 ;;
+    *) exit "$code" ;;
+  esac
+}
+
+last_step() { # last_step measure ...: takes the script's place where no run diverged
+  if [ "$diverged" = 0 ]; then "$@"; fi
+  step "$@"
+  exit "$diverged"
+}
 
 value_of() { # value_of FLAG DEFAULT FLAGS...: the value that FLAG has last among them, else DEFAULT
   local flag=$1 value=$2

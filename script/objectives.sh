@@ -14,8 +14,8 @@ pair=${PAIR:-T1w_T2w} students=
 variants=$ROOT/script/objectives.yaml
 losses=${LOSSES:-$(sed -n 's/^\([a-z0-9-]*\):.*/\1/p' "$variants")}
 for s in Sw Ss; do students+=" $s $(printf "${pair}_$s+%s " $losses)"; done
-(CELLS=${pair//_/ } train train_teacher.py "$DATASET" "" "$@")
-(CELLS=$students train train_student.py "$DATASET" "" --variants "$variants" "$@")
-(CELLS="${pair//_/ } $students" measure script/evaluate.py "" --output-dir "$(runs_folder "$@")")
-CELLS=${students//S[ws] /} measure evaluation/compare_objectives.py "" \
+CELLS=${pair//_/ } step train train_teacher.py "$DATASET" "" "$@"
+CELLS=$students step train train_student.py "$DATASET" "" --variants "$variants" "$@"
+CELLS="${pair//_/ } $students" step measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"
+CELLS=${students//S[ws] /} last_step measure evaluation/compare_objectives.py "" \
   --output-dir "$(runs_folder "$@")"

@@ -11,6 +11,6 @@ students=${CELLS:-Sw Ss T1w_Sw T1s_Ss T1w_T2w_Sw T1s_T2s_Ss T1w_T2w_T3w_Sw T1s_T
 export GPUS=${GPUS:-cpu cpu}
 help_with train_teacher.py "$@"
 set_dataset synthetic "$@"
-(CELLS=T train train_teacher.py "$DATASET" T --amp none "$@")
-(CELLS=$students train train_student.py "$DATASET" "" --amp none "$@")
-CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"
+CELLS=T step train train_teacher.py "$DATASET" T --amp none "$@"
+CELLS=$students step train train_student.py "$DATASET" "" --amp none "$@"
+CELLS=$students last_step measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"

@@ -8,11 +8,13 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 help_with train_student.py "$@"
 set_dataset CIFAR100 "$@"
+pair() { # pair STRENGTH FLAGS...: where the teacher diverged, the student is not tried
+  (CELLS=T1s+s$1 train train_teacher.py "$DATASET" "" --strength "$@")
+  CELLS=T1s+s${1}_Ss+s$1 train train_student.py "$DATASET" "" --strength "$@"
+}
 students=
 for s in ${STRENGTHS:-0 0.25 0.5 0.75 1}; do
-  teacher=T1s+s$s student=T1s+s${s}_Ss+s$s
-  students="$students $student"
-  (CELLS=$teacher train train_teacher.py "$DATASET" "" --strength "$s" "$@")
-  (CELLS=$student train train_student.py "$DATASET" "" --strength "$s" "$@")
+  students="$students T1s+s${s}_Ss+s$s"
+  step pair "$s" "$@"
 done
-CELLS=$students measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"
+CELLS=$students last_step measure script/evaluate.py "" --output-dir "$(runs_folder "$@")"

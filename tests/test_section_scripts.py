@@ -1,9 +1,10 @@
 """The scripts of whole sections as a user types them: a few embedded images, one epoch."""
 
 import json
+import subprocess
 
 import pytest
-from test_end_to_end import bash
+from test_end_to_end import ROOT, bash
 
 FEW = ("--epochs", 1, "--max-train-images", 40, "--max-test-images", 20, "--image-size", 16)
 ON_CPU = ("--batch-size", 20, "--device", "cpu", "--amp", "none")
@@ -48,6 +49,49 @@ def test_objectives_and_others_of_their_names_have_a_folder_each(tmp_path):
     assert bash("objectives.sh", PYTHON=str(python)).returncode == 0
     asked = [line for line in (tmp_path / "asked").read_text().splitlines() if "--" in line]
     assert len(asked) == 4 and all("--output-dir runs/objectives" in line for line in asked)
+
+
+T, S, MEASURE = "train_teacher.py", "train_student.py", "evaluate.py"
+
+
+@pytest.mark.parametrize(
+    ("script", "codes", "steps", "code"),
+    [
+        ("quickstart", [3], [T, S, MEASURE], 3),
+        ("quickstart", [0, 3], [T, S, MEASURE], 3),
+        ("quickstart", [2], [T], 2),
+        ("quickstart", [3, 2], [T, S], 2),
+        ("quickstart", [0, 3, 2], [T, S, MEASURE], 2),
+        ("ViT", [3], [T, S, MEASURE], 3),
+        ("zscore", [0, 3], [T, S, S, MEASURE], 3),
+        ("objectives", [0, 3], [T, S, MEASURE, "compare_objectives.py"], 3),
+        ("causes", [3], [T, T, S], 3),
+        ("causes", [0, 0, 3], [T, T, S], 3),
+        ("strength", [3], [T, T, S, MEASURE], 3),
+        ("study", [0, 3], [T, T, T, T, S], 3),
+        ("study", [0, 0, 3], [T, T, S, T, T, S], 3),
+        ("study", [0, 0, 2], [T, T, S], 2),
+    ],
+)
+def test_runs_that_diverge_keep_no_further_step_away(tmp_path, script, codes, steps, code):
+    """A Python whose steps end with these codes, and then with 0."""
+    (tmp_path / "codes").write_text("".join(f"{each}\n" for each in codes))
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\ncd {tmp_path}\ncase $1 in\n*launch.py) echo "$2" >>steps ;;\n'
+        '*/eval*) echo "${1##*/}" >>steps ;;\n*) exit ;;\nesac\n'
+        'code=$(sed -n "$(wc -l <steps)p" codes)\nexit "${code:-0}"\n'
+    )
+    python.chmod(0o755)
+    done = bash(f"{script}.sh", PYTHON=str(python), SEEDS="1 2", STRENGTHS="0 1")
+    assert (tmp_path / "steps").read_text().split() == steps, done.stdout
+    assert done.returncode == code
+
+
+def test_a_step_stops_where_it_fails():
+    script = "set -euo pipefail; source script/common.sh; f() { false; echo on; }; step f; echo on"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
 
 
 def test_zscore_has_gap_and_fidelity_with_and_without(rows_of, tmp_path):
