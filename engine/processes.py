@@ -21,9 +21,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from common.errors import GO_ON, UserError, hear_no_more, one_line
+from common.errors import GO_ON, DivergedError, UserError, hear_no_more, one_line
 from engine.leash import end_with
-from engine.torchrun import MEETING_SECONDS, Place, check_address
+from engine.torchrun import MEETING_SECONDS, Place, check_address, say_that_runs_diverged
 
 PATIENCE_SECONDS = 10  # before it is said that others are waited for
 BEAT_SECONDS = 4.0
@@ -135,8 +135,8 @@ def joined() -> Iterator[Ranks]:
     ranks, board = _join(place)
     with _ended_by_sigterm(), _watched(ranks, board):
         try:
-            yield ranks
-            ranks.wait()
+            with _left_together(ranks):
+                yield ranks
         except BaseException as error:
             reason = ranks.reason(error)
             if reason is error:
@@ -145,6 +145,19 @@ def joined() -> Iterator[Ranks]:
                 raise SystemExit(2) from None
             raise reason from None
     dist.destroy_process_group()
+
+
+@contextmanager
+def _left_together(ranks: Ranks) -> Iterator[None]:
+    """Nobody leaves the block while another one still writes, for torchrun ends all with the first:
+    neither at its end nor by a DivergedError, which all of them raise."""
+    try:
+        yield
+    except DivergedError:
+        ranks.wait()
+        say_that_runs_diverged(os.environ)
+        raise
+    ranks.wait()
 
 
 def _join(place: Place) -> tuple[Ranks, dist.Store]:

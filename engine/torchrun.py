@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import UserError, shown
+from common.errors import DivergedError, UserError, shown
 from common.settings import variable
 
 MEETING_FILE = "MEETING_FILE"  # the variable that names it
+DIVERGED_FILE = "DIVERGED_FILE"  # the same
 MEETING_SECONDS = 300  # that processes wait for those of them that have not come
 MOST_PROCESSES = 4096
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -71,17 +72,37 @@ class Machines:
         ]
 
     def meeting(self, folder: Path) -> dict[str, str]:
-        """The variables by which torchrun and its processes meet in an empty folder."""
-        if self.processes == 1 or self.nodes > 1:
+        """The variables by which torchrun and its processes meet in an empty folder, if not over
+        the network, and say there that runs diverged."""
+        if self.processes == self.nodes == 1:
             return {}
-        return {
+        said = {DIVERGED_FILE: str(_diverged(folder))}
+        if self.nodes > 1:
+            return said
+        return said | {
             "PET_RDZV_ENDPOINT": str(folder / "torchrun"),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
             MEETING_FILE: str(folder / "processes"),
         }
 
+    def exit_code(self, code: int, folder: Path) -> int:
+        """The processes' own, where `code` is that of what they were started by: torchrun ends with
+        1 whatever they end with."""
+        return DivergedError.exit_code if code and _diverged(folder).exists() else code
+
     def __str__(self) -> str:
         return f"machine {self.rank} of {self.nodes}, which meet at {self.address}:{self.port}"
+
+
+def _diverged(folder: Path) -> Path:
+    """The file that is there once the processes that met in `folder` ended so."""
+    return folder / "diverged"
+
+
+def say_that_runs_diverged(variables: Mapping[str, str]) -> None:
+    """Tell who started torchrun, if it wants to know."""
+    if file := variables.get(DIVERGED_FILE):
+        Path(file).touch()
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class Pool:
                     return
                 for line in process.stdout or ():
                     print(line, end="", flush=True)
-                code = process.wait()
+                code = job.machines.exit_code(process.wait(), Path(folder))
             if code != 0:
                 self._fail(job.failed(code))
 

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -153,7 +154,7 @@ def test_several_processes_are_started_by_torchrun(tmp_path):
     where = ["--nnodes=2", "--node-rank=1", "--master-addr=localhost", "--master-port=29500"]
     two = Machines.of(TWO | {"NPROC": "4"})
     assert two.starter()[3:8] == ["--nproc-per-node=4", *where]
-    assert two.meeting(tmp_path) == {}
+    assert two.meeting(tmp_path) == {"DIVERGED_FILE": str(tmp_path / "diverged")}
 
 
 @pytest.mark.parametrize(
@@ -262,6 +263,22 @@ def test_jobs_whose_runs_diverged_are_named_when_the_others_are_done(tmp_path):
     with pytest.raises(DivergedError, match="cell Sw seed 1 of synthetic diverged"):
         Pool(["cpu", "cpu"]).run([[diverging, job(tmp_path, "Ss", touch(after))], []])
     assert after.exists()
+
+
+@pytest.mark.parametrize("variables", [{"NPROC": "2"}, TWO])
+def test_torchruns_exit_code_hides_no_divergence(tmp_path, variables):
+    """It ends with 1; whether its processes diverged stands in a file."""
+    diverged = "import os; open(os.environ['DIVERGED_FILE'], 'w').close(); raise SystemExit(1)"
+    after, machines = tmp_path / "after", Machines.of(variables)
+
+    def started(cell, code):
+        return dataclasses.replace(job(tmp_path, cell, code), machines=machines)
+
+    with pytest.raises(DivergedError, match="cell Sw seed 1 of synthetic diverged"):
+        Pool(["cpu"]).run([[started("Sw", diverged), started("Ss", touch(after))]])
+    assert after.exists()
+    with pytest.raises(UserError, match=r"failed \(exit code 1\)"):
+        Pool(["cpu"]).run([[started("Sw", "raise SystemExit(1)")]])
 
 
 def test_a_failed_job_names_its_unfinished_cells_and_the_latest_log(tmp_path):

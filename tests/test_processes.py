@@ -18,7 +18,7 @@ import torch.distributed as dist
 from conftest import DATASET, TINY, learner_of
 from torch import nn
 
-from common.errors import UserError, run_program
+from common.errors import DivergedError, UserError, run_program
 from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
@@ -190,19 +190,21 @@ def an_epoch_with_batchnorm(ranks, folder):
     assert sums.means()["top1"] * 27 == pytest.approx(round(sums.means()["top1"] * 27))
 
 
-def two_students(ranks, folder, *, killed=None):
-    """Two students side by side; `killed` (rank, epoch): that process dies in that epoch."""
+def two_students(ranks, folder, *, killed=None, **settings):
+    """Two students side by side; `killed` (rank, epoch): that process dies in that epoch. The first
+    learns by these settings."""
     compute, teachers = Compute(CPU, "none", CIFAR_STATISTICS, ranks), teachers_of(1, 2)
     runs = [
-        student("T1w_Sw", 7, compute, folder, killed),
+        student("T1w_Sw", 7, compute, folder, killed, **settings),
         student("T1w_T2w_Sw", 8, compute, folder),
     ]
     train(runs, data_of(ranks), teachers, compute)
 
 
-def student(cell, seed, compute, folder, killed=None):
+def student(cell, seed, compute, folder, killed=None, **settings):
     config = StudentConfig(dataset=DATASET, cell=cell, epochs=EPOCHS, output_dir=str(folder))
-    learner = learner_of(plain_net(seed), compute, cell=cell, epochs=EPOCHS, weight_decay=1e-4)
+    settings = {"epochs": EPOCHS, "weight_decay": 1e-4} | settings
+    learner = learner_of(plain_net(seed), compute, cell=cell, **settings)
     if killed and killed[0] == compute.ranks.rank:
         start = learner.start_epoch
         learner.start_epoch = lambda epoch: die() if epoch == killed[1] else start(epoch)
@@ -231,6 +233,10 @@ def two_students_dying(ranks, folder, *, at):
     if ranks.rank == 0:
         Path.replace = dying  # of this process alone, which is forked
     two_students(ranks, folder)
+
+
+def exploding(ranks, folder):
+    two_students(ranks, folder, lr=1000, weight_decay=1000)
 
 
 def fails_on_one(ranks, folder):
@@ -352,6 +358,17 @@ def test_who_fails_first_says_so(tmp_path):
     ours = [line for line in lines if line.startswith("error:")]
     assert ours.count("error: no such thing") == 1
     assert all("killed or lost" in line for line in ours if line != "error: no such thing")
+
+
+def test_a_run_that_diverges_stops_alone_and_is_told_to_who_started_them(tmp_path):
+    told = tmp_path / "diverged"
+    codes, lines = together(2, exploding, tmp_path, DIVERGED_FILE=str(told))
+    assert sorted(codes) == [UserError.exit_code, DivergedError.exit_code]
+    (line,) = lines
+    assert "T1w_Sw seed 1: the loss became" in line
+    assert told.exists()
+    assert not run_of(tmp_path, "T1w_Sw").is_finished()
+    assert run_of(tmp_path, "T1w_T2w_Sw").is_finished()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
