@@ -86,7 +86,8 @@ def _opened(stream: TextIO | None, number: int) -> TextIO:
     return open(number, "w", closefd=False) if stream is None else stream
 
 
-GO_ON = "the same command goes on from the last finished epoch"
+SAME_COMMAND = "the same command (without --resume never)"
+GO_ON = f"{SAME_COMMAND} goes on from the last finished epoch"
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # told to end, and the terminal was closed
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from common.errors import GO_ON, UserError
+from common.errors import GO_ON, SAME_COMMAND, UserError
 
 TRIES = 5
 PAUSE = 0.05  # seconds, between two of them
@@ -119,6 +119,6 @@ def _refusal(folder: Path, file: TextIO) -> str:
         file.seek(0)
         holder = file.read(200).strip() or "another process"
     return (
-        f"{folder} is in work by {holder}: let it end, or stop it there, and give the same command "
+        f"{folder} is in work by {holder}: let it end, or stop it there, and give {SAME_COMMAND} "
         "again, which skips what is finished"
     )

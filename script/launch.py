@@ -25,7 +25,14 @@ from typing import Any
 if __name__ == "__main__":  # imports start at this checkout, installed or not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from common.errors import DivergedError, OneLineParser, UserError, run_program, shown
+from common.errors import (
+    SAME_COMMAND,
+    DivergedError,
+    OneLineParser,
+    UserError,
+    run_program,
+    shown,
+)
 from common.workers import available_cores
 from engine.config import Config, StudentConfig, TeacherConfig
 from engine.flags import resolve
@@ -54,7 +61,7 @@ class Job:
         finished, and who else trains one of them, or the log of the one that wrote there last."""
         left = [run for run in self.runs if not run.is_finished()]
         if not left:
-            others = "its reason is above, but all is finished now: the same command goes on"
+            others = f"its reason is above, but all is finished now: {SAME_COMMAND} goes on"
             return UserError(f"{self._name(self.runs)} failed (exit code {code}); {others}")
         if busy := next(filter(None, (in_work(run.path) for run in left)), None):
             return UserError(f"{self._name(left)} failed (exit code {code}): {busy}")
@@ -74,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run every cell of this job's shard; UserError names the first that failed and its log."""
     options, flags = _parser().parse_known_args(argv)
     options.cells = options.cells or _named("CELLS")
-    options.seeds = options.seeds or _named("SEEDS") or ["1"]
+    options.seeds = options.seeds or _named("SEEDS")
     options.gpus = options.gpus or _named("GPUS")
     for variable, flag in (("DATA", "--data-path"), ("RECIPE", "--recipe")):
         if value := os.environ.get(variable):
@@ -195,8 +202,8 @@ def _counted(what: str, names: Sequence[object]) -> str:
 
 def _configs(options: argparse.Namespace, flags: Sequence[str]) -> Sequence[Config]:
     """The settings of all runs, as their trainer will find them."""
-    config_class = TRAINERS[options.program]
-    return resolve(config_class, [*flags, "--cells", *options.cells, "--seeds", *options.seeds])
+    named = ["--cells", *options.cells, *(["--seeds", *options.seeds] if options.seeds else [])]
+    return resolve(TRAINERS[options.program], [*flags, *named])
 
 
 def _of_this_shard(configs: Sequence[Config]) -> Sequence[Config]:

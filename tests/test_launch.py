@@ -213,6 +213,22 @@ def test_nonsense_threads_are_refused(value, monkeypatch):
         train_each([[]], lambda *_: None)
 
 
+def test_a_recipes_seed_is_trained_unless_seeds_are_named(tmp_path, monkeypatch, capsys):
+    """Its runs are finished, so that nothing is started."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("common: {epochs: 1, seed: 5}\n")
+    flags = ["--dataset", "synthetic", "--recipe", str(recipe), "--output-dir", str(tmp_path)]
+    for seed in (2, 5):
+        run = Runs(tmp_path, "synthetic").of(parse_cell("Sw"), seed)
+        run.prepare(StudentConfig(cell="Sw", dataset="synthetic", epochs=1, seed=seed))
+        run.metrics.write_text('{"last": {}}')
+    main(["train_student.py", *flags, "--cells", "Sw"])
+    assert capsys.readouterr().out.startswith("Sw seed 5: finished")
+    monkeypatch.setenv("SEEDS", "2")
+    main(["train_student.py", *flags, "--cells", "Sw"])
+    assert capsys.readouterr().out.startswith("Sw seed 2: finished")
+
+
 @pytest.mark.parametrize("name", ["CELLS", "SEEDS", "GPUS"])
 def test_a_flag_among_names_is_refused(name, monkeypatch):
     monkeypatch.setenv(name, "--help Sw")
@@ -303,7 +319,7 @@ def test_a_run_that_another_launcher_trains_is_named_with_who_does(tmp_path):
     reason = str(refused.failed(2))
     assert reason.startswith("cells Sw and Ss seed 1 of synthetic failed (exit code 2): ")
     assert f"Ss/seed1 is in work by process {os.getpid()} of " in reason
-    assert reason.endswith("give the same command again, which skips what is finished")
+    assert reason.endswith("again, which skips what is finished")
     held.release()
     assert str(refused.failed(2)).endswith("its reason is above")
     for run in both:  # which the other launcher ended in the meantime

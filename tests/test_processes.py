@@ -18,7 +18,7 @@ import torch.distributed as dist
 from conftest import DATASET, TINY, learner_of
 from torch import nn
 
-from common.errors import DivergedError, UserError, run_program
+from common.errors import GO_ON, DivergedError, UserError, run_program
 from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
@@ -469,7 +469,7 @@ def test_a_worker_of_torchrun_that_is_killed_ends_the_run(tmp_path):
     assert started.returncode == 1
     told = ("error: ", "terminated: ")  # torchrun may end the other one before it notices
     (line,) = [line for line in errors.splitlines() if line.startswith(told)]
-    assert "the same command goes on from the last finished epoch" in line
+    assert GO_ON in line
     assert "T1w  stopped: " in (folder / "log.txt").read_text()
 
 

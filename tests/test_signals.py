@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import DATASET, Bench
 
-from common.errors import run_program, signals_wait
+from common.errors import GO_ON, run_program, signals_wait
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,7 +62,7 @@ def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
     trainer.send_signal(signal.SIGTERM)
     _, error = trainer.communicate(timeout=60)
     assert trainer.returncode == 143
-    assert error.strip().splitlines()[-1].startswith("terminated: the same command goes on")
+    assert error.strip().splitlines()[-1].startswith(f"terminated: {GO_ON}")
     assert "Traceback" not in error
     assert "stopped: Terminated" in bench.run("Sw", 1).log.read_text()
 
@@ -70,7 +70,8 @@ def test_sigterm_ends_a_trainer_as_ctrl_c_does(bench):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_a_program_is_one_line(number, capsys):
     assert run_program(lambda argv: os.kill(os.getpid(), number)) == 143
-    assert capsys.readouterr().err.startswith("terminated: the same command goes on")
+    said = "terminated: the same command (without --resume never) goes on from the last"
+    assert capsys.readouterr().err.startswith(said)
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
