@@ -193,6 +193,11 @@ class TrainConfig(Settings):
             raise UserError("--mean and --std go together, three numbers each: red, green, blue")
         if self.epochs == 0 and self.pretrained == "none":
             raise UserError("--epochs 0 adopts trained weights: name them with --pretrained")
+        if late := [k for k in self.keep_epochs if k > self.epochs]:
+            raise UserError(
+                f"--keep-epochs {late[0]} is after the last of {self.epochs} epochs: name others, "
+                "or none"
+            )
         if self.strength != 1 and self.cell and self.parsed_cell.view != "strong":
             raise UserError(
                 f"--strength {self.strength} is of the strong view, {self.cell} trains on the "

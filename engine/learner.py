@@ -167,29 +167,29 @@ class Learner:
         return state | ({"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state_dict` gave."""
-        self.model.load_state_dict(state["model"])
+        """Go back to a state that `state_dict` gave; ValueError, before anything is changed, where
+        its weights do not fit."""
+        load_weights(self.model, state["model"])
         load_state(self.optimizer, state["optimizer"], is_fused(self.model))
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
 
 
-def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
-    """A learner at its start, its weights drawn from the run's stream or read from a file."""
+def new_learner(
+    config: Config, num_classes: int, compute: Compute, *, goes_on: bool = False
+) -> Learner:
+    """A learner at its start, its weights drawn from the run's stream or, unless it `goes_on` from
+    a checkpoint, read from a file."""
     for _, loss in objective_of(config).terms.values():
         loss.check(num_classes=num_classes, processes=compute.ranks.size)
     with seeded_draws("weights", config.stream):
         model = build(config.arch, num_classes, config.image_size, config.sees)
-    start = f"trained from scratch, initial weights of stream {config.stream}"
-    if config.pretrained != "none":
-        read = read_pretrained(model, pretrained_path(config.pretrained))
-        said = [*read.said, "final layer new"] if read.has_new_layer else read.said
-        start = ", ".join([f"starts from {config.pretrained}", *said])
-        if read.has_new_layer and config.epochs == 0:
-            raise UserError(
-                f"{config.pretrained} has other classes than the {num_classes} of "
-                f"{config.dataset}: with --epochs 0 its final layer would stay untrained"
-            )
+    if config.pretrained == "none":
+        start = f"trained from scratch, initial weights of stream {config.stream}"
+    elif goes_on:  # the file may be gone
+        start = f"started from {config.pretrained}"
+    else:
+        start = f"starts from {', '.join([config.pretrained, *_read(model, num_classes, config)])}"
     if compute.ranks.is_main:
         print(f"{config.cell}: {start}")
         if config.pretrained != "none" and of_literature(config.arch):
@@ -200,6 +200,17 @@ def new_learner(config: Config, num_classes: int, compute: Compute) -> Learner:
     if config.sync_batchnorm == "yes" and compute.ranks.size > 1:
         model = synchronised(model, compute.device)
     return Learner(compute.place(model), config, compute)
+
+
+def _read(model: nn.Module, num_classes: int, config: Config) -> list[str]:
+    """Give the model the weights of --pretrained; what was done for it."""
+    read = read_pretrained(model, pretrained_path(config.pretrained))
+    if read.has_new_layer and config.epochs == 0:
+        raise UserError(
+            f"{config.pretrained} has other classes than the {num_classes} of "
+            f"{config.dataset}: with --epochs 0 its final layer would stay untrained"
+        )
+    return [*read.said, "final layer new"] if read.has_new_layer else [*read.said]
 
 
 def _say_how_they_saw(config: Config, compute: Compute) -> None:
@@ -233,8 +244,7 @@ def restore(learner: Learner, header: Header, state: dict[str, Any], path: Path)
     check_state(learner.optimizer, state.get("optimizer"), path)
     _check_loss_scale(learner.scaler, state.get("scaler", {}), path)
     with blamed_on(f"{path} "):
-        load_weights(learner.model, state["model"])
-    learner.load_state_dict(state)
+        learner.load_state_dict(state)
     set_transform_input(learner.model, header.transform_input)
     return best_epoch
 

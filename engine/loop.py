@@ -28,10 +28,11 @@ from engine.partners import NOTHING, Asked, OfPartners, paired
 from engine.processes import Ranks
 from engine.progress import Epochs, Progress
 from engine.questions import views_of
+from engine.records import Record
 from engine.run import Runs
 from engine.sums import EpochSums
 from engine.teachers import KnownTeachers, Teachers, load_teachers
-from engine.training_run import Record, TrainingRun
+from engine.training_run import TrainingRun
 from engine.waiting import Waiting
 from losses.objective import Objective
 
@@ -278,8 +279,10 @@ def train_group(configs: Sequence[Config], ranks: Ranks) -> None:
     compute = Compute.of(configs[0], data.statistics, ranks)
 
     def begun(config: Config) -> TrainingRun:
-        learner = new_learner(config, data.num_classes, compute)
-        return TrainingRun(config, Runs.beside(config).of_config(config), learner)
+        directory = Runs.beside(config).of_config(config)
+        goes_on = directory.goes_on(config)
+        learner = new_learner(config, data.num_classes, compute, goes_on=goes_on)
+        return TrainingRun(config, directory, learner, goes_on)
 
     with enough_memory_for(len(configs)):
         teachers = load_teachers(configs, data.num_classes, compute)

@@ -109,7 +109,22 @@ class RunDirectory:
         done = self.is_finished() and config.resume == "auto"
         if done:
             print(f"{config.cell} seed {config.seed}: finished, see {self.metrics}")
+            self.name_what_was_not_kept(config, config.epochs)
         return done
+
+    def goes_on(self, config: Config) -> bool:
+        """Whether there is an epoch that `config` goes on from."""
+        return config.resume == "auto" and self.checkpoint("last").is_file()
+
+    def name_what_was_not_kept(self, config: Config, done: int) -> None:
+        """Say which epochs of --keep-epochs are over (`done` are) without having been kept."""
+        over = [k for k in config.keep_epochs if k <= done]
+        if gone := [str(k) for k in over if not self.checkpoint(f"epoch{k}").is_file()]:
+            print(
+                f"{config.cell} seed {config.seed}: epoch {', '.join(gone)} of --keep-epochs is "
+                "over, and its weights were not kept",
+                file=sys.stderr,
+            )
 
     def check_settings(self, config: Config) -> None:
         """UserError when the directory holds an epoch made with other settings than `config`, or

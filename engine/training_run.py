@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from common.errors import UserError, one_line
 from common.files import sha256, write_json
@@ -20,11 +20,11 @@ from engine.learner import ADVICE, Learner, restore
 from engine.lock import Place, RunLock
 from engine.processes import Ranks
 from engine.progress import Progress, Scalars, note
-from engine.records import write_metrics
+from engine.records import Record, write_metrics
 from engine.run import RunDirectory
 from engine.teachers import Teachers
 
-Record = dict[str, Any]
+SECONDS_TO_SEE = 60  # what another machine wrote: a network's file system may remember as long
 
 
 @dataclass
@@ -35,6 +35,7 @@ class TrainingRun:
     config: Config
     directory: RunDirectory
     learner: Learner
+    goes_on: bool = False  # after an epoch: its learner has not read --pretrained
     history: list[Record] = field(default_factory=list)  # a record an epoch
     best_epoch: int = 0
     _lock: RunLock | None = None  # these three are of the process that writes, once it has begun
@@ -56,15 +57,26 @@ class TrainingRun:
         another process has the run in work."""
         if compute.ranks.is_main:
             self._lock = RunLock.of(self.directory.path)
+            self._check_again()
             self.directory.prepare(self.config)
             self._place = Place.of(self.directory.config)
-        compute.ranks.wait()
+        self._wait_until_all_see_it(compute.ranks)
         if self.directory.checkpoint("last").is_file():
             self._resume()
         self._check_that_all_see(len(self.history), compute.ranks)
         if compute.ranks.is_main:
             self._record_environment(teachers, view, compute)
             self._scalars = Scalars(self.directory.tensorboard, first_epoch=len(self.history) + 1)
+
+    def _check_again(self) -> None:
+        """UserError where the run is none any more that could be begun or gone on with: since it
+        was looked at, groups may have been trained for hours."""
+        self.directory.check_settings(self.config)
+        if self.goes_on and not self.directory.checkpoint("last").is_file():
+            raise UserError(
+                f"{self.directory.path} was taken away or begun anew meanwhile: give the same "
+                "command again"
+            )
 
     def divergence(self, record: Record) -> UserError | None:
         """Why the run cannot go on with this epoch; None where its loss is finite."""
@@ -222,13 +234,25 @@ class TrainingRun:
         if self._place is not None:
             self._catch_up(header)
             self._check_best()
+            self.directory.name_what_was_not_kept(self.config, header.epoch)
+
+    def _wait_until_all_see_it(self, ranks: Ranks) -> None:
+        """Until the settings that the main process has written are there for every one."""
+        for _ in range(SECONDS_TO_SEE):
+            if ranks.total(int(self.directory.config.is_file())) == ranks.size:
+                return
+            time.sleep(1)
+        raise self._not_shared()
 
     def _check_that_all_see(self, epochs: int, ranks: Ranks) -> None:
         if ranks.total(epochs) != ranks.size * epochs:
-            raise UserError(
-                f"{self.directory.path} is not the same folder for all processes: give them one "
-                "--output-dir that all machines share"
-            )
+            raise self._not_shared()
+
+    def _not_shared(self) -> UserError:
+        return UserError(
+            f"{self.directory.path} is not the same folder for all processes: give them one "
+            "--output-dir that all machines share"
+        )
 
     def _is_best(self, record: Record) -> bool:
         if "validation" not in record:

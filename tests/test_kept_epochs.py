@@ -10,6 +10,7 @@ from conftest import DATASET, Bench
 
 from common.errors import UserError
 from engine.checkpoint import load
+from engine.config import StudentConfig
 from evaluation import calculate_agreement, calculate_ece
 
 FEW = ("--max-train-images", 40, "--max-test-images", 20)
@@ -67,6 +68,22 @@ def test_a_kept_epoch_is_measured(bench, run):
     assert list(student["checkpoints"]) == ["T1w_Ss/seed1/epoch2.pt"]
     teacher = next(row for row in rows if row["cell"] == "T1w")
     assert list(teacher["checkpoints"]) == ["T1w/seed1/last.pt"]
+
+
+def test_an_epoch_that_is_over_is_named(bench, run, capsys):
+    """Of a run that is finished, and of one that goes on."""
+    flags = ("--keep-epochs", 1, 2, "--validate-views", "yes", *FEW)
+    for _ in range(2):
+        bench.student("T1w_Ss", *flags)
+        assert "Ss seed 1: epoch 1 of --keep-epochs is over" in capsys.readouterr().err
+        run.metrics.unlink(missing_ok=True)
+    bench.student("T1w_Ss", "--keep-epochs", 2, "--validate-views", "yes", *FEW)
+    assert "--keep-epochs" not in capsys.readouterr().err
+
+
+def test_an_epoch_after_the_last_is_refused():
+    with pytest.raises(UserError, match="--keep-epochs 4 is after the last of 3 epochs"):
+        StudentConfig(cell="Sw", epochs=3, keep_epochs=(1, 4))
 
 
 @pytest.mark.parametrize("name", ["epoch0", "epochs2", "../last", "epoch"])

@@ -23,7 +23,7 @@ from dataloader.images import ImageSet
 from dataloader.loader import ViewLoader
 from dataloader.synthetic import load_synthetic
 from dataloader.views import CIFAR_STATISTICS, cifar_view
-from engine import processes
+from engine import processes, training_run
 from engine.checkpoint import load
 from engine.compute import Compute
 from engine.config import StudentConfig
@@ -239,6 +239,11 @@ def exploding(ranks, folder):
     two_students(ranks, folder, lr=1000, weight_decay=1000)
 
 
+def in_folders_of_their_own(ranks, folder):
+    training_run.SECONDS_TO_SEE = 1  # of this process alone, which is forked
+    two_students(ranks, folder / str(ranks.rank))
+
+
 def fails_on_one(ranks, folder):
     ranks.wait()
     if ranks.rank == 1:
@@ -369,6 +374,14 @@ def test_a_run_that_diverges_stops_alone_and_is_told_to_who_started_them(tmp_pat
     assert told.exists()
     assert not run_of(tmp_path, "T1w_Sw").is_finished()
     assert run_of(tmp_path, "T1w_T2w_Sw").is_finished()
+
+
+def test_machines_that_share_no_folder_are_told_before_training(tmp_path):
+    codes, lines = together(2, in_folders_of_their_own, tmp_path)
+    assert codes == [2, 2]
+    assert any("is not the same folder for all processes" in line for line in lines)
+    assert run_of(tmp_path / "0", "T1w_Sw").has_begun()
+    assert not run_of(tmp_path / "0", "T1w_Sw").epochs.exists()
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from conftest import DATASET, Bench, run_copy
 
@@ -15,9 +16,11 @@ from common.errors import UserError, run_program
 from common.files import staged, write_text
 from engine.cells import parse_cell
 from engine.config import TeacherConfig, changed_settings
+from engine.lock import RunLock
 from engine.run import Runs
 from engine.training_run import TrainingRun
 from evaluation import calculate_ece, report
+from models.registry import build_model
 
 
 @pytest.fixture
@@ -132,12 +135,6 @@ def test_a_replaced_run_that_is_left_over_is_cleared_away(bench):
     assert list(run.path.parent.iterdir()) == []
 
 
-def test_a_teachers_number_is_its_seed(runs):
-    runs_of = Runs(runs("T1w").path.parents[2], DATASET)
-    shutil.copytree(runs("T1w").path, runs("T1w").path.with_name("seed2"))
-    assert [run.seed for run in runs_of.of_cell(parse_cell("T1w"))] == [1]
-
-
 def test_nothing_but_copies_is_no_run(tmp_path):
     folder = tmp_path / "runs" / DATASET / "Sw" / "seed1"
     folder.mkdir(parents=True)
@@ -147,6 +144,57 @@ def test_nothing_but_copies_is_no_run(tmp_path):
 
 
 FEW = ("--max-train-images", 64, "--max-test-images", 32)
+
+
+def before_the_lock(monkeypatch, act):
+    """Have `act` happen after a run was looked at, before it is locked."""
+    genuine = RunLock.of
+
+    def of(folder):
+        monkeypatch.setattr(RunLock, "of", genuine)
+        act()
+        return genuine(folder)
+
+    monkeypatch.setattr(RunLock, "of", of)
+
+
+def test_a_run_that_was_trained_otherwise_meanwhile_is_left_alone(bench, monkeypatch, capsys):
+    run, kept = bench.run("Sw", 1), {}
+
+    def other():
+        bench.student("Sw", *FEW, "--epochs", 1, "--lr", 0.05)
+        kept.update({path: path.read_bytes() for path in run.path.glob("*.*")})
+
+    before_the_lock(monkeypatch, other)
+    assert run_program(train_student.main, bench.flags("Sw", *FEW, "--epochs", 1)) == 2
+    assert "holds a run with other settings (--lr was 0.05, now 0.1)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_run_that_was_finished_meanwhile_is_finished(bench, monkeypatch):
+    flags, records = (*FEW, "--epochs", 1), []
+
+    def same():
+        records.append(bench.student("Sw", *flags).epochs.read_bytes())
+
+    before_the_lock(monkeypatch, same)
+    run = bench.student("Sw", *flags)
+    assert run.is_finished()
+    assert run.epochs.read_bytes() == records[0]
+
+
+def test_a_run_that_was_taken_away_meanwhile_is_not_begun_without_its_weights(
+    bench, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "weights.pt"
+    torch.save(build_model("resnet8", 10).state_dict(), file)
+    flags = (*FEW, "--epochs", 1, "--pretrained", file)
+    run = bench.student("Sw", *flags)
+    run.metrics.unlink()
+    before_the_lock(monkeypatch, run.delete)
+    assert run_program(train_student.main, bench.flags("Sw", *flags)) == 2
+    assert "was taken away or begun anew meanwhile" in capsys.readouterr().err
+    assert not run.has_begun()
 
 
 def after_an_epoch(monkeypatch, act):

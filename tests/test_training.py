@@ -339,6 +339,21 @@ class TestFewImages:
         assert len(record["sessions"]) == 2
         assert record["pretrained"]["sha256"] == first != sha256(file)
 
+    def test_a_run_goes_on_without_the_file_that_it_began_with(self, bench, capsys):
+        file = bench.folder.parent / "weights.pt"
+        torch.save(build_model("resnet8", 10).state_dict(), file)
+        flags = ("--pretrained", file, "--epochs", 1, "--max-train-images", 32)
+        run = bench.teacher("T1w", *flags)
+        before, trained = run.read_metrics(), weights(run)
+        run.metrics.unlink()
+        file.unlink()
+        bench.teacher("T1w", *flags)
+        assert run.read_metrics() == before
+        assert same(weights(run), trained)
+        assert run_program(train_teacher.main, bench.flags("T1w", *flags, "--resume", "never")) == 2
+        assert "no weights at" in capsys.readouterr().err
+        assert run.is_finished()
+
 
 class TestErrors:
     def fails(self, program, argv, capsys, code=UserError.exit_code):
@@ -409,7 +424,7 @@ class TestErrors:
         assert "File too large" in error
         run = bench.run("Sw", 1)
         assert not list(run.path.glob("*.pt"))
-        assert not list(run.path.glob(".*partial"))
+        assert not list(run.path.glob(".*"))
 
     def test_damaged_records(self, with_teachers, capsys):
         run = with_teachers.run("T1w", 1)
