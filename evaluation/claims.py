@@ -160,11 +160,25 @@ def _strong_students(grid: GridValues) -> Iterator[Claim]:
     }
     for name, comparison in by_mixture.items():
         yield Claim(f"6.1 strong students, {name} teachers", text, HELD, ((comparison,),))
-    weak, strong = (by_mixture[name] for name in PURE)
+    alike = _alike_in_number(grid, [twin for twin in twins if mixture(twin) in PURE])
+    weak, strong = (
+        difference([twin for twin in alike if mixture(twin) == view], view) for view in PURE
+    )
     words = "top-1, points: strong minus weak students, of strong minus of weak teachers"
     interaction = Minus(words, strong, weak)
     name = "6.1 strong students, strong minus weak teachers"
     yield Claim(name, text, HELD, ((interaction,),), directed=False)
+
+
+def _alike_in_number(grid: GridValues, sets: Sets) -> list[Teachers]:
+    """Those of the sets, each of teachers of one view, that the same replicates have and that are
+    there of either view: teachers of these numbers, weak ones and strong ones."""
+    cells = grid.complete(StudentCell(own, letter) for own in sets for letter in (STRONG, WEAK))
+    found = [(mixture(own), [teacher.number for teacher in own], own) for own in _twins(cells)]
+    return [
+        own for view, numbers, own in found
+        if any(other != view and numbers == of_other for other, of_other, _ in found)
+    ]  # fmt: skip
 
 
 def _twins(cells: Sequence[StudentCell]) -> list[Teachers]:

@@ -221,6 +221,22 @@ def test_strong_students_are_judged_by_the_teachers_view() -> None:
     assert interaction["figure"].startswith("top-1, points")
 
 
+def test_teachers_views_are_compared_at_the_same_number_of_teachers() -> None:
+    """Weak teachers have students of one, two and three, strong ones of one alone."""
+    few = [cell for cell in GROUPS if len(cell.teachers) == 1 or mixture(cell.teachers) == "weak"]
+    rows = rows_of(made_up((1, 2, 3), 0.05, few))
+    grid = made_up((1, 2, 3), 0.05, few)
+    for values in grid.students.values():
+        for cell, seed in list(values):
+            if len(cell.teachers) != 1:
+                del values[cell, seed]
+    name = "6.1 strong students, strong minus weak teachers"
+    assert rows[name]["estimate"] == rows_of(grid)[name]["estimate"]
+    assert rows["6.1 strong students, weak teachers"]["estimate"] != pytest.approx(
+        rows_of(grid)["6.1 strong students, weak teachers"]["estimate"]
+    )
+
+
 def test_a_slope_is_found_among_cells_that_are_alike() -> None:
     """Fidelity is half of the overlap, and falls by .3 a strong teacher, which would hide it."""
     grid = made_up((1, 2, 3, 4), 0.0, GRID_STUDENTS)
