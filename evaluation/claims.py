@@ -173,12 +173,16 @@ def _strong_students(grid: GridValues) -> Iterator[Claim]:
 def _alike_in_number(grid: GridValues, sets: Sets) -> list[Teachers]:
     """Those of the sets, each of teachers of one view, that the same replicates have and that are
     there of either view: teachers of these numbers, weak ones and strong ones."""
-    cells = grid.complete(StudentCell(own, letter) for own in sets for letter in (STRONG, WEAK))
-    found = [(mixture(own), [teacher.number for teacher in own], own) for own in _twins(cells)]
+    every = (StudentCell(teachers, letter) for teachers in sets for letter in (STRONG, WEAK))
+    found = {(mixture(teachers), tuple(teacher.number for teacher in teachers)): teachers
+             for teachers in _twins(grid.complete(every))}  # fmt: skip
+    weak, strong = PURE
+    opposite = {weak: strong, strong: weak}
     return [
-        own for view, numbers, own in found
-        if any(other != view and numbers == of_other for other, of_other, _ in found)
-    ]  # fmt: skip
+        teachers
+        for (view, numbers), teachers in found.items()
+        if (opposite[view], numbers) in found
+    ]
 
 
 def _twins(cells: Sequence[StudentCell]) -> list[Teachers]:

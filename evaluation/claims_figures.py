@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from common.errors import UserError
 from dataloader.views import VIEW_LETTERS
 from engine.cells import PAPER_LETTERS, STRONG, Cell, StudentCell
 from engine.config import StudentConfig, TeacherConfig
@@ -29,7 +28,7 @@ from evaluation.grid_figures import (
     strength_figure,
     strong_views_figure,
 )
-from evaluation.grid_reader import last_figures
+from evaluation.grid_reader import epoch_of, last_figures
 from evaluation.grid_values import GRID_STUDENTS, GridValues
 from evaluation.options import OverlapOptions
 from evaluation.outputs import OutputStore
@@ -286,14 +285,10 @@ class Followed:
 
 def followed(run: RunDirectory) -> Followed:
     """A run's; UserError where its records are damaged or do not say it."""
-    metrics = run.read_metrics()
-    last = metrics["last"].get("epoch")
-    if type(last) is not int:
-        raise UserError(f"{run.metrics} does not say its last epoch")
-    epochs = run.read_epochs(until=last)
+    epochs = run.read_epochs(until=epoch_of(run, "last"))
     tested = all("validation" in record for record in epochs)
     top1 = [record["validation"]["top1"] for record in epochs if tested]
-    return Followed(run.cell, metrics["selected_on"], top1)
+    return Followed(run.cell, run.read_metrics()["selected_on"], top1)
 
 
 def learning_curves(students: Sequence[Followed]) -> LearningCurves:

@@ -56,14 +56,16 @@ def trained_top1(run: RunDirectory, checkpoint: str) -> float | None:
     """Top-1 in the epoch of the checkpoint, of the images and views that trained; None of adopted
     weights, and, with a word on stderr, where a record is damaged."""
     try:
-        records = run.read_epochs(until=_epoch_of(run, checkpoint))
+        records = run.read_epochs(until=epoch_of(run, checkpoint))
         return records[-1]["train"]["top1"] if records else None
     except (UserError, OSError) as error:
         print(f"without its gap: {named(run)}: {one_line(error)}", file=sys.stderr)
         return None
 
 
-def _epoch_of(run: RunDirectory, checkpoint: str) -> int:
+def epoch_of(run: RunDirectory, checkpoint: str) -> int:
+    """After which epoch a finished run's checkpoint, "last", "best" or "epoch<k>", was saved;
+    UserError where its record is damaged or does not say it."""
     if checkpoint.startswith("epoch"):
         return int(checkpoint.removeprefix("epoch"))
     epoch = run.read_metrics()[checkpoint].get("epoch")

@@ -32,8 +32,9 @@ def publish(
     by: Sequence[str] = ("cell",),
     latex: bool = False,
 ) -> None:
-    """Write `stem`.csv, .json, figures and, if asked to, the rows in LaTeX (.tex); then print what
-    names a row, the columns that some row has, and the notes.
+    """Write `stem`.csv, .json, figures and, if asked to, the rows in LaTeX (.tex, named as the
+    first figure: of this question alone); then print what names a row, the columns that some row
+    has, and the notes.
 
     Of a table that is too long for a screen only the number of rows is printed. The files keep the
     rows of earlier measurements, of other cells or asked for in another way. Where a cell has
@@ -44,7 +45,7 @@ def publish(
     for suffix, figure in named.items():
         paths.append(saved(figure, beside(stem, f"{suffix}.png"), dpi=110))
     if latex:
-        path = beside(stem, next(iter(named))) if len(named) == 1 else stem
+        path = beside(stem, next(iter(named), ""))
         paths.append(write_latex(path, rows, [by[0], "seed", *by[1:]], columns))
     keys = [column.key for column in columns if any(column.key in row for row in rows)]
     print(screen(rows, [by[0], "seed", *by[1:], *keys]))

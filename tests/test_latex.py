@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from evaluation import calculate_ece, report
 from evaluation.figures import rendered
 from evaluation.latex import latex_table, write_estimates
+from evaluation.results import publish
 from evaluation.tables import Column
 
 COLUMNS = (Column("top1", better="higher"), Column("top1_low"), Column("ece", better="lower"),
@@ -52,6 +53,14 @@ def test_ends_that_are_means_over_seeds_are_no_interval():
     rows = [best, {**best, "cell": "B", "iou": 0.5}]
     text = latex_table(rows, ["cell"], [Column("iou", better="higher")])
     assert r"A & \textbf{0.510} $\pm$ 0.100 \\" in text and r"B & 0.500 $\pm$ 0.100 \\" in text
+
+
+def test_each_question_has_a_table_of_its_own(tmp_path):
+    row = {"cell": "Sw", "seed": 1, "top1": 0.5}
+    for suffix in ("", "_train_strong"):
+        publish(tmp_path / "agreement", [row], COLUMNS, {suffix: Figure()}, latex=True)
+    names = {path.name for path in tmp_path.glob("*.tex")}
+    assert names == {"agreement.tex", "agreement_train_strong.tex"}
 
 
 def test_measurements_and_the_report_write_it_when_asked(taught, capsys):
