@@ -36,7 +36,8 @@ class BasicBlock(nn.Module):
     def _shortcut(self, x: torch.Tensor) -> torch.Tensor:
         if self.stride == 1 and self.new_channels == 0:
             return x
-        subsampled = x[:, :, :: self.stride, :: self.stride]
+        # What x[:, :, ::stride, ::stride] is, but its gradient stays channels-last, as x is.
+        subsampled = F.avg_pool2d(x, kernel_size=1, stride=self.stride)
         return F.pad(subsampled, (0, 0, 0, 0, 0, self.new_channels))  # new channels are zero
 
 
