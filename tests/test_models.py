@@ -19,6 +19,7 @@ from metrics.attention import (
 from models.frozen_teachers import FrozenTeachers
 from models.registry import architectures, build_model
 from models.rehearsal import rehearsal
+from models.small_resnet import BasicBlock
 
 
 def parameters(model):
@@ -128,6 +129,20 @@ def test_small_nets_keep_the_resolution_that_small_images_need():
         model.avgpool.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
         model(torch.zeros(1, 3, 32, 32))
         assert seen[0].shape[-2:] == (side, side), arch
+
+
+def test_a_shortcut_is_a_slice_whose_gradient_keeps_the_layout():
+    """A strided slice's own gradient does not, and what reads it after that is slow."""
+    channels_last = torch.channels_last
+    x = torch.randn(2, 4, 6, 6).to(memory_format=channels_last).requires_grad_()
+    out = BasicBlock(4, 8, stride=2)._shortcut(x)
+    sliced = torch.cat([x[:, :, ::2, ::2], torch.zeros(2, 4, 3, 3)], dim=1)
+    assert torch.equal(out, sliced)
+    weight = torch.randn(2, 8, 3, 3).to(memory_format=channels_last)
+    (ours,), (slices,) = (torch.autograd.grad((y * weight).sum(), x) for y in (out, sliced))
+    assert torch.equal(ours, slices)
+    assert ours.is_contiguous(memory_format=channels_last)
+    assert not slices.is_contiguous(memory_format=channels_last)
 
 
 def test_a_vision_transformer_needs_whole_patches():
