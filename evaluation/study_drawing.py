@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from engine.cells import STRONG, WEAK, StudentCell, joined, parse_student
@@ -23,7 +24,8 @@ from evaluation.study_figures import DOSES, EXPLORATORY, PAIRS, PLACEBO, PRIMARY
 from evaluation.tables import Row, counted
 from metrics.intervals import half_width
 
-LINE = 0.3  # inches, of a figure's row
+LINE = 0.4  # inches, of a figure's row
+WORDS = 50  # characters of a line that says in words what a figure is
 VIEWS = {WEAK: "weak", STRONG: "strong", None: "mixed"}  # of a student's teachers
 SHADES = dict(zip(VIEWS, (*COLOURS[:2], NEUTRAL), strict=True))
 BESIDE = {**{pair: f"{dose:g}" for dose, pair in DOSES.items()}, PLACEBO: "placebo"}
@@ -48,13 +50,17 @@ def endpoints_figure(rows: Sequence[Row], values: Mapping[str, Sequence[float]])
             _estimate(axes, place, row, values[row["figure"]])
         axes.axvline(0, color="black", linewidth=0.8)
         name_axes(axes, unit, "")
-        names = [f"{row['figure']}  ({row['endpoint']})" for row in of_unit]
+        names = [_in_words(row) for row in of_unit]
         axes.set_yticks(range(len(names)), names, fontsize=SMALL)
         axes.set_ylim(len(names) - 0.4, -0.6)
         right = axes.secondary_yaxis("right")
         right.set_yticks(range(len(names)), [row["verdict"] for row in of_unit], fontsize=SMALL)
         right.tick_params(length=0)
     return figure
+
+
+def _in_words(row: Row) -> str:
+    return textwrap.fill(f"{row['endpoint']}  {row['figure']}: {row['what']}", WORDS)
 
 
 def _estimate(axes: Axes, place: int, row: Row, values: Sequence[float]) -> None:

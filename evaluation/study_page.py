@@ -59,22 +59,18 @@ def publish_endpoints(folder: Path) -> None:
     one_study(files, codes_alike(folder))
     kept = list(files.values())
     check_images(int(kept[0].facts["images"]))
-    measured = {
-        name: [file.measured[name] for file in kept if name in file.measured]
-        for name in (figure.name for figure in FIGURES)
-    }
-    rows = _with_enough(judged_rows(measured), len(kept))
+    rows = rows_of(kept)
     figures = {
-        ENDPOINTS: endpoints_figure(rows, _values(measured)),
+        ENDPOINTS: endpoints_figure(rows, _values(_by_figure(kept))),
         CELLS: cells_figure([file.cells for file in kept]),
     }
     paths = [saved(figure, folder / f"{stem}.{kind}", dpi=150)
              for stem, figure in figures.items() for kind in ("svg", "png")]  # fmt: skip
     paths += [*write_table(folder / ENDPOINTS, rows), *write_table(folder / PAPER, own_rows())]
-    page = _page(kept, rows, ratio_sentence(measured))
+    text = page(kept, rows)
     markdown = folder / f"{ENDPOINTS}.md"
-    write_text(markdown, page)
-    sections = {part.title or "The study": [part] for part in parts_of(page)}
+    write_text(markdown, text)
+    sections = {part.title or "The study": [part] for part in parts_of(text)}
     title = "Why distillation works: the study"
     paths += [markdown, write_page(folder / "index.html", title, NAMES, sections)]
     shown = [row for row in rows if row["rank"] != EXPLORATORY]
@@ -93,10 +89,19 @@ def _planned(folder: Path) -> dict[Path, ReplicateFile]:
     return {path: file for path, file in files.items() if file.facts["replicate"] in numbers}
 
 
-def _with_enough(rows: Sequence[Row], replicates: int) -> list[Row]:
-    """Without verdicts, which nobody may look at before the last one, of fewer than LEAST."""
-    few = {"verdict": f"no verdict: {replicates} of {LEAST} replicates"}
-    return [row | (few if replicates < LEAST else {}) for row in rows]
+def rows_of(kept: Sequence[ReplicateFile]) -> list[Row]:
+    """Every figure judged; without verdicts, which nobody may look at before the last replicate,
+    of fewer than LEAST."""
+    few = {"verdict": f"no verdict: {len(kept)} of {LEAST} replicates"}
+    rows = judged_rows(_by_figure(kept))
+    return [row | (few if len(kept) < LEAST else {}) for row in rows]
+
+
+def _by_figure(kept: Sequence[ReplicateFile]) -> Judged:
+    return {
+        name: [file.measured[name] for file in kept if name in file.measured]
+        for name in (figure.name for figure in FIGURES)
+    }
 
 
 def _values(measured: Judged) -> dict[str, list[float]]:
@@ -108,7 +113,8 @@ def _by(path: Path) -> tuple[int, str]:
     return len(path.name), path.name
 
 
-def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str:
+def page(kept: Sequence[ReplicateFile], rows: Sequence[Row]) -> str:
+    """All of it as Markdown."""
     facts = kept[0].facts
     numbers = ", ".join(file.facts["replicate"] for file in kept)
     lines = ["# The study: endpoints", "", RULE, "",
@@ -120,7 +126,8 @@ def _page(kept: Sequence[ReplicateFile], rows: Sequence[Row], ratio: str) -> str
     lines += [*tables[PRIMARY], *tables[SECONDARY], "", "## Figures"]
     for stem, caption in CAPTIONS.items():
         lines += ["", f"![{stem}]({stem}.png)", "", caption]
-    lines += [*tables[EXPLORATORY], "", ratio, *described.sections([file.cells for file in kept])]
+    lines += [*tables[EXPLORATORY], "", ratio_sentence(_by_figure(kept))]
+    lines += described.sections([file.cells for file in kept])
     return "\n".join([*lines, "", *own_numbers(), ""])
 
 

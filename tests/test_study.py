@@ -219,6 +219,10 @@ def test_the_figure_shows_every_replicate_beside_the_mean(folder):
     bars = [bar.get_segments()[0][:, 0].tolist() for axes in figure.axes
             for bar in axes.collections]  # fmt: skip
     assert sorted(bars) == sorted([row["low"], row["high"]] for row in chosen)
+    labels = [" ".join(label.get_text().split())
+              for axes in figure.axes for label in axes.get_yticklabels()]  # fmt: skip
+    said = [f"{row['endpoint']} {row['figure']}: {row['what']}" for row in chosen]
+    assert sorted(labels) == sorted(said)
 
 
 def test_one_replicate_has_a_page_without_verdicts(tmp_path):
