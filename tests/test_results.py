@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from evaluation.options import ObjectiveOptions
 from evaluation.paper_page import own_rows
 from evaluation.paper_tables import datasets
 from evaluation.study_files import codes_alike, one_study, read_replicate
+from evaluation.study_page import page as page_of_study
+from evaluation.study_page import rows_of
 
 ROOT = Path(__file__).parent.parent
 EARLIER = ROOT / "results/earlier"
@@ -50,14 +53,15 @@ CONTROLS = {
     "the predicted class's map likewise":
         ("a teacher, and it with a shifted classifier", "IoU with itself, target predicted"),
 }  # fmt: skip
-# What the README's table says in the words of the first page, by the CSV's claim.
+# What the README's table says in the words of the first page, by the study's figures.
 FIRST_PAGE = {
-    "a strong view lowers the overlap of the teachers' attention": "1",
-    "lower overlap goes with lower fidelity (agreement of student and teachers)": "2",
-    "lower fidelity goes with a smaller generalisation gap": "3a",
-    "lower fidelity goes with higher accuracy": "3b",
-    "students trained on the strong view are better": "4",
-}
+    "strong views lower the overlap of the teachers' attention":
+        ["overlap, threshold 0.4", "overlap, equal area"],
+    "teachers that look alike are followed more": ["N, fidelity"],
+    "where its teachers look elsewhere, a student follows them less": ["b of agreement"],
+    "students on the strong view are better": ["strong students"],
+    "a student gains by what its teachers say of this very image": ["mimicry"],
+}  # fmt: skip
 
 
 def table(page, heading):
@@ -115,7 +119,7 @@ def test_the_replicates_that_are_kept_are_of_one_study_and_the_pages_name_them()
     assert linked == {f"study/{path.name}" for path in files}
     count = COUNTS[len(files)]
     assert f"{count} replicates of ten are finished" in page
-    assert f"{count} of its ten replicates are finished" in " ".join(first_page.split())
+    assert f"{count} replicates with teachers of their own" in " ".join(first_page.split())
 
 
 def test_the_papers_own_numbers():
@@ -163,16 +167,77 @@ def test_the_earlier_controls(number, name):
             assert says(text, means[*CONTROLS[line], view]), (line, view)
 
 
-def test_the_first_page_gives_their_verdicts_and_their_number_of_seeds():
-    written = table(ROOT / "README.md", "the paper says")
+def kept_replicates():
+    folder = ROOT / "results/study"
+    files = {path: read_replicate(path) for path in folder.glob("replicate_*.csv")}
+    one_study(files, codes_alike(folder))
+    return sorted(files.values(), key=lambda file: int(file.facts["replicate"]))
+
+
+def test_the_studys_page_is_made_of_its_replicates():
+    """And is what endpoints.csv says."""
+    folder = ROOT / "results/study"
+    kept = kept_replicates()
+    rows = rows_of(kept)
+    assert page_of_study(kept, rows) == (folder / "endpoints.md").read_text()
+    for row, written in zip(rows, csv_rows(folder / "endpoints.csv"), strict=True):
+        assert (row["figure"], row["verdict"]) == (written["figure"], written["verdict"])
+        for name in ("estimate", "low", "high", "p"):
+            assert row[name] == pytest.approx(float(written[name]), rel=1e-6)
+
+
+def studys_rows():
+    return {row["figure"]: row for row in csv_rows(ROOT / "results/study/endpoints.csv")}
+
+
+def check_interval(text, row):
+    """Whether `1.23 (1.00 to 1.50)` is the row's estimate and interval."""
+    numbers = re.fullmatch(r"(-?[\d.]+) \((-?[\d.]+) to (-?[\d.]+)\)", text.strip()).groups()
+    for number, column in zip(numbers, ("estimate", "low", "high"), strict=True):
+        assert says(number, row[column]), (row["figure"], text, row[column])
+
+
+def test_the_studys_verdicts_in_results():
+    known = studys_rows()
+    written = {}
+    for heading in ("primary", "secondary", "exploratory"):
+        for line, cells in table(ROOT / "results/README.md", heading).items():
+            row, (_, interval, *ps, verdict) = known[line], cells
+            assert (row["rank"], row["verdict"]) == (heading, verdict.strip("*")), line
+            check_interval(interval, row)
+            for text, column in zip(ps, ("p", "p_holm"), strict=False):
+                assert_chance(text, row[column])
+            written[line] = heading
+    chosen = {name: row["rank"] for name, row in known.items() if row["rank"] != "exploratory"}
+    assert chosen.items() <= written.items()
+
+
+def assert_chance(text, p):
+    assert float(p) < 0.0001 if text == "< .0001" else says(text, p), (text, p)
+
+
+def test_the_first_page_gives_the_studys_verdicts():
+    known, written = studys_rows(), table(ROOT / "README.md", "the paper says")
+    assert written.keys() == FIRST_PAGE.keys()
+    for line, figures in FIRST_PAGE.items():
+        _, intervals, verdict = written[line]
+        for text, figure in zip(intervals.split(";"), figures, strict=True):
+            check_interval(text, known[figure])
+            assert known[figure]["verdict"] == verdict.strip("*"), line
     (heading,) = (line for line in (ROOT / "README.md").read_text().splitlines()
                   if line.startswith("| the paper says"))  # fmt: skip
-    counts = re.findall(r"n = (\d+)", heading)
-    assert written.keys() == FIRST_PAGE.keys()
-    for number, name in enumerate(SETS):
-        rows = csv_rows(EARLIER / name / "claims.csv")
-        claims = {row["claim"]: row["verdict"] for row in rows}
-        seeds = {row["claim"]: row["seeds"] for row in rows if row["claim"] in FIRST_PAGE.values()}
-        assert seeds == {"1": "3", **dict.fromkeys(("2", "3a", "3b", "4"), counts[number])}
-        for line, claim in FIRST_PAGE.items():
-            assert written[line][number].strip("*") == claims[claim]
+    assert re.findall(r"n = (\d+)", heading) == [known["mimicry"]["replicates"]]
+
+
+def test_the_doses_are_means_over_the_replicates():
+    by_cell = {}
+    for file in kept_replicates():
+        for row in file.cells:
+            by_cell.setdefault((row["figure"], row["cell"]), []).append(float(row["value"]))
+    written = table(ROOT / "results/README.md", "doses")
+    assert len(written) == 5
+    for pair, cells in written.items():
+        asked = [("IoU above chance, label, equal area", pair)]
+        asked += [("fidelity, %", f"{pair}_{student}") for student in ("Sw", "Ss")]
+        for text, key in zip(cells, asked, strict=True):
+            assert says(text, statistics.fmean(by_cell[key])), (pair, key, text)
