@@ -110,8 +110,11 @@ def _fidelity_against_overlap(axes: Axes, values: Values) -> None:
             y = values[described.OF_CELLS[1], str(cell)]
             colour = COLOURS[2] if pair in BESIDE else SHADES[_view(cell)]
             _cross(axes, x, y, colour, cell, f"point1-{cell}")
-            axes.annotate(name, (statistics.fmean(x), statistics.fmean(y)), (4, 3),
-                          textcoords="offset points", fontsize=SMALL - 1)  # fmt: skip
+            left = pair == PLACEBO  # whose overlap is near that of another dose
+            axes.annotate(name, (statistics.fmean(x), statistics.fmean(y)), (-4 if left else 4, 3),
+                          textcoords="offset points", ha="right" if left else "left",
+                          fontsize=SMALL - 1)  # fmt: skip
+    axes.margins(x=0.15)  # room for the names
     name_axes(axes, IOU_AXIS, FIDELITY_AXIS)
 
 
