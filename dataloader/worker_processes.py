@@ -147,8 +147,8 @@ def _word_of_its_end(error: Exception) -> Exception:
 
 def _after_other_signals(error: Exception) -> Exception:
     """The same, after a moment for our own signal where all of the job may have been told to
-    end."""
-    if "signal: Terminated" in str(error):
+    end: PyTorch does not always learn how a worker ended."""
+    if str(error).endswith(("signal: Terminated", "exited unexpectedly")):
         time.sleep(1)
     return error
 

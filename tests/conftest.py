@@ -1,3 +1,4 @@
+import multiprocessing
 import shutil
 import signal
 from collections.abc import Iterator
@@ -97,6 +98,14 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """For a loader's workers, to each of which PyTorch gives five seconds to end after an error."""
+    yield
+    for worker in multiprocessing.active_children():
+        worker.terminate()
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def by_index(loader):
     }
 
 
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("workers", [0, 2])
 class TestLoader:
     def test_the_first_bad_image_is_named_in_one_line(self, tmp_path, workers):

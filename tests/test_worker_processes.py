@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from dataloader.views import cifar_view
 from dataloader.worker_processes import LOADERS, READ_AT_ONCE, living_workers
 from engine.config import StudentConfig
 from engine.data import PARTNERS, load_data
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 class Failing:
@@ -75,14 +78,6 @@ def program(images, folder, fail, files):
                     (folder / "begun").touch()
 
     sys.exit(run_program(load))
-
-
-@pytest.fixture(autouse=True)
-def no_waiting():
-    """PyTorch gives workers five seconds to end after an error."""
-    yield
-    for worker in multiprocessing.active_children():
-        worker.terminate()
 
 
 @pytest.fixture
@@ -237,6 +232,24 @@ def test_a_worker_that_dies_while_it_hands_out_a_batch_is_one_line(error):
         living_workers(),
     ):
         raise error
+
+
+@pytest.mark.parametrize(
+    "end", ["(pid 5) is killed by signal: Terminated. ", "(pid(s) 5) exited unexpectedly"]
+)
+def test_a_signal_that_comes_just_after_a_workers_end_is_what_ended_both(end):
+    """PyTorch does not always know how a worker ended."""
+
+    def load(argv):
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGTERM]).start()
+        with living_workers():
+            raise RuntimeError(f"DataLoader worker {end}")
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        assert run_program(load) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_ignored_hangup_stays_ignored():
