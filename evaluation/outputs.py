@@ -48,6 +48,7 @@ from evaluation.answers import (
     size_of,
     write,
 )
+from evaluation.held_views import HeldViews
 from evaluation.options import MeasureOptions
 from evaluation.tables import CheckpointHashes, Row
 from metrics.attention import says_where, source_of
@@ -65,6 +66,7 @@ class Sources:
         self._fingerprints: dict[tuple[Any, ...], str] = {}
         self._asked: dict[RunDirectory, dict[str, Any]] = {}
         self._shot_groups: dict[tuple[Any, ...], torch.Tensor | None] = {}
+        self._views = HeldViews()
 
     def of(self, run: RunDirectory) -> Source:
         """Where the run's images come from."""
@@ -106,6 +108,12 @@ class Sources:
             pin_memory=pick_device(self.options.device).type == "cuda",
             on_bad_image=settings["on_bad_image"],
         )
+
+    def batches(self, loader: ViewLoader, source: Source, split: str) -> Iterator[Batch]:
+        """Those of a loader of these, whose views the next model is asked about without making them
+        anew."""
+        how = loader.view.description, loader.on_bad_image
+        return self._views.batches((*source.which, split, *how), loader)
 
     def picture(self, source: Source, split: str, view: str, index: int) -> torch.Tensor:
         """What a model sees of the image at `index`: (3, H, W) uint8."""
@@ -358,7 +366,7 @@ class OutputStore:
         with living_workers(), closing(progress), enough_memory(f"{name} asked", remedy):
             answers, maps = collect(
                 compute.place(model),
-                _counted(loader.epoch(0), progress),
+                _counted(self.sources.batches(loader, wanted.source, wanted.split), progress),
                 compute,
                 most=len(loader.images),
                 mapped=self._mapped(wanted) if look else none,
