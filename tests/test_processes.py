@@ -368,8 +368,11 @@ def test_who_fails_first_says_so(tmp_path):
 def test_a_run_that_diverges_stops_alone_and_is_told_to_who_started_them(tmp_path):
     told = tmp_path / "diverged"
     codes, lines = together(2, exploding, tmp_path, DIVERGED_FILE=str(told))
-    assert sorted(codes) == [UserError.exit_code, DivergedError.exit_code]
-    (line,) = lines
+    # Where the process that keeps the notes goes first, the other has noticed the same.
+    assert sorted(codes)[1] == DivergedError.exit_code
+    assert set(codes) <= {UserError.exit_code, DivergedError.exit_code}
+    assert len(lines) == codes.count(DivergedError.exit_code)
+    (line,) = set(lines)
     assert "T1w_Sw seed 1: the loss became" in line
     assert told.exists()
     assert not run_of(tmp_path, "T1w_Sw").is_finished()
