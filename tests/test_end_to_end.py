@@ -25,7 +25,7 @@ def bash(script, *flags, **environment):
 
 def test_teachers_students_and_the_table(tmp_path, tiny_recipe):
     where = {"DATASET": "synthetic_imb10", "RECIPE": str(tiny_recipe), "GPUS": "cpu cpu"}
-    flags = ("--output-dir", tmp_path / "runs", "--epochs", 1)
+    flags = ("--output-dir", tmp_path / "runs", "--epochs", 1, "--max-test-images", 100)
     missing = bash("cifar100_imb.sh", *flags, **where, CELLS="T1w_Sw")
     assert missing.returncode == 2
     assert "teacher T1w of T1w_Sw is missing" in missing.stdout

@@ -27,6 +27,7 @@ PARTS = (
     "models",
     "script",
 )
+FEW = "epochs: 1, max_train_images: 200, max_test_images: 100"
 GUIDE = (ROOT / "docs" / "extending.md").read_text()
 
 
@@ -49,7 +50,7 @@ def house(tmp_path):
         shutil.copytree(ROOT / part, root / part)
     for file in ("train_teacher.py", "train_student.py", "pyproject.toml"):
         shutil.copy(ROOT / file, root)
-    (root / "tiny.yaml").write_text(TINY.replace("epochs: 3", "epochs: 1"))
+    (root / "tiny.yaml").write_text(TINY.replace("epochs: 3", FEW))
 
     def run(program, *flags, dataset="synthetic_imb10"):
         done = subprocess.run(
