@@ -170,9 +170,6 @@ class OutputStore:
     reused: set[Path] = field(default_factory=set)
     hashes: CheckpointHashes = field(default_factory=CheckpointHashes)
     _held: dict[tuple[Path, str], AnyKept] = field(default_factory=dict, repr=False)
-    _last: tuple[tuple[RunDirectory, Source, str], nn.Module] | None = field(
-        default=None, repr=False
-    )
 
     @cached_property
     def sources(self) -> Sources:
@@ -229,7 +226,7 @@ class OutputStore:
 
     def model(self, run: RunDirectory, *, like: RunDirectory) -> nn.Module:
         """The net of the run's checkpoint, for test views as those of `like` are normalised."""
-        return self._loaded(self._wanted(run, "test", "test", like))
+        return self._model(self._wanted(run, "test", "test", like))
 
     def _wanted(
         self, run: RunDirectory, split: str, view: str, like: RunDirectory | None
@@ -333,15 +330,6 @@ class OutputStore:
         return wanted.run.outputs / ("-".join(parts) + SUFFIXES[kind])
 
     def _model(self, wanted: Wanted) -> nn.Module:
-        """The model that was asked last, where it is the one; else loaded: a net is often asked
-        about one view after the other."""
-        which = wanted.run, wanted.source, wanted.part
-        if self._last is None or self._last[0] != which:
-            self._last = None  # its memory is free before the next is loaded
-            self._last = which, self._loaded(wanted)
-        return self._last[1]
-
-    def _loaded(self, wanted: Wanted) -> nn.Module:
         """For inputs that are normalised as the source's are, whatever it was trained on."""
         path, size = self.checkpoint(wanted.run), wanted.source.image_size
         header, model = load_model(path)

@@ -47,22 +47,6 @@ def test_a_model_is_run_once_and_then_read(runs, store, tmp_path):
     assert "forward passes: 0" in later.summary()
 
 
-def test_a_net_is_loaded_once_for_one_view_after_the_other(runs, store, monkeypatch):
-    loaded = []
-    genuine = evaluation.outputs.load_model
-
-    def watch(path):
-        loaded.append(path)
-        return genuine(path)
-
-    monkeypatch.setattr(evaluation.outputs, "load_model", watch)
-    for cell in ("T1w", "T2w", "T1w"):
-        weak, base = (store.answers(runs(cell), view=view) for view in ("weak", "base"))
-        assert not torch.equal(weak.logits, base.logits)
-    assert loaded == [runs(cell).checkpoint("last") for cell in ("T1w", "T2w")]
-    assert not torch.equal(store.answers(runs("T1w")).logits, store.answers(runs("T2w")).logits)
-
-
 @pytest.mark.parametrize("view", ["test", "strong"])
 def test_stored_logits_are_the_models(runs, store, tmp_path, view):
     stored = store.answers(runs("T1s"), view=view)
