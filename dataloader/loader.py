@@ -173,7 +173,6 @@ class ViewLoader:
         on_bad_image: str = "error",
     ) -> None:
         self.images, self.view, self.on_bad_image = images, view, on_bad_image
-        self.batch_size = batch_size
         self.skipped, self._started = 0, workers == 0
         allow_files(workers)
         self._batches = EpochBatches(

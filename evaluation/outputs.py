@@ -110,8 +110,8 @@ class Sources:
         )
 
     def batches(self, loader: ViewLoader, source: Source, split: str) -> Iterator[Batch]:
-        """Those of a loader of these, whose views the next model is asked about without making them
-        anew."""
+        """What the loader of a split makes; the next model is asked about the same views without
+        making them anew."""
         how = loader.view.description, loader.on_bad_image
         return self._views.batches((*source.which, split, *how), loader)
 
